@@ -1,0 +1,148 @@
+"""The whole error tree on one screen.
+
+Errors say whose fault it was: yours (``ValueError``, ``ConfigurationError``,
+``ClientClosed``), the world's (``LinkError``), the peer's
+(``RemoteProtocolError``) or the task's (``TaskError``). This module imports
+nothing, so every layer may raise from it.
+"""
+
+from __future__ import annotations
+
+
+class FastWorkerError(Exception):
+    """Base class of every error that FastWorker raises on purpose."""
+
+
+class ConfigurationError(FastWorkerError, ValueError):
+    """A setting cannot be used. The message shows the value and what would do."""
+
+
+class AddressInUse(ConfigurationError):
+    """An address to listen on is taken by another program."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"{address} is in use by another program; stop it or choose another address"
+        )
+
+
+class RegistrationError(FastWorkerError, ValueError):
+    """Two different functions were registered under one task name."""
+
+
+class ProtocolError(FastWorkerError):
+    """A rule of the wire or of a state machine was broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We broke the rule: a bug here, or a call at the wrong time. Nothing changed."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the rule. Its pipe is dropped; others are served on."""
+
+
+class LinkError(FastWorkerError):
+    """The network failed; ``__cause__`` has the transport's own error, if any."""
+
+
+class ControlPlaneUnreachable(LinkError):
+    """No control plane answered in time."""
+
+    def __init__(self, address: str, detail: str) -> None:
+        self.address = address
+        super().__init__(
+            f"no control plane answered at {address}: {detail}. "
+            f"Start one with 'fastworker control-plane', or check the address."
+        )
+
+
+class LinkClosed(LinkError):
+    """The link was closed on this side while, or before, it was used."""
+
+
+class ClientClosed(FastWorkerError):
+    """The client is not running: it was never started, or it has been stopped."""
+
+
+class ClientBroken(FastWorkerError):
+    """The client's background work failed; ``__cause__`` has the reason."""
+
+
+class ForkedClient(FastWorkerError):
+    """A client with an open socket was used in a forked child process."""
+
+    def __init__(self, owner_pid: int, pid: int) -> None:
+        super().__init__(
+            f"this client was started by process {owner_pid} and cannot be used in "
+            f"process {pid}, a fork of it; create a Client in the child instead"
+        )
+
+
+class SubmitError(FastWorkerError):
+    """A task was not queued. Submitting it again is safe."""
+
+
+class UnknownTask(SubmitError):
+    """No worker has registered this task name."""
+
+    def __init__(self, message: str, *, task_name: str = "") -> None:
+        self.task_name = task_name
+        super().__init__(message)
+
+
+class NotEncodable(SubmitError, TypeError):
+    """An argument or result cannot travel in the chosen serialization format."""
+
+
+class NotDecodable(FastWorkerError, ValueError):
+    """Bytes are not what the stated serialization format would have produced."""
+
+
+class PayloadTooLarge(SubmitError, ValueError):
+    """A task's arguments are larger than one message may be."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{what}: {size:,} bytes encoded, the limit is {limit:,}; "
+            f"pass a path or a key instead of the data"
+        )
+
+
+class SubmitRefused(SubmitError):
+    """The control plane refused the task; the message is its reason."""
+
+
+class Conflict(SubmitError):
+    """This task id is already used by a task with other content."""
+
+
+class TaskError(FastWorkerError):
+    """A task did not end with a value."""
+
+    def __init__(self, message: str, *, task_id: str = "") -> None:
+        self.task_id = task_id
+        super().__init__(message)
+
+
+class TaskFailed(TaskError):
+    """The task function raised, or the task could not be run at all."""
+
+
+class TaskTimedOut(TaskError):
+    """The task did not end within its time limit."""
+
+
+class TaskCancelled(TaskError):
+    """The task was cancelled before it ended."""
+
+
+class TaskLost(TaskError):
+    """The task's outcome cannot be known: who kept it is gone."""
+
+
+class ResultExpired(TaskError):
+    """The task has ended, and its result is no longer kept."""

@@ -1,0 +1,141 @@
+"""The values that users hold: priorities, statuses, tasks and results.
+
+These are the models and enums of the API reference. They know nothing of the
+wire or of the machines, so every layer may use them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+
+class TaskPriority(enum.IntEnum):
+    """How urgent a task is; a lower number is served first."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+    @classmethod
+    def parse(cls, value: TaskPriority | int | str) -> TaskPriority:
+        """Accept a member, its number 0-3, or its name in any case.
+
+        Raises:
+          ValueError: the value names no priority.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            member = cls.__members__.get(value.strip().upper())
+            if member is not None:
+                return member
+        elif isinstance(value, int) and not isinstance(value, bool):
+            if cls.CRITICAL <= value <= cls.LOW:
+                return cls(value)
+        raise ValueError(
+            f"priority {value!r}: use a TaskPriority, 0 to 3, "
+            f"or 'critical', 'high', 'normal', 'low'"
+        )
+
+
+class TaskStatus(enum.Enum):
+    """Where a task is in its life; the values are the lower-case names.
+
+    A program that uses only the reference's calls sees the first four.
+    CANCELLED and EXPIRED appear only for tasks that somebody cancelled or
+    gave an expiry.
+    """
+
+    PENDING = "pending"
+    STARTED = "started"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this status never changes again."""
+        return self not in (TaskStatus.PENDING, TaskStatus.STARTED)
+
+
+class SerializationFormat(enum.Enum):
+    """How arguments and results travel."""
+
+    JSON = "json"
+    PICKLE = "pickle"
+
+    @classmethod
+    def parse(cls, value: SerializationFormat | str) -> SerializationFormat:
+        """Accept a member or its name in any case.
+
+        Raises:
+          ValueError: the value names no format.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            member = cls.__members__.get(value.strip().upper())
+            if member is not None:
+                return member
+        raise ValueError(f"serialization format {value!r}: use 'json' or 'pickle'")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(slots=True)
+class Task:
+    """One submitted run of a task function.
+
+    Datetimes are UTC-aware. ``error`` is one line.
+    """
+
+    id: str
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    priority: TaskPriority = TaskPriority.NORMAL
+    created_at: datetime = field(default_factory=_utc_now)
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    status: TaskStatus = TaskStatus.PENDING
+    result: Any = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        self.args = tuple(self.args)
+        self.priority = TaskPriority.parse(self.priority)
+
+
+@dataclass(slots=True)
+class TaskResult:
+    """What is known about a task's execution.
+
+    ``result`` is set for SUCCESS only. ``error`` is one line;
+    ``traceback`` is the remote traceback as text, if there is one.
+    Datetimes are UTC-aware and come from the clock of the worker.
+    """
+
+    task_id: str
+    status: TaskStatus
+    result: Any = None
+    error: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    traceback: str | None = field(default=None, kw_only=True)
+    worker_id: str | None = field(default=None, kw_only=True)
+    attempts: int = field(default=0, kw_only=True)
+
+
+@dataclass(slots=True, frozen=True)
+class CallbackInfo:
+    """Where to send a notification when a task has ended, and what to add."""
+
+    address: str
+    data: dict[str, Any] | None = None
