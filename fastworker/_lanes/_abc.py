@@ -36,7 +36,6 @@ class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
     """User code is about to run. ``wall`` is seconds since 1970, UTC."""
 
     key: AttemptKey
-    at: float
     wall: float
 
 
@@ -45,14 +44,12 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
 
     ``kind`` is one of the OUTCOME_* numbers. ``payload`` holds the encoded
     result in ``format`` when it is OUTCOME_SUCCESS; else ``error`` is one line
-    ("ValueError: bad") and ``traceback`` the text of the traceback. ``at`` is
-    monotonic seconds (``time.perf_counter``), ``wall`` seconds since 1970;
-    ``seconds`` is how long user code ran.
+    ("ValueError: bad") and ``traceback`` the text of the traceback. The walls
+    are seconds since 1970, UTC; ``seconds`` is how long user code ran.
     """
 
     key: AttemptKey
     kind: int
-    at: float
     started_wall: float
     wall: float
     seconds: float

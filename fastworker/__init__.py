@@ -1,0 +1,1 @@
+"""FastWorker: a task queue with no broker to run, structured from end to end."""
