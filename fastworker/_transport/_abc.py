@@ -14,40 +14,17 @@ synchronous and never blocks.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import msgspec
+from fastworker._core._pipes import PipeClosed as PipeClosed
+from fastworker._core._pipes import PipeEvent as PipeEvent
+from fastworker._core._pipes import PipeOpened as PipeOpened
+from fastworker._core._pipes import Route as Route
 
 # One frame may hold one item of 16 MiB and its envelope; batches are cut far
 # below. The receiver's limit has slack over the sender's, because NNG closes
 # the pipe, and so drops everything else on it, when a frame is too long.
 MAX_FRAME_BYTES = 17 * 1024 * 1024
-
-
-class Route(NamedTuple):
-    """Where a frame came from, and where the answer to it goes.
-
-    ``pipe`` is unique among all pipes of this process; ``header`` is the
-    transport's own and is echoed untouched.
-    """
-
-    pipe: int
-    header: bytes
-
-
-class PipeOpened(msgspec.Struct, frozen=True, gc=False):
-    """A peer has connected."""
-
-    pipe: int
-
-
-class PipeClosed(msgspec.Struct, frozen=True, gc=False):
-    """A pipe is gone; nothing more arrives on it."""
-
-    pipe: int
-
-
-PipeEvent = PipeOpened | PipeClosed
 
 
 class Link(Protocol):

@@ -1,0 +1,73 @@
+"""Bytes to messages and back, by msgspec; the only place where frames are parsed.
+
+Decoding is typed and size-capped: what comes out obeys the annotations in
+``_messages.py``, and everything else is a RemoteProtocolError. No message
+type contains ``Any``, so nesting is bounded by the types themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from fastworker._core._messages import Body, Frame, Kind, Lease, Nothing, Poll, Report, Submit
+from fastworker._core._messages import TaskIds
+from fastworker._errors import RemoteProtocolError
+
+_encoder = msgspec.msgpack.Encoder()
+_frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+T = TypeVar("T", bound=Body)
+
+REQUEST_BODIES: dict[Kind, type[Body]] = {
+    Kind.SUBMIT: Submit,
+    Kind.POLL: Poll,
+    Kind.CANCEL: TaskIds,
+    Kind.QUERY: TaskIds,
+    Kind.WATCH: TaskIds,
+    Kind.REPORT: Report,
+    Kind.LEASE: Lease,
+    Kind.BYE: Nothing,
+}
+_decoders: dict[type[Body], msgspec.msgpack.Decoder[Body]] = {}
+
+
+def encode(message: Frame | Body) -> bytes:
+    """Encode a frame or a body."""
+    return _encoder.encode(message)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """Decode one frame.
+
+    Raises:
+      RemoteProtocolError: the bytes are not a frame of this protocol version.
+    """
+    try:
+        return _frame_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"not a frame: {error}") from None
+
+
+def decode_body(body_type: type[T], data: bytes) -> T:
+    """Decode a request's or reply's body.
+
+    Raises:
+      RemoteProtocolError: the bytes are not such a body.
+    """
+    decoder = _decoders.get(body_type)
+    if decoder is None:
+        decoder = _decoders[body_type] = msgspec.msgpack.Decoder(body_type)
+    try:
+        return decoder.decode(data)  # type: ignore[return-value]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"not a {body_type.__name__}: {error}") from None
+
+
+def digest(kind: Kind, body: bytes) -> bytes:
+    """Eight bytes that tell requests apart; not a protection against forgery."""
+    hasher = hashlib.blake2b(body, digest_size=8, person=b"fastworker")
+    hasher.update(kind.to_bytes(1, "big"))
+    return hasher.digest()

@@ -1,0 +1,380 @@
+"""The wire vocabulary: one frozen, size-capped struct for each thing said.
+
+A *frame* is what travels in one NNG message. HELLO opens a session; after it
+everything a peer asks is a REQUEST in one of the session's slots, and the
+request's *body* is one of the body structs below. Numbers tag the frames, so
+fields may be added at the end of a struct (they need a default) without
+breaking older peers; anything else needs a new PROTOCOL_VERSION.
+
+Task payloads are opaque ``bytes`` here. The control plane never decodes them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL_VERSION: Final = 1
+
+# Sixteen requests may be under way in a session. The last slot is kept for
+# CANCEL and BYE, so that a full window never delays a cancellation.
+SLOT_COUNT: Final = 16
+URGENT_SLOT: Final = SLOT_COUNT - 1
+
+# Batches are cut here; one larger item travels alone, up to MAX_ITEM_BYTES.
+BATCH_BYTES: Final = 1024 * 1024
+MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
+MAX_BATCH_ITEMS: Final = 20_000
+
+# A reply up to this size is kept, to be sent again when its request is
+# repeated. Longer ones are made anew: their requests are idempotent.
+KEPT_REPLY_BYTES: Final = 4096
+
+SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Digest = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Epoch = Annotated[int, Meta(ge=0, le=2**62)]
+Slot = Annotated[int, Meta(ge=0, lt=SLOT_COUNT)]
+Sequence = Annotated[int, Meta(ge=1, le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+ShortText = Annotated[str, Meta(max_length=256)]
+Line = Annotated[str, Meta(max_length=4096)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Priority = Annotated[int, Meta(ge=0, le=3)]
+Attempts = Annotated[int, Meta(ge=0, le=2**31)]
+# Deeper or longer text is cut by the sender (64 KiB of traceback).
+LongText = Annotated[str, Meta(max_length=128 * 1024)]
+
+
+class Role(enum.IntEnum):
+    """What a peer is."""
+
+    CLIENT = 1
+    SUBWORKER = 2
+
+
+class Kind(enum.IntEnum):
+    """What a request asks."""
+
+    SUBMIT = 1
+    POLL = 2
+    CANCEL = 3
+    QUERY = 4
+    WATCH = 5
+    REPORT = 6
+    LEASE = 7
+    BYE = 8
+
+
+# Requests that may wait for their answer; one of each is parked at a time.
+LONG_KINDS: Final = frozenset({Kind.POLL, Kind.LEASE})
+
+
+class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A task function as a subworker announces it."""
+
+    name: Name
+    lane: ShortText
+    signature: Line = ""
+    doc: Line = ""
+    on_lost: ShortText = "retry"
+
+
+class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
+    """Open the session ``session``, or come back to it on a new pipe.
+
+    ``epoch`` is the one the session was opened in, 0 for a new session.
+    ``nonce`` is echoed, so that an answer to an earlier HELLO is known as such.
+    """
+
+    protocol: Count
+    nonce: Count
+    session: SessionId
+    role: Role
+    epoch: Epoch
+    worker_id: ShortText
+    address: ShortText = ""
+    functions: Annotated[list[FunctionInfo], Meta(max_length=MAX_BATCH_ITEMS)] = []
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
+    """The session is open. ``lease`` and ``beat`` are in seconds."""
+
+    nonce: Count
+    session: SessionId
+    epoch: Epoch
+    resumed: bool
+    lease: float
+    beat: float
+    worker_id: ShortText
+
+
+class Redirect(msgspec.Struct, array_like=True, tag=2, frozen=True, gc=False):
+    """Say HELLO on this port of the same host instead."""
+
+    nonce: Count
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Refused(msgspec.Struct, array_like=True, tag=3, frozen=True, gc=False):
+    """There will be no session; ``reason`` is for a person to read."""
+
+    nonce: Count
+    reason: Line
+
+
+class Request(msgspec.Struct, array_like=True, tag=4, frozen=True, gc=False):
+    """One request. ``copy`` counts its repeats and is not part of the digest."""
+
+    session: SessionId
+    epoch: Epoch
+    slot: Slot
+    sequence: Sequence
+    copy: Count
+    digest: Digest
+    kind: Kind
+    body: bytes
+
+
+class Reply(msgspec.Struct, array_like=True, tag=5, frozen=True, gc=False):
+    """The answer to the request with this slot and sequence."""
+
+    session: SessionId
+    epoch: Epoch
+    slot: Slot
+    sequence: Sequence
+    body: bytes
+
+
+class Working(msgspec.Struct, array_like=True, tag=6, frozen=True, gc=False):
+    """The request's repeat number ``copy`` has come; its answer is not ready."""
+
+    session: SessionId
+    epoch: Epoch
+    slot: Slot
+    sequence: Sequence
+    copy: Count
+
+
+class Rehello(msgspec.Struct, array_like=True, tag=7, frozen=True, gc=False):
+    """The session named is not known in this epoch: say HELLO again."""
+
+    session: SessionId
+    epoch: Epoch
+
+
+class Closed(msgspec.Struct, array_like=True, tag=8, frozen=True, gc=False):
+    """The session named was closed because its peer broke a rule."""
+
+    session: SessionId
+    reason: Line
+
+
+Frame = Hello | Welcome | Redirect | Refused | Request | Reply | Working | Rehello | Closed
+
+
+# --- bodies -----------------------------------------------------------------
+
+
+class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One task as its client submits it. ``created`` is wall time."""
+
+    id: Name
+    name: Name
+    priority: Priority
+    format: Count
+    payload: bytes
+    created: float
+    attached: bool = False
+
+
+class Submit(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Queue these tasks. Idempotent by task id and content."""
+
+    tasks: Annotated[list[TaskSpec], Meta(max_length=MAX_BATCH_ITEMS)]
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a task was not queued."""
+
+    UNKNOWN_TASK = 1
+    CONFLICT = 2
+    QUEUE_FULL = 3
+    STOPPING = 4
+
+
+class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Task number ``index`` of the SUBMIT was not queued."""
+
+    index: Count
+    code: RefusalCode
+    message: Line
+
+
+class SubmitReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """All tasks not named here are queued.
+
+    Those in ``held`` wait for a worker that knows their name; whether they
+    are queued or refused comes later, by POLL.
+    """
+
+    refusals: list[Refusal] = []
+    held: list[Count] = []
+
+
+class Poll(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Give me what happened after ``cursor``; what came before has arrived."""
+
+    cursor: Count
+
+
+class WireStatus(enum.IntEnum):
+    """A task's status on the wire; HELD and REFUSED never reach users."""
+
+    HELD = 0
+    PENDING = 1
+    STARTED = 2
+    SUCCESS = 3
+    FAILURE = 4
+    CANCELLED = 5
+    EXPIRED = 6
+    REFUSED = 7
+    UNKNOWN = 8
+    EVICTED = 9
+
+
+class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What became of a task. ``started`` and ``completed`` are wall time, 0 if not yet.
+
+    ``value_dropped`` says that the task succeeded, and its value had to be
+    given up because nobody fetched it in time.
+    """
+
+    task_id: Name
+    status: WireStatus
+    format: Count = 0
+    payload: bytes = b""
+    error: Line = ""
+    traceback: LongText = ""
+    started: float = 0.0
+    completed: float = 0.0
+    worker_id: ShortText = ""
+    attempts: Attempts = 0
+    value_dropped: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 200 + len(self.payload) + len(self.traceback) + len(self.error)
+
+
+class PollReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What happened, in order; the next POLL's cursor."""
+
+    cursor: Count
+    events: list[TaskEvent] = []
+
+
+class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The body of CANCEL, QUERY and WATCH."""
+
+    ids: Annotated[list[Name], Meta(max_length=MAX_BATCH_ITEMS)]
+
+
+class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The answer to CANCEL, QUERY and WATCH: each task as it is now, in order."""
+
+    events: list[TaskEvent]
+
+
+class StartedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """User code of this attempt runs since ``wall``."""
+
+    task_id: Name
+    attempt: Attempts
+    wall: float
+
+
+class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """User code of this attempt has ended. ``outcome`` is a WireStatus."""
+
+    task_id: Name
+    attempt: Attempts
+    outcome: WireStatus
+    started: float
+    completed: float
+    seconds: float
+    format: Count = 0
+    payload: bytes = b""
+    error: Line = ""
+    traceback: LongText = ""
+
+
+class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """This attempt has not started here and never will."""
+
+    task_id: Name
+    attempt: Attempts
+
+
+class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """News of attempts that were leased in ``epoch``; fenced, so idempotent.
+
+    ``busy`` names functions that have been running for this many seconds
+    without an end, so that the control plane stops sending work ahead.
+    """
+
+    epoch: Epoch
+    started: Annotated[list[StartedAttempt], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    ended: Annotated[list[EndedAttempt], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    handed_back: Annotated[list[HandedBack], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    busy: dict[Name, float] = {}
+
+
+class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Give me work. ``capacity`` is how many attempts each lane may hold in all.
+
+    It is the whole capacity and never what is free now: the control plane
+    subtracts what it has leased by its own ledger, so frames that are lost,
+    doubled or late can never make it lease too much.
+    """
+
+    capacity: dict[ShortText, Annotated[int, Meta(ge=0, le=100_000)]]
+    draining: bool = False
+
+
+class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One attempt leased to this subworker."""
+
+    task_id: Name
+    attempt: Attempts
+    name: Name
+    format: Count
+    payload: bytes
+
+
+class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Work to do, and attempts to stop."""
+
+    assignments: list[Assignment] = []
+    cancels: list[HandedBack] = []
+
+
+class Nothing(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An empty body."""
+
+
+Body = (
+    Submit
+    | SubmitReply
+    | Poll
+    | PollReply
+    | TaskIds
+    | TaskEvents
+    | Report
+    | Lease
+    | LeaseReply
+    | Nothing
+)
