@@ -8,12 +8,21 @@ type contains ``Any``, so nesting is bounded by the types themselves.
 from __future__ import annotations
 
 import hashlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from fastworker._core._messages import Body, Frame, Kind, Lease, Nothing, Poll, Report, Submit
-from fastworker._core._messages import TaskIds
+from fastworker._core._messages import (
+    Body,
+    Frame,
+    Kind,
+    Lease,
+    Nothing,
+    Poll,
+    Report,
+    Submit,
+    TaskIds,
+)
 from fastworker._errors import RemoteProtocolError
 
 _encoder = msgspec.msgpack.Encoder()
@@ -21,7 +30,7 @@ _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 T = TypeVar("T", bound=Body)
 
-REQUEST_BODIES: dict[Kind, type[Body]] = {
+REQUEST_BODIES: dict[Kind, Any] = {
     Kind.SUBMIT: Submit,
     Kind.POLL: Poll,
     Kind.CANCEL: TaskIds,
@@ -31,7 +40,7 @@ REQUEST_BODIES: dict[Kind, type[Body]] = {
     Kind.LEASE: Lease,
     Kind.BYE: Nothing,
 }
-_decoders: dict[type[Body], msgspec.msgpack.Decoder[Body]] = {}
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
 def encode(message: Frame | Body) -> bytes:
@@ -61,7 +70,8 @@ def decode_body(body_type: type[T], data: bytes) -> T:
     if decoder is None:
         decoder = _decoders[body_type] = msgspec.msgpack.Decoder(body_type)
     try:
-        return decoder.decode(data)  # type: ignore[return-value]
+        body: T = decoder.decode(data)
+        return body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(f"not a {body_type.__name__}: {error}") from None
 

@@ -1,0 +1,176 @@
+"""The listening half of the session link: one request remembered for each slot.
+
+See ``_link_requester.py`` for the scheme. This half decides, for each request
+that arrives, whether it is new, a repeat, a late copy of something long
+answered, or a broken rule.
+
+Short answers are kept as bytes and sent again to a repeat. An answer longer
+than KEPT_REPLY_BYTES is not kept: its request is executed again, and every
+request is idempotent by a key of its own (task id, fence, cursor).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fastworker._core._codec import encode
+from fastworker._core._messages import (
+    KEPT_REPLY_BYTES,
+    SLOT_COUNT,
+    URGENT_SLOT,
+    Closed,
+    Kind,
+    Reply,
+    Request,
+    Working,
+)
+from fastworker._core._pipes import Route
+
+URGENT_KINDS: Final = frozenset({Kind.CANCEL, Kind.BYE})
+
+
+class RequestReceived(msgspec.Struct, frozen=True, gc=False):
+    """A request of this session and epoch has come along ``route``."""
+
+    route: Route
+    request: Request
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """The request in this slot has its answer. ``keep`` as in KEPT_REPLY_BYTES."""
+
+    slot: int
+    body: bytes
+    keep: bool = True
+
+
+ResponderEvent = RequestReceived | Answered
+
+
+class Execute(msgspec.Struct, frozen=True, gc=False):
+    """Carry out this request and say Answered, now or later.
+
+    ``repeat``: it was carried out before and its answer may be lost.
+    """
+
+    slot: int
+    kind: Kind
+    body: bytes
+    repeat: bool
+
+
+class SendTo(msgspec.Struct, frozen=True, gc=False):
+    """Send these bytes along this route."""
+
+    route: Route
+    data: bytes
+
+
+class CloseSession(msgspec.Struct, frozen=True, gc=False):
+    """The peer broke a rule; nothing it says in this session counts any more."""
+
+    route: Route
+    reason: str
+
+
+ResponderCommand = Execute | SendTo | CloseSession
+
+
+class _Slot:
+    __slots__ = ("digest", "is_answered", "kept", "kind", "route", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.digest = b""
+        self.kind = Kind.BYE
+        self.is_answered = True
+        self.kept: bytes | None = None
+        self.route: Route | None = None
+
+
+class ResponderLink:
+    """The machine of one session at the control plane."""
+
+    def __init__(self, session: bytes, epoch: int) -> None:
+        self._session = session
+        self._epoch = epoch
+        self._slots = [_Slot() for _ in range(SLOT_COUNT)]
+
+    def handle(self, event: ResponderEvent, *, now: float) -> list[ResponderCommand]:
+        """Apply an event and return what has to be done. Time plays no part here."""
+        match event:
+            case RequestReceived(route=route, request=request):
+                return self._on_request(route, request)
+            case Answered(slot=number, body=body, keep=keep):
+                return self._on_answer(number, body, keep)
+
+    def next_deadline(self) -> float:
+        """Never: the session's time limits belong to the control plane."""
+        return float("inf")
+
+    def waits(self, slot: int) -> bool:
+        """Whether the request in this slot has no answer yet."""
+        return not self._slots[slot].is_answered
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of answers are kept for repeats."""
+        return sum(len(slot.kept or b"") for slot in self._slots)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert self.kept_bytes <= SLOT_COUNT * KEPT_REPLY_BYTES
+        for slot in self._slots:
+            assert slot.is_answered or slot.kept is None
+
+    def _on_request(self, route: Route, request: Request) -> list[ResponderCommand]:
+        slot = self._slots[request.slot]
+        if request.sequence < slot.sequence:
+            return []  # a late copy of a request whose answer has arrived
+        if request.sequence == slot.sequence:
+            if request.digest != slot.digest:
+                return [self._close(route, "one sequence was used for two requests")]
+            slot.route = route
+            if not slot.is_answered:
+                working = Working(
+                    self._session, self._epoch, request.slot, request.sequence, request.copy
+                )
+                return [SendTo(route, encode(working))]
+            if slot.kept is not None:
+                return [self._reply(request.slot, slot, slot.kept)]
+            slot.is_answered = False
+            return [Execute(request.slot, request.kind, request.body, repeat=True)]
+        if request.sequence > slot.sequence + 1:
+            return [self._close(route, "a sequence was skipped")]
+        if not slot.is_answered:
+            return [self._close(route, "a slot was used again before its answer")]
+        if (request.slot == URGENT_SLOT) != (request.kind in URGENT_KINDS):
+            return [self._close(route, f"{request.kind.name} does not go in this slot")]
+        slot.sequence = request.sequence
+        slot.digest = request.digest
+        slot.kind = request.kind
+        slot.is_answered = False
+        slot.kept = None
+        slot.route = route
+        return [Execute(request.slot, request.kind, request.body, repeat=False)]
+
+    def _on_answer(self, number: int, body: bytes, keep: bool) -> list[ResponderCommand]:
+        slot = self._slots[number]
+        assert not slot.is_answered, f"slot {number} is answered twice"
+        slot.is_answered = True
+        slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None
+        return [self._reply(number, slot, body)]
+
+    def _reply(self, number: int, slot: _Slot, body: bytes) -> SendTo:
+        assert slot.route is not None
+        reply = Reply(self._session, self._epoch, number, slot.sequence, body)
+        return SendTo(slot.route, encode(reply))
+
+    def _close(self, route: Route, reason: str) -> CloseSession:
+        return CloseSession(route, reason)
+
+    def farewell(self, reason: str) -> bytes:
+        """The frame that tells the peer why its session was closed."""
+        return encode(Closed(self._session, reason))
