@@ -1,0 +1,607 @@
+"""The control plane's machine for tasks: who runs what, when, and what if somebody dies.
+
+It knows nothing of sessions or frames. Clients are opaque owner keys,
+subworkers are keys that the caller introduces. Handing out work is a step of
+its own (Dispatch), taken when everything that has arrived is applied, so that
+what goes out together travels together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from typing import Final, Literal, assert_never
+
+import msgspec
+
+from fastworker._core._deadlines import Deadlines
+from fastworker._core._messages import (
+    Assignment,
+    EndedAttempt,
+    FunctionInfo,
+    HandedBack,
+    Lease,
+    Refusal,
+    RefusalCode,
+    Report,
+    StartedAttempt,
+    SubmitReply,
+    TaskEvent,
+    TaskSpec,
+    WireStatus,
+)
+from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._placement import Round, assignment, least_loaded
+from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
+from fastworker._core._results import Results
+from fastworker._core._scheduler_events import (
+    Assign,
+    AttemptsReported,
+    CapacityStated,
+    Dispatch,
+    OwnerGone,
+    SchedulerCommand,
+    SchedulerEvent,
+    SubmitDecided,
+    SubworkerJoined,
+    SubworkerLost,
+    TaskChanged,
+    TasksCancelled,
+    TasksDescribed,
+    TasksSubmitted,
+    TasksWatched,
+)
+from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
+from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
+
+# A task of a name that nobody knows yet is held this long: at start-up the
+# clients may be faster than the subworkers.
+UNKNOWN_NAME_SECONDS: Final = 5.0
+# A task that was running alone when its worker died, this often, is poison.
+MAX_SOLO_LOSSES: Final = 3
+
+
+class SchedulerStatistics(msgspec.Struct, frozen=True):
+    """A snapshot. submitted = refused + held + ready + leased + started + ended."""
+
+    submitted: int
+    refused: int
+    held: int
+    ready: list[int]
+    leased: int
+    started: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    stale_reports: int
+    subworkers: list[SubworkerStatus]
+
+
+class Scheduler:
+    """The machine.
+
+    Args:
+      epoch: this control plane's start counter, part of every fence.
+      results: where outcomes are kept.
+      now: the time of the start, in seconds.
+    """
+
+    def __init__(self, *, epoch: int, results: Results, now: float) -> None:
+        self.results = results
+        self._epoch = epoch
+        self._started_at = now
+        self._tasks: dict[str, TaskRecord] = {}
+        self._ready = ReadyQueue()
+        self._suspects: list[TaskRecord] = []  # READY, but to be run alone
+        self._held: dict[str, list[TaskRecord]] = {}
+        self._holds: Deadlines[str] = Deadlines()
+        self._workers: dict[bytes, SubworkerRecord] = {}
+        self._known: dict[str, FunctionInfo] = {}
+        self._sequence = 0
+        self._joined = 0
+        self._submitted = 0
+        self._refused = 0
+        self._ended = {TaskState.SUCCESS: 0, TaskState.FAILURE: 0, TaskState.CANCELLED: 0}
+        self._stale_reports = 0
+
+    # --- the one mutator ---
+
+    def handle(self, event: SchedulerEvent, *, now: float) -> list[SchedulerCommand]:
+        """Apply an event and return what has to be done."""
+        match event:
+            case Dispatch(keys=keys):
+                return self._on_dispatch(keys)
+            case AttemptsReported(key=key, report=report):
+                return self._on_report(key, report, now)
+            case TasksSubmitted(owner=owner, tasks=tasks):
+                return self._on_submit(owner, tasks, now)
+            case CapacityStated(key=key, lease=lease):
+                return self._on_capacity(key, lease)
+            case SubworkerJoined():
+                return self._on_join(event)
+            case SubworkerLost(key=key, reason=reason):
+                return self._on_lost(key, reason, now)
+            case TasksCancelled(ids=ids):
+                return self._on_cancel(ids, now)
+            case TasksWatched(owner=owner, ids=ids):
+                return self._on_watch(owner, ids, now)
+            case OwnerGone(owner=owner):
+                return self._on_owner_gone(owner, now)
+            case DeadlinePassed():
+                return self._on_deadline(now)
+            case _:
+                assert_never(event)
+
+    def next_deadline(self) -> float:
+        """When DeadlinePassed is wanted, ``inf`` for never."""
+        return self._holds.next()
+
+    # --- reading ---
+
+    def describe(self, task_id: str, *, now: float) -> TaskEvent:
+        """Say what is known of a task."""
+        record = self._tasks.get(task_id)
+        if record is not None:
+            return record.event()
+        return self.results.get(task_id, now=now) or TaskEvent(task_id, WireStatus.UNKNOWN)
+
+    @property
+    def known_functions(self) -> dict[str, FunctionInfo]:
+        """Every task function that a subworker has announced in this epoch."""
+        return self._known
+
+    def assignment(self, task_id: str, attempt: int, key: bytes) -> Assignment | None:
+        """The assignment of a live lease, to be sent again; None if it lives no more."""
+        record = self._current(task_id, attempt, key, self._epoch)
+        return None if record is None else assignment(record)
+
+    def statistics(self) -> SchedulerStatistics:
+        """Return a snapshot."""
+        workers = [worker.status() for worker in self._workers.values()]
+        started = sum(status.started for status in workers)
+        ready = self._ready.counts()
+        for record in self._suspects:
+            ready[record.spec.priority] += 1
+        return SchedulerStatistics(
+            submitted=self._submitted,
+            refused=self._refused,
+            held=sum(len(records) for records in self._held.values()),
+            ready=ready,
+            leased=sum(status.leased for status in workers) - started,
+            started=started,
+            succeeded=self._ended[TaskState.SUCCESS],
+            failed=self._ended[TaskState.FAILURE],
+            cancelled=self._ended[TaskState.CANCELLED],
+            stale_reports=self._stale_reports,
+            subworkers=workers,
+        )
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self._ready.check()
+        self.results.check()
+        places: dict[str, int] = dict.fromkeys(self._tasks, 0)
+        for record in [*self._ready.records(), *self._suspects]:
+            assert record.state is TaskState.READY
+            assert record.worker is None
+            places[record.spec.id] += 1
+        for records in self._held.values():
+            for record in records:
+                assert record.state is TaskState.HELD
+                places[record.spec.id] += 1
+        for worker in self._workers.values():
+            worker.check()
+            for lane in worker.lanes.values():
+                for task_id, record in lane.leased.items():
+                    assert self._tasks.get(task_id) is record
+                    places[task_id] += 1
+        assert all(count == 1 for count in places.values()), f"not in one place: {places}"
+        for worker in self._workers.values():
+            for alone in (worker.solo, worker.reserved_for):
+                assert alone is None or alone.is_solo
+        snapshot = self.statistics()
+        assert snapshot.submitted == (
+            snapshot.refused
+            + snapshot.held
+            + sum(snapshot.ready)
+            + snapshot.leased
+            + snapshot.started
+            + snapshot.succeeded
+            + snapshot.failed
+            + snapshot.cancelled
+        ), f"the numbers do not agree: {snapshot}"
+
+    # --- submitting ---
+
+    def _on_submit(
+        self, owner: bytes, tasks: list[TaskSpec], now: float
+    ) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        refusals: list[Refusal] = []
+        held: list[int] = []
+        queued: list[TaskRecord] = []
+        for index, spec in enumerate(tasks):
+            known = self._tasks.get(spec.id)
+            if known is not None:
+                if known.has_content(spec):
+                    known.owner = owner
+                    if known.state is TaskState.HELD:
+                        held.append(index)
+                else:
+                    refusals.append(_conflict(index, spec))
+                continue
+            ended = self.results.get(spec.id, now=now)
+            if ended is not None:
+                content = self.results.content(spec.id, now=now)
+                if content is None or content == content_digest(spec):
+                    commands.append(TaskChanged(owner, ended, is_final=False))
+                else:
+                    refusals.append(_conflict(index, spec))
+                continue
+            self._submitted += 1
+            self._sequence += 1
+            record = TaskRecord(spec, self._sequence, owner)
+            if spec.name in self._known:
+                self._tasks[spec.id] = record
+                record.step(Step.QUEUE)
+                self._ready.push(record)
+                queued.append(record)
+            elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
+                self._refused += 1
+                message = self._unknown_name(spec.name)
+                refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
+            else:
+                self._tasks[spec.id] = record
+                record.held_until = now + UNKNOWN_NAME_SECONDS
+                waiting = self._held.setdefault(spec.name, [])
+                waiting.append(record)
+                if len(waiting) == 1:
+                    self._holds.set(spec.name, record.held_until)
+                held.append(index)
+        commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
+        return commands
+
+    def _unknown_name(self, name: str) -> str:
+        if not self._known:
+            return (
+                f"unknown task {name!r}: no worker has registered any task; start the "
+                f"control plane or a subworker with --task-modules"
+            )
+        near = difflib.get_close_matches(name, self._known, n=3)
+        if near:
+            return f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
+        some = ", ".join(sorted(self._known)[:8])
+        more = len(self._known) - 8
+        tail = f" and {more} more" if more > 0 else ""
+        return f"unknown task {name!r}; the workers know {some}{tail}"
+
+    def _on_deadline(self, now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        for name in self._holds.pop_due(now):
+            waiting = self._held.pop(name)
+            expired = [record for record in waiting if record.held_until <= now]
+            rest = [record for record in waiting if record.held_until > now]
+            for record in expired:
+                record.step(Step.REFUSE)
+                del self._tasks[record.spec.id]
+                self._refused += 1
+                event = msgspec.structs.replace(record.event(), error=self._unknown_name(name))
+                commands.append(TaskChanged(record.owner, event, is_final=False))
+            if rest:
+                self._held[name] = rest
+                self._holds.set(name, rest[0].held_until)
+        return commands
+
+    # --- subworkers ---
+
+    def _on_join(self, event: SubworkerJoined) -> list[SchedulerCommand]:
+        self._joined += 1
+        labels = [worker.label for worker in self._workers.values()]
+        label, count = event.worker_id, 1
+        while label in labels:
+            count += 1
+            label = f"{event.worker_id}#{count}"
+        worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
+        self._workers[event.key] = worker
+        commands: list[SchedulerCommand] = []
+        for function in event.functions:
+            self._known[function.name] = function
+            queued: list[TaskRecord] = []
+            for record in self._held.pop(function.name, []):
+                record.step(Step.QUEUE)
+                self._ready.push(record)
+                queued.append(record)
+                commands.append(TaskChanged(record.owner, record.event(), is_final=False))
+            self._holds.clear(function.name)
+            if queued:
+                commands.append(SubmitDecided(SubmitReply(), queued))
+        return commands
+
+    def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
+        worker = self._workers.get(key)
+        if worker is not None:
+            for name, lane in worker.lanes.items():
+                lane.capacity = lease.capacity.get(name, 0)
+            worker.is_draining = lease.draining
+        return []
+
+    def _on_lost(self, key: bytes, reason: str, now: float) -> list[SchedulerCommand]:
+        worker = self._workers.pop(key, None)
+        if worker is None:
+            return []
+        commands: list[SchedulerCommand] = []
+        was_alone = worker.solo is not None
+        suspects = {record.spec.id for record in worker.presumed_started()}
+        function_of = worker.functions
+        for lane in worker.lanes.values():
+            for record in list(lane.leased.values()):
+                worker.release(record)
+                if record.is_cancel_requested:
+                    commands.append(self._end(record, Step.CANCEL, now, error=reason))
+                    continue
+                if record.spec.id not in suspects:
+                    record.uncounted += 1
+                    self._requeue(record)
+                    continue
+                if function_of[record.spec.name].on_lost == "fail":
+                    error = f"lost: {reason}; it is not run again (on_lost='fail')"
+                    commands.append(self._end(record, Step.FAIL, now, error=error))
+                    continue
+                if was_alone:
+                    record.losses = (*record.losses, reason)
+                    if len(record.losses) >= MAX_SOLO_LOSSES:
+                        error = (
+                            f"lost: its worker died {len(record.losses)} times while it ran "
+                            f"alone there ({'; '.join(record.losses)})"
+                        )
+                        commands.append(self._end(record, Step.FAIL, now, error=error))
+                        continue
+                else:
+                    record.uncounted += 1
+                record.is_solo = True
+                self._requeue(record)
+        return commands
+
+    def _requeue(self, record: TaskRecord) -> None:
+        record.step(Step.LOSE if record.state is TaskState.STARTED else Step.HAND_BACK)
+        record.started = 0.0
+        if record.is_solo:
+            position = sum(1 for other in self._suspects if other.sequence < record.sequence)
+            self._suspects.insert(position, record)
+        else:
+            self._ready.push(record)
+
+    # --- reports ---
+
+    def _current(self, task_id: str, attempt: int, key: bytes, epoch: int) -> TaskRecord | None:
+        """The record if this fence is the live one, else None."""
+        record = self._tasks.get(task_id)
+        if (
+            record is None
+            or record.worker is None
+            or record.worker.key != key
+            or record.fence != attempt
+            or epoch != self._epoch
+        ):
+            return None
+        return record
+
+    def _on_report(self, key: bytes, report: Report, now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        worker = self._workers.get(key)
+        for started in report.started:
+            self._apply_started(key, report.epoch, started, commands)
+        for ended in report.ended:
+            self._apply_ended(key, report.epoch, ended, now, commands)
+        for item in report.handed_back:
+            record = self._current(item.task_id, item.attempt, key, report.epoch)
+            if record is None or record.state is not TaskState.LEASED:
+                self._stale_reports += 1
+                continue
+            assert worker is not None
+            worker.lane_of(record.spec.name).is_blocked = True
+            worker.release(record)
+            record.uncounted += 1
+            if record.is_cancel_requested:
+                commands.append(self._end(record, Step.CANCEL, now))
+            else:
+                self._requeue(record)
+        if worker is not None:
+            for name, seconds in report.busy.items():
+                if name in worker.functions:
+                    worker.measure(name, seconds)
+        return commands
+
+    def _apply_started(
+        self,
+        key: bytes,
+        epoch: int,
+        started: StartedAttempt,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        record = self._current(started.task_id, started.attempt, key, epoch)
+        if record is None or record.state is not TaskState.LEASED:
+            self._stale_reports += 1
+            return
+        record.step(Step.START)
+        record.started = started.wall
+        commands.append(TaskChanged(record.owner, record.event(), is_final=False))
+
+    def _apply_ended(
+        self,
+        key: bytes,
+        epoch: int,
+        ended: EndedAttempt,
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        record = self._current(ended.task_id, ended.attempt, key, epoch)
+        if record is None:
+            self._stale_reports += 1
+            return
+        worker = record.worker
+        assert worker is not None
+        step = _STEP_OF.get(ended.outcome, Step.FAIL)
+        if step is Step.CANCEL and not record.is_cancel_requested:
+            step = Step.FAIL
+        worker.measure(record.spec.name, ended.seconds)
+        worker.lane_of(record.spec.name).is_blocked = False
+        worker.release(record)
+        record.step(step)
+        event = TaskEvent(
+            task_id=ended.task_id,
+            status=_STATUS_OF[record.state],
+            format=ended.format,
+            payload=ended.payload,
+            error=ended.error,
+            traceback=ended.traceback,
+            started=ended.started,
+            completed=ended.completed,
+            worker_id=worker.label,
+            attempts=record.fence - record.uncounted,
+        )
+        commands.append(self._finish(record, event, now))
+
+    def _end(
+        self, record: TaskRecord, step: Step, now: float, *, error: str = ""
+    ) -> SchedulerCommand:
+        """End a task without a report from a subworker."""
+        event = msgspec.structs.replace(record.event(), error=error)
+        record.step(step)
+        event = msgspec.structs.replace(event, status=_STATUS_OF[record.state])
+        return self._finish(record, event, now)
+
+    def _finish(self, record: TaskRecord, event: TaskEvent, now: float) -> SchedulerCommand:
+        del self._tasks[event.task_id]
+        self._ended[record.state] += 1
+        self.results.put(event, content_digest(record.spec), now=now)
+        return TaskChanged(record.owner, event, is_final=True)
+
+    # --- cancelling, watching ---
+
+    def _on_cancel(self, ids: list[str], now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        for task_id in ids:
+            record = self._tasks.get(task_id)
+            if record is not None:
+                self._cancel(record, now, commands)
+        events = [self.describe(task_id, now=now) for task_id in ids]
+        return [*commands, TasksDescribed(events)]
+
+    def _cancel(self, record: TaskRecord, now: float, commands: list[SchedulerCommand]) -> None:
+        state = record.state
+        if record.worker is not None:
+            if not record.is_cancel_requested:
+                record.is_cancel_requested = True
+                record.worker.cancels.append(HandedBack(record.spec.id, record.fence))
+            return
+        if state is TaskState.HELD:
+            waiting = self._held[record.spec.name]
+            waiting.remove(record)
+            if not waiting:
+                del self._held[record.spec.name]
+                self._holds.clear(record.spec.name)
+        elif record.is_solo:
+            self._suspects.remove(record)
+            for worker in self._workers.values():
+                if worker.reserved_for is record:
+                    worker.reserved_for = None
+        commands.append(self._end(record, Step.CANCEL, now))
+        if state is TaskState.READY and not record.is_solo:
+            self._ready.discard(record)
+
+    def _on_watch(self, owner: bytes, ids: list[str], now: float) -> list[SchedulerCommand]:
+        for task_id in ids:
+            record = self._tasks.get(task_id)
+            if record is not None:
+                record.owner = owner
+        return [TasksDescribed([self.describe(task_id, now=now) for task_id in ids])]
+
+    def _on_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        for record in [r for r in self._tasks.values() if r.owner == owner]:
+            record.owner = None
+            if record.spec.attached:
+                self._cancel(record, now, commands)
+        return commands
+
+    # --- handing out ---
+
+    def _on_dispatch(self, keys: list[bytes]) -> list[SchedulerCommand]:
+        workers = [self._workers[key] for key in keys if key in self._workers]
+        rounds = {worker.key: Round(worker) for worker in workers}
+        for record in list(self._suspects):
+            self._place_alone(record, rounds)
+        for priority in PRIORITIES:
+            self._place_priority(priority, [*rounds.values()])
+        commands: list[SchedulerCommand] = []
+        for key, given in rounds.items():
+            cancels, given.worker.cancels = given.worker.cancels, []
+            if given.assignments or cancels:
+                commands.append(Assign(key, given.assignments, cancels))
+        return commands
+
+    def _place_alone(self, record: TaskRecord, rounds: dict[bytes, Round]) -> None:
+        """Lease a task to an idle subworker, or keep one free for it from now on."""
+        able = [
+            worker
+            for worker in self._workers.values()
+            if record.spec.name in worker.functions
+            and not worker.is_draining
+            and worker.solo is None
+            and worker.reserved_for in (None, record)
+            and worker.lane_of(record.spec.name).capacity > 0
+        ]
+        if not able:
+            return
+        kept = next((worker for worker in able if worker.reserved_for is record), None)
+        worker = kept or min(able, key=lambda w: (w.leased_count, w.order))
+        for other in self._workers.values():
+            if other.reserved_for is record:
+                other.reserved_for = None
+        worker.reserved_for = record
+        if worker.leased_count == 0 and worker.key in rounds:
+            worker.reserved_for = None
+            self._suspects.remove(record)
+            rounds[worker.key].lease(record)
+            worker.solo = record
+
+    def _place_priority(self, priority: int, rounds: list[Round]) -> None:
+        heads: list[tuple[int, str]] = []
+        for name in self._ready.names(priority):
+            if any(name in given.worker.functions for given in rounds):
+                head = self._ready.head(priority, name)
+                if head is not None:
+                    heads.append((head.sequence, name))
+        heapq.heapify(heads)
+        while heads:
+            _, name = heads[0]
+            record = self._ready.head(priority, name)
+            given = least_loaded(rounds, name) if record is not None else None
+            if record is None or given is None:
+                heapq.heappop(heads)
+                continue
+            self._ready.pop(record)
+            given.lease(record)
+            following = self._ready.head(priority, name)
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (following.sequence, name))
+
+
+def _conflict(index: int, spec: TaskSpec) -> Refusal:
+    message = f"task id {spec.id!r} is already used by a task with other content"
+    return Refusal(index, RefusalCode.CONFLICT, message)
+
+
+_STEP_OF: dict[WireStatus, Literal[Step.SUCCEED, Step.FAIL, Step.CANCEL]] = {
+    WireStatus.SUCCESS: Step.SUCCEED,
+    WireStatus.FAILURE: Step.FAIL,
+    WireStatus.CANCELLED: Step.CANCEL,
+}
+_STATUS_OF = {
+    TaskState.SUCCESS: WireStatus.SUCCESS,
+    TaskState.FAILURE: WireStatus.FAILURE,
+    TaskState.CANCELLED: WireStatus.CANCELLED,
+}

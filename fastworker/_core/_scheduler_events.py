@@ -1,0 +1,130 @@
+"""What happens to the scheduler, and what it wants done."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastworker._core._messages import (
+    Assignment,
+    FunctionInfo,
+    HandedBack,
+    Lease,
+    Report,
+    SubmitReply,
+    TaskEvent,
+    TaskSpec,
+)
+from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._task_states import TaskRecord
+
+# --- events -----------------------------------------------------------------
+
+
+class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
+    """A client hands in tasks and wants to hear of them under ``owner``."""
+
+    owner: bytes
+    tasks: list[TaskSpec]
+
+
+class SubworkerJoined(msgspec.Struct, frozen=True, gc=False):
+    """A subworker opened a session."""
+
+    key: bytes
+    worker_id: str
+    address: str
+    functions: list[FunctionInfo]
+
+
+class CapacityStated(msgspec.Struct, frozen=True, gc=False):
+    """A subworker said what its lanes may hold."""
+
+    key: bytes
+    lease: Lease
+
+
+class AttemptsReported(msgspec.Struct, frozen=True, gc=False):
+    """A subworker told of its attempts."""
+
+    key: bytes
+    report: Report
+
+
+class SubworkerLost(msgspec.Struct, frozen=True, gc=False):
+    """A subworker is gone, with whatever it was running."""
+
+    key: bytes
+    reason: str
+
+
+class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wants these tasks not to run, or to stop."""
+
+    ids: list[str]
+
+
+class TasksWatched(msgspec.Struct, frozen=True, gc=False):
+    """A client wants to hear of these tasks under ``owner`` from now on."""
+
+    owner: bytes
+    ids: list[str]
+
+
+class OwnerGone(msgspec.Struct, frozen=True, gc=False):
+    """A client will not come back; its attached tasks are cancelled."""
+
+    owner: bytes
+
+
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
+    """Hand out work to these subworkers, which can all be reached now."""
+
+    keys: list[bytes]
+
+
+SchedulerEvent = (
+    TasksSubmitted
+    | SubworkerJoined
+    | CapacityStated
+    | AttemptsReported
+    | SubworkerLost
+    | TasksCancelled
+    | TasksWatched
+    | OwnerGone
+    | Dispatch
+    | DeadlinePassed
+)
+
+# --- commands ---------------------------------------------------------------
+
+
+class SubmitDecided(msgspec.Struct, frozen=True, gc=False):
+    """The answer to TasksSubmitted; ``queued`` are new and want a durable record."""
+
+    reply: SubmitReply
+    queued: list[TaskRecord]
+
+
+class TaskChanged(msgspec.Struct, frozen=True, gc=False):
+    """Tell ``owner`` what became of a task. ``is_final`` wants a durable record."""
+
+    owner: bytes | None
+    event: TaskEvent
+    is_final: bool
+
+
+class Assign(msgspec.Struct, frozen=True, gc=False):
+    """Lease these attempts to the subworker ``key``, and tell it what to stop."""
+
+    key: bytes
+    assignments: list[Assignment]
+    cancels: list[HandedBack]
+
+
+class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
+    """The answer to TasksCancelled and TasksWatched: each task as it is now."""
+
+    events: list[TaskEvent]
+
+
+SchedulerCommand = SubmitDecided | TaskChanged | Assign | TasksDescribed

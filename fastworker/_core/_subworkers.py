@@ -1,0 +1,189 @@
+"""The control plane's ledger of one subworker: what it can run and what it holds.
+
+Credit is capacity minus what is leased *by this ledger*. A subworker never
+says how much it has free: such a number is stale when it arrives, and adding
+it up from frames that may be lost, doubled or reordered leases too much.
+
+Beyond its slots a lane gets work ahead only by *time*: tasks that are known
+to be so short that the lane gets through all of them within PREFETCH_SECONDS.
+So trivial tasks travel in hundreds per frame, while a task of higher priority
+never waits much longer than that behind them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fastworker._core._messages import FunctionInfo, HandedBack
+from fastworker._core._task_states import TaskRecord, TaskState
+
+PREFETCH_SECONDS: Final = 0.010
+# Handing over a task costs this much, whatever its function takes.
+TASK_OVERHEAD_SECONDS: Final = 0.000_015
+# Each measurement moves the estimate this far down towards it; up it jumps.
+ESTIMATE_DECAY: Final = 0.05
+
+
+class LaneLedger:
+    """What one lane of one subworker may hold and holds."""
+
+    __slots__ = ("backlog", "capacity", "is_blocked", "leased", "unknown")
+
+    def __init__(self) -> None:
+        self.capacity = 0
+        self.leased: dict[str, TaskRecord] = {}  # in the order of leasing
+        self.backlog = 0.0  # estimated seconds of everything leased
+        self.unknown = 0  # how many of the leased have no estimate
+        self.is_blocked = False  # handed work back; nothing ahead until something ends
+
+    def has_credit(self, estimate: float | None) -> bool:
+        """Whether one more task of this estimated length may be leased."""
+        if len(self.leased) < self.capacity:
+            return True
+        if estimate is None or self.unknown or self.is_blocked or not self.capacity:
+            return False
+        return self.backlog + estimate <= PREFETCH_SECONDS * self.capacity
+
+    def add(self, record: TaskRecord) -> None:
+        self.leased[record.spec.id] = record
+        if record.estimate is None:
+            self.unknown += 1
+        else:
+            self.backlog += record.estimate
+
+    def remove(self, record: TaskRecord) -> None:
+        del self.leased[record.spec.id]
+        if record.estimate is None:
+            self.unknown -= 1
+        elif self.leased:
+            self.backlog -= record.estimate
+        else:
+            self.backlog = 0.0  # leaves no rounding error behind
+
+
+class SubworkerStatus(msgspec.Struct, frozen=True):
+    """A snapshot of one subworker."""
+
+    label: str
+    address: str
+    is_draining: bool
+    capacity: dict[str, int]
+    leased: int
+    started: int
+    functions: list[str]
+
+
+class SubworkerRecord:
+    """One subworker, for as long as its session lives.
+
+    Args:
+      key: the session id, a secret.
+      label: the worker id, made unique for people to read.
+      functions: what it announced.
+    """
+
+    def __init__(
+        self, key: bytes, label: str, address: str, functions: list[FunctionInfo], order: int
+    ) -> None:
+        self.key = key
+        self.label = label
+        self.address = address
+        self.order = order
+        self.functions = {function.name: function for function in functions}
+        self.lanes: dict[str, LaneLedger] = {
+            function.lane: LaneLedger() for function in functions
+        }
+        self.is_draining = False
+        self.estimates: dict[str, float] = {}
+        self.cancels: list[HandedBack] = []
+        self.solo: TaskRecord | None = None  # runs alone here
+        self.reserved_for: TaskRecord | None = None  # will, once everything else is done
+
+    def __repr__(self) -> str:
+        return f"<SubworkerRecord {self.label} leased={self.leased_count}>"
+
+    @property
+    def leased_count(self) -> int:
+        """How many attempts it holds."""
+        return sum(len(lane.leased) for lane in self.lanes.values())
+
+    @property
+    def load(self) -> float:
+        """Attempts held, relative to what may run at once."""
+        capacity = sum(lane.capacity for lane in self.lanes.values())
+        return self.leased_count / capacity if capacity else 1.0
+
+    def lane_of(self, name: str) -> LaneLedger:
+        """The lane that runs this task function."""
+        return self.lanes[self.functions[name].lane]
+
+    def can_take(self, name: str) -> bool:
+        """Whether one more task of this name may be leased to it now."""
+        function = self.functions.get(name)
+        if function is None or self.is_draining or self.solo or self.reserved_for:
+            return False
+        return self.lanes[function.lane].has_credit(self.estimates.get(name))
+
+    def lease(self, record: TaskRecord) -> None:
+        """Enter a record into the ledger."""
+        record.estimate = self.estimates.get(record.spec.name)
+        record.worker = self
+        self.lane_of(record.spec.name).add(record)
+
+    def release(self, record: TaskRecord) -> None:
+        """Take a record out of the ledger."""
+        self.lane_of(record.spec.name).remove(record)
+        record.worker = None
+        if self.solo is record:
+            self.solo = None
+
+    def measure(self, name: str, seconds: float) -> None:
+        """Note how long a task of this name has run: the recent maximum counts."""
+        cost = seconds + TASK_OVERHEAD_SECONDS
+        estimate = self.estimates.get(name)
+        if estimate is None or cost >= estimate:
+            self.estimates[name] = cost
+        else:
+            self.estimates[name] = estimate + (cost - estimate) * ESTIMATE_DECAY
+
+    def presumed_started(self) -> list[TaskRecord]:
+        """The attempts that may have been running if the process died just now.
+
+        Lanes start attempts in the order of leasing, so these are the first
+        ones up to the lane's slots. A "started" report is no condition: a
+        task that kills its process at once never lets one out.
+        """
+        suspects: list[TaskRecord] = []
+        for lane in self.lanes.values():
+            for position, record in enumerate(lane.leased.values()):
+                if position < max(lane.capacity, 1) or record.state is TaskState.STARTED:
+                    suspects.append(record)
+        return suspects
+
+    def status(self) -> SubworkerStatus:
+        """Return a snapshot."""
+        held = [record for lane in self.lanes.values() for record in lane.leased.values()]
+        return SubworkerStatus(
+            label=self.label,
+            address=self.address,
+            is_draining=self.is_draining,
+            capacity={name: lane.capacity for name, lane in self.lanes.items()},
+            leased=len(held),
+            started=sum(1 for record in held if record.state is TaskState.STARTED),
+            functions=list(self.functions),
+        )
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        for lane in self.lanes.values():
+            unknown = sum(1 for record in lane.leased.values() if record.estimate is None)
+            assert lane.unknown == unknown
+            backlog = sum(record.estimate or 0.0 for record in lane.leased.values())
+            assert abs(lane.backlog - backlog) < 1e-6
+            for record in lane.leased.values():
+                assert record.worker is self, f"{record!r} is in the wrong ledger"
+                assert record.state in (TaskState.LEASED, TaskState.STARTED)
+        if self.solo is not None:
+            assert self.leased_count == 1, "a task that must run alone does not"
