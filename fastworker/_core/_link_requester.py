@@ -89,6 +89,10 @@ class CallerLeft(msgspec.Struct, frozen=True, gc=False):
     call_id: int
 
 
+class SessionAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """Have nothing more to do with this session: open one under a new id."""
+
+
 class LinkEnded(msgspec.Struct, frozen=True, gc=False):
     """Send no more; the shell says BYE and closes."""
 
@@ -100,6 +104,7 @@ LinkEvent = (
     | PipeOpened
     | PipeClosed
     | DeadlinePassed
+    | SessionAbandoned
     | LinkEnded
 )
 
@@ -295,6 +300,8 @@ class RequesterLink:
                 return []
             case DeadlinePassed():
                 return self._on_deadline(now)
+            case SessionAbandoned():
+                return self._lose_session(now)
             case LinkEnded():
                 self._state = LinkState.ENDED
                 return []
@@ -446,7 +453,7 @@ class RequesterLink:
         """This session is over within its epoch: open one under a new id."""
         self._session = self._new_session_id()
         self._epoch = 0
-        return [self._greet(now)]
+        return [self._greet(now)] if self._pipe is not None else []
 
     def _on_deadline(self, now: float) -> list[LinkCommand]:
         if self._pipe is None or self.next_deadline() > now:

@@ -338,9 +338,11 @@ class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     It is the whole capacity and never what is free now: the control plane
     subtracts what it has leased by its own ledger, so frames that are lost,
-    doubled or late can never make it lease too much.
+    doubled or late can never make it lease too much. What the control plane
+    gave up to ``cursor`` has arrived.
     """
 
+    cursor: Count
     capacity: dict[ShortText, Annotated[int, Meta(ge=0, le=100_000)]]
     draining: bool = False
 
@@ -356,8 +358,9 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Work to do, and attempts to stop."""
+    """Work to do, and attempts to stop; the next LEASE's cursor."""
 
+    cursor: Count
     assignments: list[Assignment] = []
     cancels: list[HandedBack] = []
 

@@ -16,7 +16,6 @@ import msgspec
 
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._messages import (
-    Assignment,
     EndedAttempt,
     FunctionInfo,
     HandedBack,
@@ -31,7 +30,7 @@ from fastworker._core._messages import (
     WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed
-from fastworker._core._placement import Round, assignment, least_loaded
+from fastworker._core._placement import Round, least_loaded
 from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
 from fastworker._core._results import Results
 from fastworker._core._scheduler_events import (
@@ -119,8 +118,8 @@ class Scheduler:
                 return self._on_capacity(key, lease)
             case SubworkerJoined():
                 return self._on_join(event)
-            case SubworkerLost(key=key, reason=reason):
-                return self._on_lost(key, reason, now)
+            case SubworkerLost(key=key, reason=reason, is_clean=is_clean):
+                return self._on_lost(key, reason, is_clean, now)
             case TasksCancelled(ids=ids):
                 return self._on_cancel(ids, now)
             case TasksWatched(owner=owner, ids=ids):
@@ -146,14 +145,26 @@ class Scheduler:
         return self.results.get(task_id, now=now) or TaskEvent(task_id, WireStatus.UNKNOWN)
 
     @property
+    def has_work(self) -> bool:
+        """Whether Dispatch could have anything to hand out."""
+        return (
+            len(self._ready) > 0
+            or bool(self._suspects)
+            or any(worker.cancels for worker in self._workers.values())
+        )
+
+    def subworker_status(self, key: bytes) -> SubworkerStatus:
+        """Describe one subworker that has joined and is not lost."""
+        return self._workers[key].status()
+
+    @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
         return self._known
 
-    def assignment(self, task_id: str, attempt: int, key: bytes) -> Assignment | None:
-        """The assignment of a live lease, to be sent again; None if it lives no more."""
-        record = self._current(task_id, attempt, key, self._epoch)
-        return None if record is None else assignment(record)
+    def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
+        """Whether this attempt is leased to this subworker now."""
+        return self._current(task_id, attempt, key, self._epoch) is not None
 
     def statistics(self) -> SchedulerStatistics:
         """Return a snapshot."""
@@ -306,15 +317,14 @@ class Scheduler:
         commands: list[SchedulerCommand] = []
         for function in event.functions:
             self._known[function.name] = function
-            queued: list[TaskRecord] = []
-            for record in self._held.pop(function.name, []):
-                record.step(Step.QUEUE)
-                self._ready.push(record)
-                queued.append(record)
-                commands.append(TaskChanged(record.owner, record.event(), is_final=False))
+            queued = self._held.pop(function.name, [])
             self._holds.clear(function.name)
             if queued:
                 commands.append(SubmitDecided(SubmitReply(), queued))
+            for record in queued:
+                record.step(Step.QUEUE)
+                self._ready.push(record)
+                commands.append(TaskChanged(record.owner, record.event(), is_final=False))
         return commands
 
     def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
@@ -325,13 +335,16 @@ class Scheduler:
             worker.is_draining = lease.draining
         return []
 
-    def _on_lost(self, key: bytes, reason: str, now: float) -> list[SchedulerCommand]:
+    def _on_lost(
+        self, key: bytes, reason: str, is_clean: bool, now: float
+    ) -> list[SchedulerCommand]:
         worker = self._workers.pop(key, None)
         if worker is None:
             return []
         commands: list[SchedulerCommand] = []
         was_alone = worker.solo is not None
-        suspects = {record.spec.id for record in worker.presumed_started()}
+        presumed = [] if is_clean else worker.presumed_started()
+        suspects = {record.spec.id for record in presumed}
         function_of = worker.functions
         for lane in worker.lanes.values():
             for record in list(lane.leased.values()):

@@ -51,10 +51,14 @@ class AttemptsReported(msgspec.Struct, frozen=True, gc=False):
 
 
 class SubworkerLost(msgspec.Struct, frozen=True, gc=False):
-    """A subworker is gone, with whatever it was running."""
+    """A subworker is gone, with whatever it was running.
+
+    ``is_clean``: it said goodbye, so nothing was running and nobody is suspect.
+    """
 
     key: bytes
     reason: str
+    is_clean: bool = False
 
 
 class TasksCancelled(msgspec.Struct, frozen=True, gc=False):

@@ -8,18 +8,17 @@ its own; attempts go in, events come out, and nothing here awaits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-
-
-class AttemptKey(NamedTuple):
-    """Names one execution of one task: the fence, as the worker sees it."""
-
-    task_id: str
-    epoch: int
-    attempt: int
+from fastworker._core._attempts import OUTCOME_CANCELLED as OUTCOME_CANCELLED
+from fastworker._core._attempts import OUTCOME_FAILURE as OUTCOME_FAILURE
+from fastworker._core._attempts import OUTCOME_SUCCESS as OUTCOME_SUCCESS
+from fastworker._core._attempts import AttemptEnded as AttemptEnded
+from fastworker._core._attempts import AttemptKey as AttemptKey
+from fastworker._core._attempts import AttemptStarted as AttemptStarted
+from fastworker._core._attempts import LaneEvent as LaneEvent
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -30,40 +29,6 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     function: Callable[..., Any]
     payload: bytes
     format: int
-
-
-class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
-    """User code is about to run. ``wall`` is seconds since 1970, UTC."""
-
-    key: AttemptKey
-    wall: float
-
-
-class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
-    """User code has ended; exactly one for each attempt that was started.
-
-    ``kind`` is one of the OUTCOME_* numbers. ``payload`` holds the encoded
-    result in ``format`` when it is OUTCOME_SUCCESS; else ``error`` is one line
-    ("ValueError: bad") and ``traceback`` the text of the traceback. The walls
-    are seconds since 1970, UTC; ``seconds`` is how long user code ran.
-    """
-
-    key: AttemptKey
-    kind: int
-    started_wall: float
-    wall: float
-    seconds: float
-    payload: bytes = b""
-    format: int = 0
-    error: str = ""
-    traceback: str = ""
-
-
-OUTCOME_SUCCESS = 0
-OUTCOME_FAILURE = 1
-OUTCOME_CANCELLED = 2
-
-LaneEvent = AttemptStarted | AttemptEnded
 
 
 class LaneSink(Protocol):
@@ -121,5 +86,3 @@ class Lane(Protocol):
     def join(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for the threads; True if all ended."""
         ...
-
-

@@ -1,0 +1,49 @@
+"""One execution of one task, as the subworker and its lanes speak of it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+OUTCOME_SUCCESS: Final = 0
+OUTCOME_FAILURE: Final = 1
+OUTCOME_CANCELLED: Final = 2
+
+
+class AttemptKey(NamedTuple):
+    """Names one execution of one task: the fence, as the worker sees it."""
+
+    task_id: str
+    epoch: int
+    attempt: int
+
+
+class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
+    """User code is about to run. ``wall`` is seconds since 1970, UTC."""
+
+    key: AttemptKey
+    wall: float
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
+    """User code has ended; exactly one for each attempt that was started.
+
+    ``kind`` is one of the OUTCOME_* numbers. ``payload`` holds the encoded
+    result in ``format`` when it is OUTCOME_SUCCESS; else ``error`` is one line
+    ("ValueError: bad") and ``traceback`` the text of the traceback. The walls
+    are seconds since 1970, UTC; ``seconds`` is how long user code ran.
+    """
+
+    key: AttemptKey
+    kind: int
+    started_wall: float
+    wall: float
+    seconds: float
+    payload: bytes = b""
+    format: int = 0
+    error: str = ""
+    traceback: str = ""
+
+
+LaneEvent = AttemptStarted | AttemptEnded

@@ -1,0 +1,543 @@
+"""The client's machine: tasks handed in, news of them, and callers that leave.
+
+Callers come and go by the thousand; the link has sixteen slots. So calls only
+change this machine, and frames are made when the network can take one
+(Flush), from everything that has gathered: under load a frame carries
+hundreds of tasks without anybody having waited for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import msgspec
+
+from fastworker._core._codec import decode_body, decode_frame, encode
+from fastworker._core._link_requester import (
+    CallAnswered,
+    CallDropped,
+    CallerLeft,
+    CallIssued,
+    DropPipe,
+    FrameReceived,
+    LinkCommand,
+    LinkEnded,
+    LinkState,
+    Redirected,
+    RequesterLink,
+    SendFrame,
+    SessionOpened,
+    SessionRefused,
+)
+from fastworker._core._messages import (
+    BATCH_BYTES,
+    MAX_BATCH_ITEMS,
+    Kind,
+    Nothing,
+    Poll,
+    PollReply,
+    RefusalCode,
+    Role,
+    Submit,
+    SubmitReply,
+    TaskEvent,
+    TaskEvents,
+    TaskIds,
+    TaskSpec,
+    WireStatus,
+)
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._results import Results
+from fastworker._errors import RemoteProtocolError
+
+# More frames under way would only make smaller batches.
+SUBMIT_WINDOW: Final = 4
+WATCH_BATCH: Final = 5_000
+
+LOST_STORE: Final = "lost: control plane restarted without a durable store"
+LOST_TASK: Final = "lost: the control plane no longer knows this task"
+
+# --- events -----------------------------------------------------------------
+
+
+class FrameArrived(msgspec.Struct, frozen=True, gc=False):
+    """Bytes came from the control plane."""
+
+    data: bytes
+
+
+class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
+    """A caller hands in a task."""
+
+    spec: TaskSpec
+
+
+class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """The caller wants this task not to run, and does not wait for it."""
+
+    task_id: str
+
+
+class QueryMade(msgspec.Struct, frozen=True, gc=False):
+    """A caller asks for the state of a task that may be anybody's."""
+
+    query_id: int
+    task_id: str
+
+
+class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """The caller does not wait for this answer any more."""
+
+    query_id: int
+
+
+class ClientStopped(msgspec.Struct, frozen=True, gc=False):
+    """Say goodbye, as far as that is possible."""
+
+
+ClientEvent = (
+    FrameArrived
+    | TaskSubmitted
+    | TaskAbandoned
+    | QueryMade
+    | QueryAbandoned
+    | ClientStopped
+    | PipeOpened
+    | PipeClosed
+    | Flush
+    | DeadlinePassed
+)
+
+# --- commands ---------------------------------------------------------------
+
+
+class TaskAcknowledged(msgspec.Struct, frozen=True, gc=False):
+    """The control plane has the task."""
+
+    task_id: str
+
+
+class TaskRejected(msgspec.Struct, frozen=True, gc=False):
+    """The task was not queued. ``code`` None: the control plane cannot be reached."""
+
+    task_id: str
+    code: RefusalCode | None
+    message: str
+
+
+class TaskEnded(msgspec.Struct, frozen=True, gc=False):
+    """The task has its outcome; ``outcome()`` has it now."""
+
+    task_id: str
+
+
+class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The state of the task that was asked for."""
+
+    query_id: int
+    event: TaskEvent
+
+
+class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
+    """The control plane knows that this client has left."""
+
+
+ClientCommand = (
+    TaskAcknowledged
+    | TaskRejected
+    | TaskEnded
+    | QueryAnswered
+    | SaidGoodbye
+    | SendFrame
+    | DropPipe
+    | SessionOpened
+    | Redirected
+    | SessionRefused
+)
+
+
+class _Progress(enum.Enum):
+    UNSENT = 1
+    SENT = 2
+    ACKNOWLEDGED = 3
+
+
+class _ClientTask:
+    __slots__ = ("event", "is_abandoned", "losses", "progress", "spec")
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec: TaskSpec | None = spec  # until acknowledged
+        self.progress = _Progress.UNSENT
+        self.event = TaskEvent(spec.id, WireStatus.PENDING)
+        self.is_abandoned = False
+        self.losses = 0
+
+
+class ClientStatistics(msgspec.Struct, frozen=True):
+    """A snapshot of a client."""
+
+    link: LinkState
+    unsent: int
+    unacknowledged: int
+    waiting: int
+    kept_results: int
+    kept_bytes: int
+    malformed_frames: int
+
+
+class ClientState:
+    """The machine.
+
+    Args:
+      new_session_id: draws 16 random bytes.
+      retries: how many lost sessions a submit survives before it is rejected.
+      label: shown to people.
+      max_results, max_result_bytes: the bounds of the local cache.
+    """
+
+    def __init__(
+        self,
+        *,
+        new_session_id: Callable[[], bytes],
+        retries: int = 3,
+        label: str = "client",
+        max_results: int = 10_000,
+        max_result_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
+        self._link = RequesterLink(
+            role=Role.CLIENT, worker_id=label, new_session_id=new_session_id
+        )
+        self._retries = retries
+        self._tasks: dict[str, _ClientTask] = {}
+        self._outcomes = Results(max_size=max_results, ttl=math.inf, max_bytes=max_result_bytes)
+        self._unsent: deque[_ClientTask] = deque()
+        self._to_cancel: list[str] = []
+        self._to_watch: deque[str] = deque()
+        self._queries: deque[QueryMade] = deque()
+        self._calls: dict[int, list[str] | QueryMade | None] = {}
+        self._call_id = 0
+        self._submits = 0  # SUBMITs under way
+        self._polls = 0
+        self._watches = 0
+        self._cursor = 0
+        self._epoch = 0
+        self._is_stopping = False
+        self._goodbye: int | None = None
+        self._out: list[ClientCommand] = []
+        self._now = 0.0
+        self._malformed_frames = 0
+
+    # --- reading ---
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a session is open on a live pipe."""
+        return self._link.state is LinkState.OPEN
+
+    def holds(self, task_id: str) -> bool:
+        """Whether the task is known here, ended or not."""
+        return task_id in self._tasks or self.outcome(task_id) is not None
+
+    def progress(self, task_id: str) -> TaskEvent | None:
+        """The latest news of a task, ended or not; None if it is not held here."""
+        task = self._tasks.get(task_id)
+        return task.event if task is not None else self.outcome(task_id)
+
+    def outcome(self, task_id: str) -> TaskEvent | None:
+        """The outcome of an ended task, None if it has none here."""
+        event = self._outcomes.get(task_id, now=self._now)
+        return None if event is None or event.status is WireStatus.EVICTED else event
+
+    def statistics(self) -> ClientStatistics:
+        """Return a snapshot."""
+        values = self._tasks.values()
+        return ClientStatistics(
+            link=self._link.state,
+            unsent=sum(1 for t in values if t.progress is _Progress.UNSENT),
+            unacknowledged=sum(1 for t in values if t.progress is _Progress.SENT),
+            waiting=len(self._tasks),
+            kept_results=len(self._outcomes),
+            kept_bytes=self._outcomes.bytes,
+            malformed_frames=self._malformed_frames,
+        )
+
+    def next_deadline(self) -> float:
+        """When DeadlinePassed is wanted, ``inf`` for never."""
+        return self._link.next_deadline()
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self._link.check()
+        self._outcomes.check()
+        assert self._polls in (0, 1)
+        assert self._watches in (0, 1)
+        assert 0 <= self._submits <= SUBMIT_WINDOW
+        for task in self._tasks.values():
+            assert not task.event.status >= WireStatus.SUCCESS, f"{task.event} is no outcome"
+        for task in self._unsent:
+            assert task.progress is _Progress.UNSENT
+
+    # --- the one mutator ---
+
+    def handle(self, event: ClientEvent, *, now: float) -> list[ClientCommand]:
+        """Apply an event and return what has to be done."""
+        self._now = now
+        match event:
+            case TaskSubmitted(spec=spec):
+                task = _ClientTask(spec)
+                self._tasks[spec.id] = task
+                self._unsent.append(task)
+            case Flush():
+                self._on_flush()
+            case FrameArrived(data=data):
+                self._on_frame(data)
+            case TaskAbandoned(task_id=task_id):
+                self._on_abandoned(task_id)
+            case QueryMade():
+                self._queries.append(event)
+            case QueryAbandoned(query_id=query_id):
+                self._on_query_abandoned(query_id)
+            case ClientStopped():
+                self._on_stopped()
+            case PipeOpened() | PipeClosed() | DeadlinePassed():
+                self._follow(self._link.handle(event, now=now))
+            case _:
+                assert_never(event)
+        out, self._out = self._out, []
+        return out
+
+    # --- callers ---
+
+    def _on_abandoned(self, task_id: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is None or task.is_abandoned:
+            return
+        if task.progress is _Progress.UNSENT:
+            self._unsent.remove(task)
+            del self._tasks[task_id]
+            return
+        task.is_abandoned = True
+        # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
+        # it waits for the acknowledgement.
+        if task.progress is _Progress.ACKNOWLEDGED:
+            self._to_cancel.append(task_id)
+
+    def _on_query_abandoned(self, query_id: int) -> None:
+        self._queries = deque(q for q in self._queries if q.query_id != query_id)
+        for call_id, asked in self._calls.items():
+            if isinstance(asked, QueryMade) and asked.query_id == query_id:
+                self._follow(self._link.handle(CallerLeft(call_id), now=self._now))
+
+    def _on_stopped(self) -> None:
+        self._is_stopping = True
+        if self._link.state is not LinkState.OPEN:
+            self._link.handle(LinkEnded(), now=self._now)
+            self._out.append(SaidGoodbye())
+
+    # --- the link ---
+
+    def _on_frame(self, data: bytes) -> None:
+        try:
+            received = FrameReceived(decode_frame(data))
+            self._follow(self._link.handle(received, now=self._now))
+        except RemoteProtocolError:
+            self._malformed_frames += 1
+            self._out.append(DropPipe())
+
+    def _follow(self, commands: list[LinkCommand]) -> None:
+        for command in commands:
+            match command:
+                case SendFrame() | DropPipe() | Redirected() | SessionRefused():
+                    self._out.append(command)
+                case CallAnswered(call_id=call_id, kind=kind, body=body):
+                    self._on_answer(call_id, kind, body)
+                case CallDropped(call_id=call_id, kind=kind):
+                    self._on_dropped(call_id, kind)
+                case SessionOpened():
+                    self._on_session(command)
+                case _:
+                    assert_never(command)
+
+    def _on_session(self, opened: SessionOpened) -> None:
+        self._out.append(opened)
+        if opened.resumed:
+            return
+        self._cursor = 0
+        lost_store = self._epoch not in (0, opened.epoch)
+        is_first = self._epoch == 0
+        self._epoch = opened.epoch
+        if is_first:
+            return
+        self._to_watch.clear()
+        for task_id, task in list(self._tasks.items()):
+            if task.progress is _Progress.ACKNOWLEDGED:
+                self._to_watch.append(task_id)
+            elif task.progress is _Progress.SENT:
+                task.losses += 1
+                if task.losses > self._retries:
+                    del self._tasks[task_id]
+                    why = (
+                        "the control plane restarted" if lost_store else "the session was lost"
+                    )
+                    message = f"{why} {task.losses} times before it acknowledged the task"
+                    self._out.append(TaskRejected(task_id, None, message))
+
+    def _on_dropped(self, call_id: int, kind: Kind) -> None:
+        self._calls.pop(call_id, None)
+        if kind is Kind.POLL:
+            self._polls -= 1
+        elif kind is Kind.BYE:
+            self._out.append(SaidGoodbye())
+
+    def _on_answer(self, call_id: int, kind: Kind, data: bytes) -> None:
+        asked = self._calls.pop(call_id)
+        if kind is Kind.SUBMIT:
+            assert isinstance(asked, list)
+            self._submits -= 1
+            self._apply_submitted(asked, decode_body(SubmitReply, data))
+        elif kind is Kind.POLL:
+            self._polls -= 1
+            news = decode_body(PollReply, data)
+            self._cursor = max(self._cursor, news.cursor)
+            for event in news.events:
+                self._apply(event)
+        elif kind is Kind.QUERY:
+            assert isinstance(asked, QueryMade)
+            events = decode_body(TaskEvents, data).events
+            if not events:
+                raise RemoteProtocolError("a QUERY was answered with nothing")
+            self._out.append(QueryAnswered(asked.query_id, events[0]))
+        elif kind is Kind.BYE:
+            self._link.handle(LinkEnded(), now=self._now)
+            self._out.append(SaidGoodbye())
+        else:
+            assert isinstance(asked, list)
+            self._apply_described(kind, asked, decode_body(TaskEvents, data).events)
+
+    def _apply_submitted(self, ids: list[str], reply: SubmitReply) -> None:
+        refused = {refusal.index: refusal for refusal in reply.refusals}
+        held = dict.fromkeys(reply.held)
+        for index, task_id in enumerate(ids):
+            refusal = refused.get(index)
+            if refusal is not None:
+                if self._tasks.pop(task_id, None) is not None:
+                    self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
+            elif index in held:
+                task = self._tasks.get(task_id)
+                if task is not None:
+                    task.progress = _Progress.ACKNOWLEDGED
+                    self._cancel_if_abandoned(task_id, task)
+            else:
+                self._acknowledge(task_id)
+
+    def _acknowledge(self, task_id: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is None:
+            return
+        task.progress = _Progress.ACKNOWLEDGED
+        self._out.append(TaskAcknowledged(task_id))
+        self._cancel_if_abandoned(task_id, task)
+
+    def _cancel_if_abandoned(self, task_id: str, task: _ClientTask) -> None:
+        task.spec = None
+        if task.is_abandoned:
+            self._to_cancel.append(task_id)
+
+    def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
+        if kind is Kind.WATCH:
+            self._watches -= 1
+            # The answer may be cut; ask again for the rest.
+            self._to_watch.extendleft(reversed(ids[len(events) :]))
+        for event in events:
+            if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
+                event = msgspec.structs.replace(
+                    event, status=WireStatus.FAILURE, error=LOST_STORE
+                )
+            self._apply(event)
+
+    def _apply(self, event: TaskEvent) -> None:
+        """Apply news of a task, from whatever answer."""
+        task = self._tasks.get(event.task_id)
+        if task is None or event.status in (WireStatus.HELD, WireStatus.UNKNOWN):
+            return
+        if event.status is WireStatus.REFUSED:
+            del self._tasks[event.task_id]
+            self._out.append(TaskRejected(event.task_id, RefusalCode.UNKNOWN_TASK, event.error))
+            return
+        if event.status is WireStatus.EVICTED:
+            event = msgspec.structs.replace(
+                event, status=WireStatus.SUCCESS, value_dropped=True
+            )
+        if task.progress is not _Progress.ACKNOWLEDGED or event.status is WireStatus.PENDING:
+            self._acknowledge(event.task_id)
+        if event.status in (WireStatus.PENDING, WireStatus.STARTED):
+            task.event = event
+            return
+        del self._tasks[event.task_id]
+        self._outcomes.put(event, 0, now=self._now)
+        self._out.append(TaskEnded(event.task_id))
+
+    # --- frames ---
+
+    def _on_flush(self) -> None:
+        """Ask everything that may be asked now."""
+        if self._link.state is LinkState.ENDED:
+            return
+        if self._is_stopping:
+            if self._goodbye is None and self._link.can_issue_urgent:
+                self._goodbye = self._issue(Kind.BYE, encode(Nothing()), None, reissue=False)
+            return
+        if self._to_cancel and self._link.can_issue_urgent:
+            batch, self._to_cancel = (
+                self._to_cancel[:MAX_BATCH_ITEMS],
+                self._to_cancel[MAX_BATCH_ITEMS:],
+            )
+            self._issue(Kind.CANCEL, encode(TaskIds(batch)), batch)
+        if self._link.state is not LinkState.OPEN:
+            return
+        if not self._polls:
+            self._polls += 1
+            self._issue(Kind.POLL, encode(Poll(self._cursor)), None, reissue=False)
+        while self._unsent and self._submits < SUBMIT_WINDOW:
+            self._submits += 1
+            self._submit_batch()
+        if self._to_watch and not self._watches:
+            self._watches += 1
+            count = min(WATCH_BATCH, len(self._to_watch))
+            ids = [self._to_watch.popleft() for _ in range(count)]
+            self._issue(Kind.WATCH, encode(TaskIds(ids)), ids)
+        while self._queries and self._link.free_slots > 2:
+            query = self._queries.popleft()
+            self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+
+    def _submit_batch(self) -> None:
+        specs: list[TaskSpec] = []
+        size = 0
+        while self._unsent and len(specs) < MAX_BATCH_ITEMS:
+            task = self._unsent[0]
+            assert task.spec is not None
+            size += len(task.spec.payload) + 100
+            if specs and size > BATCH_BYTES:
+                break
+            self._unsent.popleft()
+            task.progress = _Progress.SENT
+            specs.append(task.spec)
+        self._issue(Kind.SUBMIT, encode(Submit(specs)), [spec.id for spec in specs])
+
+    def _issue(
+        self,
+        kind: Kind,
+        body: bytes,
+        asked: list[str] | QueryMade | None,
+        *,
+        reissue: bool = True,
+    ) -> int:
+        self._call_id += 1
+        self._calls[self._call_id] = asked
+        call = CallIssued(self._call_id, kind, body, reissue)
+        self._follow(self._link.handle(call, now=self._now))
+        return self._call_id

@@ -1,0 +1,566 @@
+"""The control plane's machine: sessions, and the scheduler behind them.
+
+Frames come in, frames go out. Whatever an answer promises is in the store
+before the answer leaves: effects wait for the batch of records they rest on
+(RecordsDurable), and come out in the order in which they were decided.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import msgspec
+
+from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, encode
+from fastworker._core._control_plane_events import (
+    AppendRecords,
+    ClosePipe,
+    ControlPlaneCommand,
+    ControlPlaneEvent,
+    FrameArrived,
+    Port,
+    ProcessExited,
+    RecordsDurable,
+)
+from fastworker._core._deadlines import Deadlines
+from fastworker._core._link_responder import (
+    Answered,
+    CloseSession,
+    Execute,
+    RequestReceived,
+    ResponderCommand,
+    SendTo,
+)
+from fastworker._core._messages import (
+    BATCH_BYTES,
+    PROTOCOL_VERSION,
+    Body,
+    Hello,
+    Kind,
+    Lease,
+    LeaseReply,
+    Nothing,
+    Poll,
+    PollReply,
+    Redirect,
+    Refused,
+    Rehello,
+    Report,
+    Request,
+    Role,
+    Submit,
+    TaskEvent,
+    TaskEvents,
+    TaskIds,
+    Welcome,
+)
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
+from fastworker._core._scheduler import Scheduler, SchedulerStatistics
+from fastworker._core._scheduler_events import (
+    Assign,
+    AttemptsReported,
+    CapacityStated,
+    Dispatch,
+    OwnerGone,
+    SchedulerCommand,
+    SubmitDecided,
+    SubworkerJoined,
+    SubworkerLost,
+    TaskChanged,
+    TasksCancelled,
+    TasksDescribed,
+    TasksSubmitted,
+    TasksWatched,
+)
+from fastworker._core._sessions import Session
+from fastworker._core._task_states import TaskRecord
+from fastworker._errors import RemoteProtocolError
+
+LEASE_SECONDS: Final = 30.0
+BEAT_SECONDS: Final = 5.0
+# A closed pipe is not a death: a dialer is back within 0.1 s (measured).
+RECONNECT_GRACE: Final = 0.75
+HELLO_SECONDS: Final = 5.0
+MAX_SESSIONS: Final = 10_000
+
+ALLOWED_KINDS: Final = {
+    Role.CLIENT: frozenset(
+        {Kind.SUBMIT, Kind.POLL, Kind.CANCEL, Kind.QUERY, Kind.WATCH, Kind.BYE}
+    ),
+    Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
+}
+
+
+class SubworkerView(msgspec.Struct, frozen=True):
+    """What an operator sees of a subworker. ``idle`` is seconds since its last frame."""
+
+    worker_id: str
+    address: str
+    status: str
+    load: int
+    capacity: dict[str, int]
+    functions: list[str]
+    idle: float
+
+
+class ControlPlaneStatistics(msgspec.Struct, frozen=True):
+    """A snapshot."""
+
+    epoch: int
+    clients: int
+    tasks: SchedulerStatistics
+    outbox_bytes: int
+    kept_bytes: int
+    malformed_frames: int
+    closed_sessions: int
+
+
+class ControlPlaneState:
+    """The machine.
+
+    Args:
+      epoch: the start counter from the store; at least 1.
+      scheduler: the machine behind the sessions.
+      worker_id: a label.
+      base_port, management_port: where HELLO on the discovery port sends
+        clients and subworkers.
+    """
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        scheduler: Scheduler,
+        worker_id: str,
+        base_port: int,
+        management_port: int,
+    ) -> None:
+        self._epoch = epoch
+        self._scheduler = scheduler
+        self._worker_id = worker_id
+        self._ports = {Role.CLIENT: base_port, Role.SUBWORKER: management_port}
+        self._sessions: dict[bytes, Session] = {}
+        self._by_pipe: dict[int, bytes] = {}
+        self._deadlines: Deadlines[bytes | int] = Deadlines()  # by session or pipe
+        self._parked_leases: dict[bytes, Session] = {}
+        self._parked_polls: dict[bytes, Session] = {}
+        self._out: list[ControlPlaneCommand] = []
+        self._now = 0.0
+        # records not yet appended, and effects that wait for them
+        self._batch = 0
+        self._durable = 0
+        self._queued: list[TaskRecord] = []
+        self._ended: list[TaskEvent] = []
+        self._effects: deque[tuple[int, Callable[[], None]]] = deque()
+        self._malformed_frames = 0
+        self._closed_sessions = 0
+
+    @property
+    def epoch(self) -> int:
+        """This control plane's start counter."""
+        return self._epoch
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The machine behind the sessions; for reading only."""
+        return self._scheduler
+
+    # --- the one mutator ---
+
+    def handle(self, event: ControlPlaneEvent, *, now: float) -> list[ControlPlaneCommand]:
+        """Apply an event and return what has to be done."""
+        self._now = now
+        match event:
+            case FrameArrived(port=port, route=route, data=data):
+                self._on_frame(port, route, data)
+            case Flush():
+                self._on_flush()
+            case RecordsDurable(batch=batch):
+                self._on_durable(batch)
+            case PipeOpened(pipe=pipe):
+                self._deadlines.set(pipe, now + HELLO_SECONDS)
+            case PipeClosed(pipe=pipe):
+                self._on_pipe_closed(pipe)
+            case ProcessExited(worker_id=worker_id):
+                self._on_process_exited(worker_id)
+            case DeadlinePassed():
+                self._on_deadline()
+            case _:
+                assert_never(event)
+        out, self._out = self._out, []
+        return out
+
+    def next_deadline(self) -> float:
+        """When DeadlinePassed is wanted, ``inf`` for never."""
+        return min(self._deadlines.next(), self._scheduler.next_deadline())
+
+    # --- reading ---
+
+    def statistics(self) -> ControlPlaneStatistics:
+        """Return a snapshot."""
+        sessions = self._sessions.values()
+        return ControlPlaneStatistics(
+            epoch=self._epoch,
+            clients=sum(1 for s in sessions if s.role is Role.CLIENT),
+            tasks=self._scheduler.statistics(),
+            outbox_bytes=sum(session.outbox.bytes for session in sessions),
+            kept_bytes=sum(session.link.kept_bytes for session in sessions),
+            malformed_frames=self._malformed_frames,
+            closed_sessions=self._closed_sessions,
+        )
+
+    def subworkers(self, *, now: float) -> list[SubworkerView]:
+        """Describe every subworker, in the order in which they joined."""
+        sessions = [s for s in self._sessions.values() if s.role is Role.SUBWORKER]
+        views: list[SubworkerView] = []
+        for session in sessions:
+            status = self._scheduler.subworker_status(session.key)
+            state = "active" if session.pipe is not None else "away"
+            if status.is_draining:
+                state = "draining"
+            views.append(
+                SubworkerView(
+                    worker_id=status.label,
+                    address=status.address,
+                    status=state,
+                    load=status.leased,
+                    capacity=status.capacity,
+                    functions=status.functions,
+                    idle=max(0.0, now - session.seen_at),
+                )
+            )
+        return views
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self._scheduler.check()
+        for key, session in self._sessions.items():
+            session.check()
+            assert session.key == key
+            assert session.pipe is None or self._by_pipe.get(session.pipe) == key
+            parked = (
+                self._parked_leases if session.role is Role.SUBWORKER else self._parked_polls
+            )
+            assert (session.parked is not None) == (key in parked)
+        for key in [*self._parked_leases, *self._parked_polls]:
+            assert key in self._sessions
+        for pipe, key in self._by_pipe.items():
+            assert self._sessions[key].pipe == pipe
+        assert self._durable <= self._batch
+        assert not self._effects or self._effects[0][0] > self._durable
+
+    # --- pipes and sessions ---
+
+    def _on_frame(self, port: Port, route: Route, data: bytes) -> None:
+        try:
+            frame = decode_frame(data)
+        except RemoteProtocolError:
+            frame = None
+        if isinstance(frame, Request):
+            self._on_request(route, frame)
+        elif isinstance(frame, Hello):
+            self._on_hello(port, route, frame)
+        else:
+            # Whoever sends such bytes is no peer of ours, or a broken one.
+            self._malformed_frames += 1
+            self._out.append(ClosePipe(route.pipe))
+
+    def _on_hello(self, port: Port, route: Route, hello: Hello) -> None:
+        if hello.protocol != PROTOCOL_VERSION:
+            reason = (
+                f"this control plane speaks protocol {PROTOCOL_VERSION}, the peer "
+                f"{hello.protocol}; use the same version of fastworker on both sides"
+            )
+            self._send(route, Refused(hello.nonce, reason))
+            return
+        if port is Port.DISCOVERY:
+            self._send(route, Redirect(hello.nonce, self._ports[hello.role]))
+            return
+        session = self._sessions.get(hello.session)
+        is_known = session is not None
+        if session is None:
+            if hello.epoch == self._epoch:
+                # It expired. Under its old id, frames of its former life that
+                # are still under way would be taken for new requests.
+                self._send(route, Rehello(hello.session, self._epoch))
+                return
+            if len(self._sessions) >= MAX_SESSIONS:
+                self._send(route, Refused(hello.nonce, f"{MAX_SESSIONS} sessions are open"))
+                return
+            session = self._open_session(hello)
+        elif session.role is not hello.role:
+            self._send(route, Refused(hello.nonce, "this session has another role"))
+            return
+        self._hear(session, route)
+        self._send(
+            route,
+            Welcome(
+                nonce=hello.nonce,
+                session=hello.session,
+                epoch=self._epoch,
+                resumed=is_known,
+                lease=LEASE_SECONDS,
+                beat=BEAT_SECONDS,
+                worker_id=self._worker_id,
+            ),
+        )
+
+    def _open_session(self, hello: Hello) -> Session:
+        session = Session(
+            hello.session, hello.role, hello.worker_id, hello.address, self._epoch, self._now
+        )
+        self._sessions[session.key] = session
+        if session.role is Role.SUBWORKER:
+            joined = SubworkerJoined(
+                session.key, hello.worker_id, hello.address, hello.functions
+            )
+            self._carry_out(self._scheduler.handle(joined, now=self._now))
+        return session
+
+    def _hear(self, session: Session, route: Route) -> None:
+        """Any frame renews a session and says by which pipe it is reached."""
+        session.seen_at = self._now
+        self._deadlines.set(session.key, self._now + LEASE_SECONDS)
+        if session.pipe == route.pipe:
+            return
+        other = self._by_pipe.get(route.pipe)
+        if other is not None:
+            self._lose_pipe(self._sessions[other])
+        if session.pipe is not None:
+            del self._by_pipe[session.pipe]
+        session.pipe = route.pipe
+        self._by_pipe[route.pipe] = session.key
+        self._deadlines.clear(route.pipe)
+
+    def _on_pipe_closed(self, pipe: int) -> None:
+        self._deadlines.clear(pipe)
+        key = self._by_pipe.get(pipe)
+        if key is not None:
+            self._lose_pipe(self._sessions[key])
+
+    def _lose_pipe(self, session: Session) -> None:
+        assert session.pipe is not None
+        del self._by_pipe[session.pipe]
+        session.pipe = None
+        if session.role is Role.SUBWORKER:
+            self._deadlines.set(session.key, self._now + RECONNECT_GRACE)
+
+    def _on_process_exited(self, worker_id: str) -> None:
+        for session in list(self._sessions.values()):
+            if session.role is Role.SUBWORKER and session.label == worker_id:
+                self._end_session(session, f"the process of {worker_id} ended")
+
+    def _on_deadline(self) -> None:
+        for key in self._deadlines.pop_due(self._now):
+            if isinstance(key, int):
+                self._out.append(ClosePipe(key))
+                continue
+            session = self._sessions[key]
+            if session.pipe is None:
+                reason = f"{session.label} lost its connection and did not come back"
+            else:
+                reason = f"{session.label} was silent for {LEASE_SECONDS:g} s"
+            self._end_session(session, reason)
+        if self._scheduler.next_deadline() <= self._now:
+            self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
+
+    def _end_session(self, session: Session, reason: str, *, is_clean: bool = False) -> None:
+        del self._sessions[session.key]
+        self._deadlines.clear(session.key)
+        self._parked_leases.pop(session.key, None)
+        self._parked_polls.pop(session.key, None)
+        if session.pipe is not None:
+            del self._by_pipe[session.pipe]
+            # It may say HELLO again on this pipe, or be a stranger from now on.
+            self._deadlines.set(session.pipe, self._now + HELLO_SECONDS)
+        if session.role is Role.SUBWORKER:
+            event: SubworkerLost | OwnerGone = SubworkerLost(session.key, reason, is_clean)
+        else:
+            event = OwnerGone(session.key)
+        self._carry_out(self._scheduler.handle(event, now=self._now))
+
+    # --- requests ---
+
+    def _on_request(self, route: Route, request: Request) -> None:
+        session = self._sessions.get(request.session)
+        if session is None or request.epoch != self._epoch:
+            self._send(route, Rehello(request.session, self._epoch))
+            return
+        self._hear(session, route)
+        if request.kind not in ALLOWED_KINDS[session.role]:
+            reason = f"a {session.role.name.lower()} may not ask {request.kind.name}"
+            self._close_session(session, route, reason)
+            return
+        self._follow(
+            session, session.link.handle(RequestReceived(route, request), now=self._now)
+        )
+
+    def _follow(self, session: Session, commands: list[ResponderCommand]) -> None:
+        for command in commands:
+            match command:
+                case SendTo():
+                    self._out.append(command)
+                case Execute():
+                    self._execute(session, command)
+                case CloseSession(route=route, reason=reason):
+                    self._close_session(session, route, reason)
+
+    def _close_session(self, session: Session, route: Route, reason: str) -> None:
+        self._closed_sessions += 1
+        self._out.append(SendTo(route, session.link.farewell(reason)))
+        self._end_session(session, reason)
+
+    def _execute(self, session: Session, request: Execute) -> None:
+        body = decode_body(REQUEST_BODIES[request.kind], request.body)
+        slot = request.slot
+        match body:
+            case Submit(tasks=tasks):
+                event = TasksSubmitted(session.key, tasks)
+                self._carry_out(self._scheduler.handle(event, now=self._now), (session, slot))
+            case Report():
+                reported = AttemptsReported(session.key, body)
+                self._carry_out(self._scheduler.handle(reported, now=self._now))
+                self._when_durable(lambda: self._answer(session, slot, Nothing()))
+            case Poll(cursor=cursor):
+                session.outbox.acknowledge(cursor)
+                self._park(session, slot, cursor)
+            case Lease(cursor=cursor):
+                session.handout.acknowledge(cursor)
+                if not request.repeat:
+                    stated = CapacityStated(session.key, body)
+                    self._carry_out(self._scheduler.handle(stated, now=self._now))
+                self._park(session, slot, cursor)
+            case TaskIds(ids=ids):
+                self._on_ids(session, slot, request.kind, ids)
+            case _:
+                self._answer(session, slot, Nothing())
+                self._end_session(session, f"{session.label} said goodbye", is_clean=True)
+
+    def _on_ids(self, session: Session, slot: int, kind: Kind, ids: list[str]) -> None:
+        if kind is Kind.QUERY:
+            events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
+            self._answer(session, slot, TaskEvents(_cut(events)), keep=False)
+            return
+        event: TasksCancelled | TasksWatched
+        event = TasksCancelled(ids) if kind is Kind.CANCEL else TasksWatched(session.key, ids)
+        self._carry_out(self._scheduler.handle(event, now=self._now), (session, slot))
+
+    def _park(self, session: Session, slot: int, cursor: int) -> None:
+        """Let a long request wait; one that waited before is answered empty."""
+        if session.parked is not None:
+            older, session.parked = session.parked, None
+            is_subworker = session.role is Role.SUBWORKER
+            empty = LeaseReply(session.cursor) if is_subworker else PollReply(session.cursor)
+            self._answer(session, older, empty, keep=False)
+        session.parked = slot
+        session.cursor = cursor
+        self._parking(session)[session.key] = session
+
+    def _parking(self, session: Session) -> dict[bytes, Session]:
+        """Where the long requests of such peers wait."""
+        return self._parked_leases if session.role is Role.SUBWORKER else self._parked_polls
+
+    def _unpark(self, session: Session) -> int:
+        """Return the slot of the request that waited."""
+        assert session.parked is not None
+        slot, session.parked = session.parked, None
+        del self._parking(session)[session.key]
+        return slot
+
+    def _answer(self, session: Session, slot: int, body: Body, *, keep: bool = True) -> None:
+        if self._sessions.get(session.key) is session and session.link.waits(slot):
+            answered = Answered(slot, encode(body), keep)
+            self._follow(session, session.link.handle(answered, now=self._now))
+
+    # --- what the scheduler wants ---
+
+    def _carry_out(
+        self,
+        commands: list[SchedulerCommand],
+        asked_by: tuple[Session, int] | None = None,
+    ) -> None:
+        answer: Body | None = None
+        for command in commands:
+            match command:
+                case TaskChanged(owner=owner, event=event, is_final=is_final):
+                    if is_final:
+                        self._ended.append(event)
+                    self._tell_when_durable(owner, event)
+                case SubmitDecided(reply=reply, queued=queued):
+                    self._queued += queued
+                    answer = reply
+                case TasksDescribed(events=events):
+                    answer = TaskEvents(_cut(events))
+                case Assign(key=key, assignments=assignments, cancels=cancels):
+                    self._sessions[key].handout.put(assignments)
+                    self._sessions[key].handout.put(cancels)
+                case _:
+                    assert_never(command)
+        if asked_by is not None and answer is not None:
+            asker, number = asked_by
+            reply_body = answer
+            self._when_durable(lambda: self._answer(asker, number, reply_body))
+
+    def _tell_when_durable(self, owner: bytes | None, event: TaskEvent) -> None:
+        if owner is not None:
+            self._when_durable(lambda: self._tell(owner, event))
+
+    def _tell(self, owner: bytes, event: TaskEvent) -> None:
+        session = self._sessions.get(owner)
+        if session is not None:
+            session.outbox.put(event)
+
+    # --- durability ---
+
+    def _when_durable(self, effect: Callable[[], None]) -> None:
+        """Do something once everything decided so far is in the store."""
+        needed = self._batch + 1 if self._queued or self._ended else self._batch
+        if needed <= self._durable and not self._effects:
+            effect()
+        else:
+            self._effects.append((needed, effect))
+
+    def _on_durable(self, batch: int) -> None:
+        self._durable = max(self._durable, batch)
+        while self._effects and self._effects[0][0] <= self._durable:
+            _, effect = self._effects.popleft()
+            effect()
+
+    def _on_flush(self) -> None:
+        """Make frames of what has gathered: records first, then work, then news."""
+        if self._queued or self._ended:
+            self._batch += 1
+            self._out.append(AppendRecords(self._batch, self._queued, self._ended))
+            self._queued = []
+            self._ended = []
+        if self._parked_leases and self._scheduler.has_work:
+            reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
+            dispatch = Dispatch(reachable)
+            self._carry_out(self._scheduler.handle(dispatch, now=self._now))
+        for session in [s for s in self._parked_leases.values() if len(s.handout)]:
+            self._give(session)
+        for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
+            reply = session.outbox.take(session.cursor)
+            self._answer(session, self._unpark(session), reply, keep=False)
+
+    def _give(self, session: Session) -> None:
+        """Answer a LEASE with what is new, and with what may have been lost before."""
+        key, handout = session.key, session.handout
+        handout.keep(lambda item: self._scheduler.is_leased(item.task_id, item.attempt, key))
+        if len(handout):
+            self._answer(session, self._unpark(session), handout.take(), keep=False)
+
+    def _send(self, route: Route, frame: Welcome | Redirect | Refused | Rehello) -> None:
+        self._out.append(SendTo(route, encode(frame)))
+
+
+def _cut(events: list[TaskEvent]) -> list[TaskEvent]:
+    """As many events as fit into a batch; the peer asks again for the rest."""
+    size = 0
+    for position, event in enumerate(events):
+        size += event.size
+        if size > BATCH_BYTES and position:
+            return events[:position]
+    return events

@@ -1,0 +1,73 @@
+"""What happens to the control plane, and what it wants done."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from fastworker._core._link_responder import SendTo
+from fastworker._core._messages import TaskEvent
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
+from fastworker._core._task_states import TaskRecord
+
+
+class Port(enum.Enum):
+    """Which of the three addresses a frame came in by."""
+
+    BASE = "base"
+    MANAGEMENT = "management"
+    DISCOVERY = "discovery"
+
+
+# --- events -----------------------------------------------------------------
+
+
+class FrameArrived(msgspec.Struct, frozen=True, gc=False):
+    """Bytes came along a route. They may be anything."""
+
+    port: Port
+    route: Route
+    data: bytes
+
+
+class RecordsDurable(msgspec.Struct, frozen=True, gc=False):
+    """The store has made everything up to this batch durable."""
+
+    batch: int
+
+
+class ProcessExited(msgspec.Struct, frozen=True, gc=False):
+    """Our own supervisor saw the process of this subworker end."""
+
+    worker_id: str
+
+
+ControlPlaneEvent = (
+    FrameArrived
+    | RecordsDurable
+    | ProcessExited
+    | PipeOpened
+    | PipeClosed
+    | Flush
+    | DeadlinePassed
+)
+
+# --- commands ---------------------------------------------------------------
+
+
+class ClosePipe(msgspec.Struct, frozen=True, gc=False):
+    """Close this pipe."""
+
+    pipe: int
+
+
+class AppendRecords(msgspec.Struct, frozen=True, gc=False):
+    """Make these durable, then say RecordsDurable(batch)."""
+
+    batch: int
+    queued: list[TaskRecord]
+    ended: list[TaskEvent]
+
+
+ControlPlaneCommand = SendTo | ClosePipe | AppendRecords
