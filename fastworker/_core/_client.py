@@ -16,6 +16,21 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._client_events import (
+    ClientCommand,
+    ClientEvent,
+    ClientStopped,
+    FrameArrived,
+    QueryAbandoned,
+    QueryAnswered,
+    QueryMade,
+    SaidGoodbye,
+    TaskAbandoned,
+    TaskAcknowledged,
+    TaskEnded,
+    TaskRejected,
+    TaskSubmitted,
+)
 from fastworker._core._codec import decode_body, decode_frame, encode
 from fastworker._core._link_requester import (
     CallAnswered,
@@ -60,104 +75,6 @@ WATCH_BATCH: Final = 5_000
 
 LOST_STORE: Final = "lost: control plane restarted without a durable store"
 LOST_TASK: Final = "lost: the control plane no longer knows this task"
-
-# --- events -----------------------------------------------------------------
-
-
-class FrameArrived(msgspec.Struct, frozen=True, gc=False):
-    """Bytes came from the control plane."""
-
-    data: bytes
-
-
-class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
-    """A caller hands in a task."""
-
-    spec: TaskSpec
-
-
-class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
-    """The caller wants this task not to run, and does not wait for it."""
-
-    task_id: str
-
-
-class QueryMade(msgspec.Struct, frozen=True, gc=False):
-    """A caller asks for the state of a task that may be anybody's."""
-
-    query_id: int
-    task_id: str
-
-
-class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
-    """The caller does not wait for this answer any more."""
-
-    query_id: int
-
-
-class ClientStopped(msgspec.Struct, frozen=True, gc=False):
-    """Say goodbye, as far as that is possible."""
-
-
-ClientEvent = (
-    FrameArrived
-    | TaskSubmitted
-    | TaskAbandoned
-    | QueryMade
-    | QueryAbandoned
-    | ClientStopped
-    | PipeOpened
-    | PipeClosed
-    | Flush
-    | DeadlinePassed
-)
-
-# --- commands ---------------------------------------------------------------
-
-
-class TaskAcknowledged(msgspec.Struct, frozen=True, gc=False):
-    """The control plane has the task."""
-
-    task_id: str
-
-
-class TaskRejected(msgspec.Struct, frozen=True, gc=False):
-    """The task was not queued. ``code`` None: the control plane cannot be reached."""
-
-    task_id: str
-    code: RefusalCode | None
-    message: str
-
-
-class TaskEnded(msgspec.Struct, frozen=True, gc=False):
-    """The task has its outcome; ``outcome()`` has it now."""
-
-    task_id: str
-
-
-class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
-    """The state of the task that was asked for."""
-
-    query_id: int
-    event: TaskEvent
-
-
-class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
-    """The control plane knows that this client has left."""
-
-
-ClientCommand = (
-    TaskAcknowledged
-    | TaskRejected
-    | TaskEnded
-    | QueryAnswered
-    | SaidGoodbye
-    | SendFrame
-    | DropPipe
-    | SessionOpened
-    | Redirected
-    | SessionRefused
-)
 
 
 class _Progress(enum.Enum):
@@ -328,8 +245,9 @@ class ClientState:
 
     def _on_query_abandoned(self, query_id: int) -> None:
         self._queries = deque(q for q in self._queries if q.query_id != query_id)
-        for call_id, asked in self._calls.items():
+        for call_id, asked in list(self._calls.items()):
             if isinstance(asked, QueryMade) and asked.query_id == query_id:
+                del self._calls[call_id]
                 self._follow(self._link.handle(CallerLeft(call_id), now=self._now))
 
     def _on_stopped(self) -> None:
@@ -383,7 +301,7 @@ class ClientState:
                     why = (
                         "the control plane restarted" if lost_store else "the session was lost"
                     )
-                    message = f"{why} {task.losses} times before it acknowledged the task"
+                    message = f"the {why} {task.losses} times before it acknowledged the task"
                     self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:

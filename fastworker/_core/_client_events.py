@@ -1,0 +1,113 @@
+"""What happens to a client, and what it wants done."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastworker._core._link_requester import (
+    DropPipe,
+    Redirected,
+    SendFrame,
+    SessionOpened,
+    SessionRefused,
+)
+from fastworker._core._messages import RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+
+# --- events -----------------------------------------------------------------
+
+
+class FrameArrived(msgspec.Struct, frozen=True, gc=False):
+    """Bytes came from the control plane."""
+
+    data: bytes
+
+
+class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
+    """A caller hands in a task."""
+
+    spec: TaskSpec
+
+
+class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """The caller wants this task not to run, and does not wait for it."""
+
+    task_id: str
+
+
+class QueryMade(msgspec.Struct, frozen=True, gc=False):
+    """A caller asks for the state of a task that may be anybody's."""
+
+    query_id: int
+    task_id: str
+
+
+class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """The caller does not wait for this answer any more."""
+
+    query_id: int
+
+
+class ClientStopped(msgspec.Struct, frozen=True, gc=False):
+    """Say goodbye, as far as that is possible."""
+
+
+ClientEvent = (
+    FrameArrived
+    | TaskSubmitted
+    | TaskAbandoned
+    | QueryMade
+    | QueryAbandoned
+    | ClientStopped
+    | PipeOpened
+    | PipeClosed
+    | Flush
+    | DeadlinePassed
+)
+
+# --- commands ---------------------------------------------------------------
+
+
+class TaskAcknowledged(msgspec.Struct, frozen=True, gc=False):
+    """The control plane has the task."""
+
+    task_id: str
+
+
+class TaskRejected(msgspec.Struct, frozen=True, gc=False):
+    """The task was not queued. ``code`` None: the control plane cannot be reached."""
+
+    task_id: str
+    code: RefusalCode | None
+    message: str
+
+
+class TaskEnded(msgspec.Struct, frozen=True, gc=False):
+    """The task has its outcome; ``outcome()`` has it now."""
+
+    task_id: str
+
+
+class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The state of the task that was asked for."""
+
+    query_id: int
+    event: TaskEvent
+
+
+class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
+    """The control plane knows that this client has left."""
+
+
+ClientCommand = (
+    TaskAcknowledged
+    | TaskRejected
+    | TaskEnded
+    | QueryAnswered
+    | SaidGoodbye
+    | SendFrame
+    | DropPipe
+    | SessionOpened
+    | Redirected
+    | SessionRefused
+)

@@ -1,0 +1,102 @@
+"""What happens to a subworker, and what it wants done."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastworker._core._attempts import AttemptKey, LaneEvent
+from fastworker._core._link_requester import (
+    DropPipe,
+    Redirected,
+    SendFrame,
+    SessionOpened,
+    SessionRefused,
+)
+from fastworker._core._messages import Assignment
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+
+# --- events -----------------------------------------------------------------
+
+
+class FrameArrived(msgspec.Struct, frozen=True, gc=False):
+    """Bytes came from the control plane."""
+
+    data: bytes
+
+
+class LaneNews(msgspec.Struct, frozen=True, gc=False):
+    """The lanes have started or ended attempts."""
+
+    events: list[LaneEvent]
+
+
+class AttemptsTakenBack(msgspec.Struct, frozen=True, gc=False):
+    """These attempts were removed from their lane before they started."""
+
+    keys: list[AttemptKey]
+
+
+class DrainRequested(msgspec.Struct, frozen=True, gc=False):
+    """Take no more work; what runs may end."""
+
+
+class SubworkerStopped(msgspec.Struct, frozen=True, gc=False):
+    """Say goodbye: nothing runs here any more, or nobody waits for it."""
+
+
+SubworkerEvent = (
+    FrameArrived
+    | LaneNews
+    | AttemptsTakenBack
+    | DrainRequested
+    | SubworkerStopped
+    | PipeOpened
+    | PipeClosed
+    | Flush
+    | DeadlinePassed
+)
+
+# --- commands ---------------------------------------------------------------
+
+
+class StartAttempts(msgspec.Struct, frozen=True, gc=False):
+    """Give these to the lane, in this order."""
+
+    lane: str
+    epoch: int
+    assignments: list[Assignment]
+
+
+class CancelAttempt(msgspec.Struct, frozen=True, gc=False):
+    """Ask the lane to stop this attempt."""
+
+    lane: str
+    key: AttemptKey
+
+
+class TakeBack(msgspec.Struct, frozen=True, gc=False):
+    """Take what has not started out of the lane, then say AttemptsTakenBack."""
+
+    lane: str
+
+
+class Drained(msgspec.Struct, frozen=True, gc=False):
+    """Nothing runs here and every report has arrived."""
+
+
+class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
+    """The control plane knows that this subworker has left."""
+
+
+SubworkerCommand = (
+    StartAttempts
+    | CancelAttempt
+    | TakeBack
+    | Drained
+    | SaidGoodbye
+    | SendFrame
+    | DropPipe
+    | SessionOpened
+    | Redirected
+    | SessionRefused
+)
