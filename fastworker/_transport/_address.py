@@ -1,0 +1,41 @@
+"""Addresses as users write them, checked before anything is opened.
+
+NNG retries a wrong host or port silently for ever, so what can be known to be
+wrong is refused here, with the offending value and an example.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastworker._errors import ConfigurationError
+
+_TCP = re.compile(
+    r"tcp://(?P<host>\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_.\-]+):(?P<port>[0-9]{1,5})\Z"
+)
+
+
+def parse_tcp_address(address: str, *, listening: bool) -> tuple[str, int]:
+    """Split ``tcp://host:port`` into host (with its brackets) and port.
+
+    Args:
+      address: What the user gave.
+      listening: Whether port 0, "any free one", makes sense.
+
+    Raises:
+      ConfigurationError: it is no such address.
+    """
+    match = _TCP.match(address)
+    if match is None:
+        raise ConfigurationError(
+            f"{address!r} is not an address; write it as 'tcp://127.0.0.1:5555', "
+            f"'tcp://[::1]:5555' or, to listen on every interface, 'tcp://0.0.0.0:5555'"
+        )
+    port = int(match["port"])
+    lowest = 0 if listening else 1
+    if not lowest <= port <= 65535:
+        raise ConfigurationError(
+            f"{address!r} has port {port}, which must be between {lowest} and 65535; "
+            f"an address that works is 'tcp://127.0.0.1:5555'"
+        )
+    return match["host"], port

@@ -1,0 +1,264 @@
+"""The one place where NNG sockets are made, and all that is used of pynng.
+
+pynng has no types and its aio calls leak or lose messages when they are
+cancelled (H2-H5, H10, H12), so this module uses none of them: raw sockets,
+non-blocking calls, and descriptors that the event loop polls. What it offers
+is small and typed; above it nobody knows pynng.
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+import threading
+from collections import deque
+from typing import Any, NamedTuple
+
+import pynng
+
+from fastworker._errors import AddressInUse, ConfigurationError, LinkClosed, LinkError
+from fastworker._transport._abc import MAX_FRAME_BYTES
+
+# One flooding peer fills this queue, so it is what such a peer can make us hold.
+RECEIVE_QUEUE_FRAMES = 32
+# A raw REP socket's own thread empties this queue into the pipes' queues of 64.
+REPLY_QUEUE_FRAMES = 128
+# NNG sleeps a random part of the current back-off, which doubles from the first
+# to the second number of milliseconds: a pipe that broke is back within 0.1 s,
+# and a control plane that was away for an hour is found within a second.
+RECONNECT_MIN_MS = 100
+RECONNECT_MAX_MS = 1000
+
+_lib: Any = pynng.lib
+_ffi: Any = pynng.ffi
+_NONBLOCK: int = _lib.NNG_FLAG_NONBLOCK
+_EAGAIN: int = _lib.NNG_EAGAIN
+_ECLOSED: int = _lib.NNG_ECLOSED
+
+
+class Arrived(NamedTuple):
+    """One frame, the pipe it came by, and NNG's header for the way back."""
+
+    pipe: int
+    header: bytes
+    frame: bytes
+
+
+class News(enum.Enum):
+    """What NNG's threads report about a pipe."""
+
+    ADDED = enum.auto()  # before the first frame can arrive on it
+    STARTED = enum.auto()  # it takes frames now; may come after REMOVED (H16)
+    REMOVED = enum.auto()
+
+
+class WakeUp:
+    """Lets any thread make a descriptor readable for the event loop."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        # An NNG thread must not write to a descriptor that has just been
+        # closed here and opened again as something else.
+        self._lock = threading.Lock()
+        self._is_open = True
+
+    @property
+    def fd(self) -> int:
+        return self._reader.fileno()
+
+    def ring(self) -> None:
+        """Make the descriptor readable; callable from every thread."""
+        with self._lock:
+            if self._is_open:
+                try:
+                    self._writer.send(b"\0")
+                except BlockingIOError:
+                    pass  # unread bytes are waiting, so it is readable already
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next ring."""
+        try:
+            while len(self._reader.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_open = False
+        self._reader.close()
+        self._writer.close()
+
+
+class RawSocket:
+    """A raw REQ or REP socket that never blocks.
+
+    Exactly one of :meth:`dial` and :meth:`listen` is called, once. Nothing
+    here may be used by two threads, except by NNG's own threads, which only
+    append to :attr:`news` and ring the :attr:`bells` (H15: they hold locks of
+    NNG and must neither run our code nor wait for a loop).
+    """
+
+    def __init__(self, opener: Any, *, send_queue_frames: int) -> None:
+        self.news: deque[tuple[News, int]] = deque()
+        self.bells = (WakeUp(), WakeUp())
+        try:
+            # recv_max_size is not a tuning knob: by default it is unlimited,
+            # and then sixteen hostile bytes abort the process (H1). It must be
+            # set before the first pipe exists, hence in the constructor.
+            self._socket: Any = pynng.Socket(
+                opener=opener,
+                recv_max_size=MAX_FRAME_BYTES,
+                recv_buffer_size=RECEIVE_QUEUE_FRAMES,
+                send_buffer_size=send_queue_frames,
+                reconnect_time_min=RECONNECT_MIN_MS,
+                reconnect_time_max=RECONNECT_MAX_MS,
+            )
+        except pynng.NNGException as exc:
+            self._close_bells()
+            raise LinkError(f"cannot open a network socket: {exc}") from exc
+        self._is_open = True
+        # H19: else a peer whose machine vanished stays connected for ever.
+        self._socket.tcp_keepalive = True
+        # "pre" is the only callback that always precedes the first frame, and
+        # unlike the others cannot come after the removal.
+        self._socket.add_pre_pipe_connect_cb(lambda pipe: self._note(News.ADDED, pipe))
+        self._socket.add_post_pipe_connect_cb(lambda pipe: self._note(News.STARTED, pipe))
+        self._socket.add_post_pipe_remove_cb(lambda pipe: self._note(News.REMOVED, pipe))
+        self._handle: Any = self._socket.socket
+        self._slot: Any = _ffi.new("nng_msg **")
+        # NNG makes these on first use and closes them with the socket.
+        self.recv_fd = int(self._socket.recv_fd)
+        self.send_fd = int(self._socket.send_fd)
+
+    @classmethod
+    def open_req(cls) -> RawSocket:
+        """Make a dialing socket; it queues nothing while nobody is there."""
+        return cls(_lib.nng_req0_open_raw, send_queue_frames=0)
+
+    @classmethod
+    def open_rep(cls) -> RawSocket:
+        """Make a listening socket."""
+        return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES)
+
+    def dial(self, address: str) -> None:
+        """Start to dial in the background, for ever; errors are not reported."""
+        try:
+            # H13: a blocking dial freezes the loop for as long as a peer likes.
+            self._socket.dial(address, block=False)
+        except pynng.NNGException as exc:
+            raise ConfigurationError(f"cannot dial {address!r}: {exc}") from exc
+
+    def listen(self, address: str) -> int:
+        """Listen, and return the port, which NNG chose if it was given as 0."""
+        try:
+            listener = self._socket.listen(address)
+            port = listener.local_address.port
+        except pynng.AddressInUse as exc:
+            raise AddressInUse(address) from exc
+        except (
+            pynng.AddressInvalid,
+            pynng.PermissionDenied,
+            pynng.InvalidOperation,
+            pynng.NotSupported,
+        ) as exc:
+            raise ConfigurationError(
+                f"cannot listen on {address!r}: {exc}; the host must be an address of this "
+                f"machine, for example 'tcp://127.0.0.1:5555'"
+            ) from exc
+        except pynng.NNGException as exc:
+            raise LinkError(f"cannot listen on {address}: {exc}") from exc
+        return socket.ntohs(port)
+
+    def send(self, header: bytes, frame: bytes) -> bool:
+        """Hand one frame to NNG, or return False if it takes none now."""
+        size = len(frame)
+        status = _lib.nng_msg_alloc(self._slot, size)
+        if status:
+            raise _error(status)
+        message = self._slot[0]
+        _ffi.memmove(_lib.nng_msg_body(message), frame, size)
+        status = _lib.nng_msg_header_append(message, header, len(header))
+        if not status:
+            status = _lib.nng_sendmsg(self._handle, message, _NONBLOCK)
+            if not status:
+                return True
+        # A message that was not sent is still ours: 1 MiB each is soon noticed.
+        _lib.nng_msg_free(message)
+        if status == _EAGAIN:
+            return False
+        raise _error(status)
+
+    def receive(self, max_frames: int, max_bytes: int) -> list[Arrived]:
+        """Take what has arrived, in order, but no more than about the limits."""
+        slot, handle = self._slot, self._handle
+        arrived: list[Arrived] = []
+        size = 0
+        while len(arrived) < max_frames and size < max_bytes:
+            status = _lib.nng_recvmsg(handle, slot, _NONBLOCK)
+            if status:
+                if arrived or status == _EAGAIN:
+                    break  # an error will come again, these frames would not
+                raise _error(status)
+            message = slot[0]
+            length = _lib.nng_msg_len(message)
+            size += length
+            arrived.append(
+                Arrived(
+                    _lib.nng_msg_get_pipe(message).id,
+                    _ffi.buffer(_lib.nng_msg_header(message), _lib.nng_msg_header_len(message))[
+                        :
+                    ],
+                    _ffi.buffer(_lib.nng_msg_body(message), length)[:],
+                )
+            )
+            _lib.nng_msg_free(message)
+        return arrived
+
+    def close_pipe(self, pipe: int) -> None:
+        """Close one pipe; its removal is reported. No error if it is gone."""
+        _lib.nng_pipe_close(_ffi.new("nng_pipe *", {"id": pipe})[0])
+
+    def forget_pipe(self, pipe: int) -> None:
+        """Remove what pynng keeps of a pipe that was started after its removal.
+
+        H16: pynng would keep it for ever. Its lock is not taken, because an
+        NNG thread may hold it; removing a key is atomic without.
+        """
+        self._socket._pipes.pop(pipe, None)
+
+    def close(self) -> None:
+        """Close the socket and its descriptors, at once. Idempotent.
+
+        Nobody may be waiting on the descriptors any more.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._socket.close()
+        self._close_bells()
+
+    def _close_bells(self) -> None:
+        for bell in self.bells:
+            bell.close()
+
+    def _note(self, news: News, pipe: Any) -> None:
+        self.news.append((news, pipe.id))
+        for bell in self.bells:
+            bell.ring()
+
+
+def _error(status: int) -> LinkError:
+    """Map a status that is no success; the cause has NNG's words for it."""
+    cause = pynng.exceptions.EXCEPTION_MAP.get(status, pynng.NNGException)(
+        _ffi.string(_lib.nng_strerror(status)).decode(), status
+    )
+    error = (
+        LinkClosed("this link has been closed")
+        if status == _ECLOSED
+        else LinkError(f"the network library failed: {cause}")
+    )
+    error.__cause__ = cause
+    return error
