@@ -10,6 +10,11 @@ import re
 
 from fastworker._errors import ConfigurationError
 
+_EXAMPLES = (
+    "write it as 'tcp://127.0.0.1:5555', 'tcp://[::1]:5555' "
+    "or, to listen on every interface, 'tcp://0.0.0.0:5555'"
+)
+_MEMORY = re.compile(r"memory://[A-Za-z0-9_.\-]+\Z")
 _TCP = re.compile(
     r"tcp://(?P<host>\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_.\-]+):(?P<port>[0-9]{1,5})\Z"
 )
@@ -27,10 +32,7 @@ def parse_tcp_address(address: str, *, listening: bool) -> tuple[str, int]:
     """
     match = _TCP.match(address)
     if match is None:
-        raise ConfigurationError(
-            f"{address!r} is not an address; write it as 'tcp://127.0.0.1:5555', "
-            f"'tcp://[::1]:5555' or, to listen on every interface, 'tcp://0.0.0.0:5555'"
-        )
+        raise ConfigurationError(f"{address!r} is not an address of a socket; {_EXAMPLES}")
     port = int(match["port"])
     lowest = 0 if listening else 1
     if not lowest <= port <= 65535:
@@ -39,3 +41,8 @@ def parse_tcp_address(address: str, *, listening: bool) -> tuple[str, int]:
             f"an address that works is 'tcp://127.0.0.1:5555'"
         )
     return match["host"], port
+
+
+def is_memory_address(address: str) -> bool:
+    """Whether this is a name such as ``memory://control-plane``."""
+    return _MEMORY.match(address) is not None

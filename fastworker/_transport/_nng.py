@@ -15,22 +15,16 @@ import anyio
 import anyio.lowlevel
 
 from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened, Route
-from fastworker._errors import LinkClosed, LocalProtocolError
-from fastworker._transport._abc import MAX_FRAME_BYTES
+from fastworker._errors import LinkClosed
 from fastworker._transport._address import parse_tcp_address
+from fastworker._transport._limits import MAX_BATCH_BYTES, MAX_BATCH_FRAMES, check_frame_size
 from fastworker._transport._nng_socket import Arrived, News, RawSocket
 
-# What one receive() returns at most, so that a flooding peer cannot keep the
-# caller from its other work.
-MAX_BATCH_FRAMES = 256
-MAX_BATCH_BYTES = 4 * 1024 * 1024
 # Replies that wait because NNG's own queue is full.
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 # A raw request's header is its id, with the top bit set. The session link has
 # its own ids, so this one says nothing.
 _REQUEST_HEADER = b"\x80\x00\x00\x00"
-# The header travels in the frame, and the receiver's limit covers both.
-_MAX_HEADER_BYTES = 64
 
 
 class _Endpoint:
@@ -146,7 +140,7 @@ class NngLink(_Endpoint):
 
     def send_nowait(self, frame: bytes) -> bool:
         self._check_open()
-        _check_size(frame)
+        check_frame_size(frame)
         self._note_news()
         # Without a pipe NNG would keep one frame, stale by the next pipe.
         return self._pipe is not None and self._socket.send(_REQUEST_HEADER, frame)
@@ -201,7 +195,7 @@ class NngListener(_Endpoint):
     def send(self, route: Route, frame: bytes) -> None:
         if self._closed:
             return
-        _check_size(frame)
+        check_frame_size(frame)
         # What waits goes first, or replies would overtake each other.
         if not self._backlog and self._socket.send(route.header, frame):
             return
@@ -262,11 +256,3 @@ class NngTransport:
             socket.close()
             raise
         return NngListener(socket, f"tcp://{host}:{port}")
-
-
-def _check_size(frame: bytes) -> None:
-    """Refuse what the peer would answer by closing the pipe, again and again (H11)."""
-    if len(frame) > MAX_FRAME_BYTES - _MAX_HEADER_BYTES:
-        raise LocalProtocolError(
-            f"a frame of {len(frame):,} bytes is over the limit of {MAX_FRAME_BYTES:,}"
-        )
