@@ -62,8 +62,12 @@ def _unpack_moment(kind: type[Any]) -> Callable[[Any], Any]:
 
 
 def _is_plain_offset(zone: tzinfo) -> bool:
-    # A timezone that was given a name would come back without it.
-    return type(zone) is timezone and len(_arguments_of(zone)) == 1
+    # A timezone that was given a name would come back without it, and Python
+    # reads "+00:00:00.000001" as UTC (3.11), so only whole minutes are text.
+    if type(zone) is not timezone:
+        return False
+    offset, *name = _arguments_of(zone)
+    return not name and not offset.microseconds and offset.seconds % 60 == 0
 
 
 def _arguments_of(zone: timezone) -> tuple[Any, ...]:
