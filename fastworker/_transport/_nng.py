@@ -147,6 +147,7 @@ class NngLink(_Endpoint):
 
     async def wait_sendable(self) -> None:
         bell = self._socket.bells[1]
+        self._check_open()
         while True:
             bell.clear()
             self._note_news()
@@ -209,6 +210,7 @@ class NngListener(_Endpoint):
     async def run_backlog(self) -> None:
         while True:
             if not self._backlog:
+                self._check_open()
                 self._backlog_filled = anyio.Event()
                 await self._backlog_filled.wait()
             await self._wait_readable(self._socket.send_fd)
