@@ -72,6 +72,8 @@ from fastworker._errors import RemoteProtocolError
 # More frames under way would only make smaller batches.
 SUBMIT_WINDOW: Final = 4
 WATCH_BATCH: Final = 5_000
+# Queries leave room for everything else: one POLL, the SUBMITs, one WATCH.
+RESERVED_SLOTS: Final = SUBMIT_WINDOW + 2
 
 LOST_STORE: Final = "lost: control plane restarted without a durable store"
 LOST_TASK: Final = "lost: the control plane no longer knows this task"
@@ -80,7 +82,8 @@ LOST_TASK: Final = "lost: the control plane no longer knows this task"
 class _Progress(enum.Enum):
     UNSENT = 1
     SENT = 2
-    ACKNOWLEDGED = 3
+    HELD = 3  # the control plane has it; whether it is queued is still open
+    ACKNOWLEDGED = 4
 
 
 class _ClientTask:
@@ -240,7 +243,7 @@ class ClientState:
         task.is_abandoned = True
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
         # it waits for the acknowledgement.
-        if task.progress is _Progress.ACKNOWLEDGED:
+        if task.progress is not _Progress.SENT:
             self._to_cancel.append(task_id)
 
     def _on_query_abandoned(self, query_id: int) -> None:
@@ -292,7 +295,7 @@ class ClientState:
             return
         self._to_watch.clear()
         for task_id, task in list(self._tasks.items()):
-            if task.progress is _Progress.ACKNOWLEDGED:
+            if task.progress in (_Progress.HELD, _Progress.ACKNOWLEDGED):
                 self._to_watch.append(task_id)
             elif task.progress is _Progress.SENT:
                 task.losses += 1
@@ -346,23 +349,22 @@ class ClientState:
                     self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
             elif index in held:
                 task = self._tasks.get(task_id)
-                if task is not None:
-                    task.progress = _Progress.ACKNOWLEDGED
-                    self._cancel_if_abandoned(task_id, task)
+                if task is not None and task.progress is _Progress.SENT:
+                    self._accept(task_id, task, _Progress.HELD)
             else:
                 self._acknowledge(task_id)
 
     def _acknowledge(self, task_id: str) -> None:
         task = self._tasks.get(task_id)
-        if task is None:
-            return
-        task.progress = _Progress.ACKNOWLEDGED
-        self._out.append(TaskAcknowledged(task_id))
-        self._cancel_if_abandoned(task_id, task)
+        if task is not None and task.progress is not _Progress.ACKNOWLEDGED:
+            self._out.append(TaskAcknowledged(task_id))
+            self._accept(task_id, task, _Progress.ACKNOWLEDGED)
 
-    def _cancel_if_abandoned(self, task_id: str, task: _ClientTask) -> None:
+    def _accept(self, task_id: str, task: _ClientTask, progress: _Progress) -> None:
+        was_sent = task.progress is _Progress.SENT
+        task.progress = progress
         task.spec = None
-        if task.is_abandoned:
+        if was_sent and task.is_abandoned:
             self._to_cancel.append(task_id)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
@@ -390,8 +392,7 @@ class ClientState:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True
             )
-        if task.progress is not _Progress.ACKNOWLEDGED or event.status is WireStatus.PENDING:
-            self._acknowledge(event.task_id)
+        self._acknowledge(event.task_id)
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
@@ -428,7 +429,7 @@ class ClientState:
             count = min(WATCH_BATCH, len(self._to_watch))
             ids = [self._to_watch.popleft() for _ in range(count)]
             self._issue(Kind.WATCH, encode(TaskIds(ids)), ids)
-        while self._queries and self._link.free_slots > 2:
+        while self._queries and self._link.free_slots > RESERVED_SLOTS:
             query = self._queries.popleft()
             self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
 

@@ -32,6 +32,7 @@ from fastworker._core._link_responder import (
     RequestReceived,
     ResponderCommand,
     SendTo,
+    Ticket,
 )
 from fastworker._core._messages import (
     BATCH_BYTES,
@@ -414,47 +415,49 @@ class ControlPlaneState:
 
     def _execute(self, session: Session, request: Execute) -> None:
         body = decode_body(REQUEST_BODIES[request.kind], request.body)
-        slot = request.slot
+        ticket = request.ticket
+        if session.parked is not None and session.parked.slot == ticket.slot:
+            self._unpark(session)
         match body:
             case Submit(tasks=tasks):
                 event = TasksSubmitted(session.key, tasks)
-                self._carry_out(self._scheduler.handle(event, now=self._now), (session, slot))
+                self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
-                self._when_durable(lambda: self._answer(session, slot, Nothing()))
+                self._when_durable(lambda: self._answer(session, ticket, Nothing()))
             case Poll(cursor=cursor):
                 session.outbox.acknowledge(cursor)
-                self._park(session, slot, cursor)
+                self._park(session, ticket, cursor)
             case Lease(cursor=cursor):
                 session.handout.acknowledge(cursor)
                 if not request.repeat:
                     stated = CapacityStated(session.key, body)
                     self._carry_out(self._scheduler.handle(stated, now=self._now))
-                self._park(session, slot, cursor)
+                self._park(session, ticket, cursor)
             case TaskIds(ids=ids):
-                self._on_ids(session, slot, request.kind, ids)
+                self._on_ids(session, ticket, request.kind, ids)
             case _:
-                self._answer(session, slot, Nothing())
+                self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
 
-    def _on_ids(self, session: Session, slot: int, kind: Kind, ids: list[str]) -> None:
+    def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, ids: list[str]) -> None:
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
-            self._answer(session, slot, TaskEvents(_cut(events)), keep=False)
+            self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
             return
         event: TasksCancelled | TasksWatched
         event = TasksCancelled(ids) if kind is Kind.CANCEL else TasksWatched(session.key, ids)
-        self._carry_out(self._scheduler.handle(event, now=self._now), (session, slot))
+        self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
 
-    def _park(self, session: Session, slot: int, cursor: int) -> None:
+    def _park(self, session: Session, ticket: Ticket, cursor: int) -> None:
         """Let a long request wait; one that waited before is answered empty."""
         if session.parked is not None:
             older, session.parked = session.parked, None
             is_subworker = session.role is Role.SUBWORKER
             empty = LeaseReply(session.cursor) if is_subworker else PollReply(session.cursor)
             self._answer(session, older, empty, keep=False)
-        session.parked = slot
+        session.parked = ticket
         session.cursor = cursor
         self._parking(session)[session.key] = session
 
@@ -462,16 +465,18 @@ class ControlPlaneState:
         """Where the long requests of such peers wait."""
         return self._parked_leases if session.role is Role.SUBWORKER else self._parked_polls
 
-    def _unpark(self, session: Session) -> int:
-        """Return the slot of the request that waited."""
+    def _unpark(self, session: Session) -> Ticket:
+        """Return the request that waited."""
         assert session.parked is not None
-        slot, session.parked = session.parked, None
+        ticket, session.parked = session.parked, None
         del self._parking(session)[session.key]
-        return slot
+        return ticket
 
-    def _answer(self, session: Session, slot: int, body: Body, *, keep: bool = True) -> None:
-        if self._sessions.get(session.key) is session and session.link.waits(slot):
-            answered = Answered(slot, encode(body), keep)
+    def _answer(
+        self, session: Session, ticket: Ticket, body: Body, *, keep: bool = True
+    ) -> None:
+        if self._sessions.get(session.key) is session and session.link.waits(ticket):
+            answered = Answered(ticket, encode(body), keep)
             self._follow(session, session.link.handle(answered, now=self._now))
 
     # --- what the scheduler wants ---
@@ -479,7 +484,7 @@ class ControlPlaneState:
     def _carry_out(
         self,
         commands: list[SchedulerCommand],
-        asked_by: tuple[Session, int] | None = None,
+        asked_by: tuple[Session, Ticket] | None = None,
     ) -> None:
         answer: Body | None = None
         for command in commands:
@@ -499,9 +504,9 @@ class ControlPlaneState:
                 case _:
                     assert_never(command)
         if asked_by is not None and answer is not None:
-            asker, number = asked_by
-            reply_body = answer
-            self._when_durable(lambda: self._answer(asker, number, reply_body))
+            asker, ticket = asked_by
+            body = answer
+            self._when_durable(lambda: self._answer(asker, ticket, body))
 
     def _tell_when_durable(self, owner: bytes | None, event: TaskEvent) -> None:
         if owner is not None:

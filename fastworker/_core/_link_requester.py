@@ -416,8 +416,11 @@ class RequesterLink:
         self._state = LinkState.OPEN
         self._confirmed_at = max(self._confirmed_at, self._hello_at - HELLO_INTERVAL)
         self._hello_at = math.inf
+        # The other side may know this session from a HELLO whose answer was
+        # lost; for this side it is new all the same, and nothing was asked in it.
+        is_resumed = welcome.resumed and welcome.epoch == self._epoch
         commands: list[LinkCommand] = []
-        if not welcome.resumed:
+        if not is_resumed:
             self._sessions_opened += 1
             for slot, outstanding in enumerate(self._slots):
                 self._sequences[slot] = 0
@@ -433,7 +436,7 @@ class RequesterLink:
                     )
         self._epoch = welcome.epoch
         commands.append(
-            SessionOpened(welcome.epoch, welcome.resumed, welcome.lease, welcome.worker_id)
+            SessionOpened(welcome.epoch, is_resumed, welcome.lease, welcome.worker_id)
         )
         commands += [
             self._send(n, now) for n, slot in enumerate(self._slots) if slot is not None

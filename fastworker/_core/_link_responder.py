@@ -11,7 +11,7 @@ request is idempotent by a key of its own (task id, fence, cursor).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -38,10 +38,17 @@ class RequestReceived(msgspec.Struct, frozen=True, gc=False):
     request: Request
 
 
-class Answered(msgspec.Struct, frozen=True, gc=False):
-    """The request in this slot has its answer. ``keep`` as in KEPT_REPLY_BYTES."""
+class Ticket(NamedTuple):
+    """Names one request of the session. A later one may have taken over its slot."""
 
     slot: int
+    sequence: int
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """This request has its answer. ``keep`` as in KEPT_REPLY_BYTES."""
+
+    ticket: Ticket
     body: bytes
     keep: bool = True
 
@@ -55,7 +62,7 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
     ``repeat``: it was carried out before and its answer may be lost.
     """
 
-    slot: int
+    ticket: Ticket
     kind: Kind
     body: bytes
     repeat: bool
@@ -79,13 +86,14 @@ ResponderCommand = Execute | SendTo | CloseSession
 
 
 class _Slot:
-    __slots__ = ("digest", "is_answered", "kept", "kind", "route", "sequence")
+    __slots__ = ("digest", "is_answered", "is_repeat", "kept", "kind", "route", "sequence")
 
     def __init__(self) -> None:
         self.sequence = 0
         self.digest = b""
         self.kind = Kind.BYE
         self.is_answered = True
+        self.is_repeat = False  # answered before, and executed again for a repeat
         self.kept: bytes | None = None
         self.route: Route | None = None
 
@@ -103,16 +111,17 @@ class ResponderLink:
         match event:
             case RequestReceived(route=route, request=request):
                 return self._on_request(route, request)
-            case Answered(slot=number, body=body, keep=keep):
-                return self._on_answer(number, body, keep)
+            case Answered(ticket=ticket, body=body, keep=keep):
+                return self._on_answer(ticket, body, keep)
 
     def next_deadline(self) -> float:
         """Never: the session's time limits belong to the control plane."""
         return float("inf")
 
-    def waits(self, slot: int) -> bool:
-        """Whether the request in this slot has no answer yet."""
-        return not self._slots[slot].is_answered
+    def waits(self, ticket: Ticket) -> bool:
+        """Whether this request is the latest of its slot and has no answer yet."""
+        slot = self._slots[ticket.slot]
+        return slot.sequence == ticket.sequence and not slot.is_answered
 
     @property
     def kept_bytes(self) -> int:
@@ -127,6 +136,7 @@ class ResponderLink:
 
     def _on_request(self, route: Route, request: Request) -> list[ResponderCommand]:
         slot = self._slots[request.slot]
+        ticket = Ticket(request.slot, request.sequence)
         if request.sequence < slot.sequence:
             return []  # a late copy of a request whose answer has arrived
         if request.sequence == slot.sequence:
@@ -141,10 +151,13 @@ class ResponderLink:
             if slot.kept is not None:
                 return [self._reply(request.slot, slot, slot.kept)]
             slot.is_answered = False
-            return [Execute(request.slot, request.kind, request.body, repeat=True)]
+            slot.is_repeat = True
+            return [Execute(ticket, request.kind, request.body, repeat=True)]
         if request.sequence > slot.sequence + 1:
             return [self._close(route, "a sequence was skipped")]
-        if not slot.is_answered:
+        # A peer that goes on while a repeat is being executed has had the
+        # answer: the repeat was a late copy.
+        if not slot.is_answered and not slot.is_repeat:
             return [self._close(route, "a slot was used again before its answer")]
         if (request.slot == URGENT_SLOT) != (request.kind in URGENT_KINDS):
             return [self._close(route, f"{request.kind.name} does not go in this slot")]
@@ -152,16 +165,18 @@ class ResponderLink:
         slot.digest = request.digest
         slot.kind = request.kind
         slot.is_answered = False
+        slot.is_repeat = False
         slot.kept = None
         slot.route = route
-        return [Execute(request.slot, request.kind, request.body, repeat=False)]
+        return [Execute(ticket, request.kind, request.body, repeat=False)]
 
-    def _on_answer(self, number: int, body: bytes, keep: bool) -> list[ResponderCommand]:
-        slot = self._slots[number]
-        assert not slot.is_answered, f"slot {number} is answered twice"
+    def _on_answer(self, ticket: Ticket, body: bytes, keep: bool) -> list[ResponderCommand]:
+        if not self.waits(ticket):
+            return []  # the peer has gone on without it
+        slot = self._slots[ticket.slot]
         slot.is_answered = True
         slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None
-        return [self._reply(number, slot, body)]
+        return [self._reply(ticket.slot, slot, body)]
 
     def _reply(self, number: int, slot: _Slot, body: bytes) -> SendTo:
         assert slot.route is not None

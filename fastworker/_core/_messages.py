@@ -358,11 +358,16 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Work to do, and attempts to stop; the next LEASE's cursor."""
+    """Work to do, and attempts to stop; the next LEASE's cursor.
+
+    ``numbers`` has one number for each assignment. When two LEASEs cross, an
+    assignment may come twice; the one at or below the cursor is known already.
+    """
 
     cursor: Count
     assignments: list[Assignment] = []
     cancels: list[HandedBack] = []
+    numbers: list[Count] = []
 
 
 class Nothing(msgspec.Struct, array_like=True, frozen=True, gc=False):

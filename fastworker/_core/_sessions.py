@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from fastworker._core._link_responder import ResponderLink
+from fastworker._core._link_responder import ResponderLink, Ticket
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
@@ -121,6 +121,7 @@ class Handout:
             self._number,
             [item for _, item in self._items if isinstance(item, Assignment)],
             [item for _, item in self._items if isinstance(item, HandedBack)],
+            [number for number, item in self._items if isinstance(item, Assignment)],
         )
 
 
@@ -151,7 +152,7 @@ class Session:
         self.link = ResponderLink(key, epoch)
         self.pipe: int | None = None
         self.seen_at = now
-        self.parked: int | None = None  # the slot of the POLL or LEASE that waits
+        self.parked: Ticket | None = None  # the POLL or LEASE that waits
         # a client's:
         self.outbox = Outbox()
         self.cursor = 0

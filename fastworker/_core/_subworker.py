@@ -378,12 +378,11 @@ class SubworkerState:
             self._goodbye()
 
     def _on_leased(self, reply: LeaseReply) -> None:
-        self._cursor = max(self._cursor, reply.cursor)
         by_lane: dict[str, list[Assignment]] = {}
-        for assignment in reply.assignments:
+        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
+            if number <= self._cursor:
+                continue  # two LEASEs crossed, and both answers gave it
             key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
-            if key in self._attempts:
-                continue
             lane_name = self._lane_of.get(assignment.name)
             if lane_name is None:
                 raise RemoteProtocolError(
@@ -396,6 +395,7 @@ class SubworkerState:
             lane.unstarted += 1
             self._attempts[key] = _Running(lane_name, assignment.name)
             by_lane.setdefault(lane_name, []).append(assignment)
+        self._cursor = max(self._cursor, reply.cursor)
         for lane_name, assignments in by_lane.items():
             self._out.append(StartAttempts(lane_name, self._epoch, assignments))
         for item in reply.cancels:
