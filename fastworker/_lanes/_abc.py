@@ -40,7 +40,12 @@ class LaneSink(Protocol):
 
 
 class Lane(Protocol):
-    """One place where attempts run. All methods are for the link loop only."""
+    """One place where attempts run. All methods are for the link loop only.
+
+    Each submitted attempt is either taken back, or dropped by ``close``, or
+    posts exactly one AttemptEnded. AttemptStarted comes before it, unless the
+    attempt was cancelled before it started: then ``started_wall`` is 0.
+    """
 
     @property
     def kind(self) -> str:
@@ -57,7 +62,12 @@ class Lane(Protocol):
         ...
 
     def submit(self, attempts: list[Attempt]) -> None:
-        """Queue attempts; they start in this order as slots become free."""
+        """Queue attempts; they are taken in this order as slots become free.
+
+        Raises:
+          LocalProtocolError: the lane is closed, or holds an attempt of the
+              same key. Nothing was queued.
+        """
         ...
 
     def take_back(self) -> list[AttemptKey]:
@@ -70,16 +80,21 @@ class Lane(Protocol):
     def cancel(self, key: AttemptKey) -> None:
         """Ask one attempt to stop. Unstarted ones end as OUTCOME_CANCELLED.
 
-        An attempt that has already ended, or is not known, is left alone.
+        A running one ends in its own time, as what it really did: a function
+        that returned its value all the same is OUTCOME_SUCCESS. An attempt
+        that has already ended, or is not known, is left alone.
         """
         ...
 
     def close(self) -> None:
         """Take no more attempts and let the threads end; never waits.
 
-        Attempts that have not started never will. Running ones are cancelled
-        where the lane can (Trio, asyncio); a thread runs on until its
-        function returns, and is a daemon, so it never holds the process.
+        Attempts that have not started never will, and post nothing: call
+        ``take_back`` first to learn which they are. Running ones are
+        cancelled where the lane can (Trio, asyncio); in a thread
+        ``check_cancelled()`` raises from now on, and a function that never
+        asks runs on until it returns. All threads are daemons, so they never
+        hold the process.
         """
         ...
 

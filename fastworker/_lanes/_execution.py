@@ -1,0 +1,279 @@
+"""One attempt: decode the arguments, call the function, encode the result.
+
+Here, and nowhere else in a worker, is everything caught that user code
+raises, SystemExit and its like included: whatever a task does, its lane goes
+on. What comes out is data. The sync and the async form differ only in the
+middle.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from fastworker._core._messages import MAX_ITEM_BYTES
+from fastworker._errors import NotDecodable, NotEncodable, TaskCancelled
+from fastworker._lanes._abc import (
+    OUTCOME_CANCELLED,
+    OUTCOME_FAILURE,
+    OUTCOME_SUCCESS,
+    Attempt,
+    AttemptEnded,
+    AttemptStarted,
+    LaneSink,
+)
+from fastworker._lanes._context import CurrentAttempt, current_attempt
+from fastworker._lanes._failure_text import (
+    error_line,
+    is_raised_by_the_call,
+    one_line,
+    traceback_text,
+)
+from fastworker._lanes._wrong_loop import backend_hint
+from fastworker._models import SerializationFormat
+from fastworker._serialization import FORMATS, decode_arguments, encode_result
+
+_Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+_NO_CALL: Final[_Call] = ((), {})
+_NOTHING: Final = object()
+
+# Where an attempt is. An error means something else at each of these.
+_DECODING: Final = 0
+_CALLING: Final = 1
+_RUNNING: Final = 2
+_ENCODING: Final = 3
+
+_NOT_CANCELLED_BY_US: Final = " (nobody cancelled this task: its own code raised this)"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the executions of one lane share.
+
+    ``cancelled_types`` are the exceptions that a function ends with when it
+    lets itself be cancelled. ``wall`` gives seconds since 1970, ``clock``
+    seconds from anywhere.
+    """
+
+    sink: LaneSink
+    accepted_formats: frozenset[SerializationFormat]
+    backend: str
+    cancelled_types: tuple[type[BaseException], ...] = (TaskCancelled,)
+    wall: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.perf_counter
+
+
+class Execution(CurrentAttempt):
+    """An attempt inside a lane, from ``submit`` to its AttemptEnded."""
+
+    __slots__ = (
+        "_began",
+        "_call",
+        "_seconds",
+        "_settings",
+        "_stage",
+        "_started_wall",
+        "attempt",
+    )
+
+    def __init__(self, attempt: Attempt, settings: Settings) -> None:
+        super().__init__(attempt.key)
+        self.attempt = attempt
+        self._settings = settings
+        self._stage = _DECODING
+        self._started_wall = 0.0
+        self._began = 0.0
+        self._seconds = 0.0
+        self._call: _Call = _NO_CALL
+
+    def run(self) -> AttemptEnded:
+        """Run a ``def`` function, in a context of the caller's making.
+
+        Never raises. Posts AttemptStarted; posting the end is left to the
+        lane, which has to forget the attempt first.
+        """
+        if self.is_cancelled:
+            return self.cancelled_unstarted()
+        try:
+            args, kwargs = self._start()
+            value = self.attempt.function(*args, **kwargs)
+            self._stage = _RUNNING
+            _refuse_awaitable(value)
+            return self._succeed(value)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            return self._end_with(error)
+
+    async def run_async(self, scope: AbstractContextManager[object]) -> AttemptEnded:
+        """Run an ``async def`` function inside ``scope``; else like ``run``.
+
+        ``scope`` may swallow the exception that cancelled the function, as
+        Trio's do. Errors that come from leaving it are the function's: it has
+        left something open inside.
+        """
+        if self.is_cancelled:
+            return self.cancelled_unstarted()
+        value: Any = _NOTHING
+        try:
+            args, kwargs = self._start()
+            with scope:
+                called = self.attempt.function(*args, **kwargs)
+                self._stage = _RUNNING
+                value = await called if inspect.isawaitable(called) else called
+            if value is _NOTHING:
+                return self._cancelled()
+            _refuse_awaitable(value)
+            return self._succeed(value)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            return self._end_with(error)
+
+    def cancelled_unstarted(self) -> AttemptEnded:
+        """Give the end of an attempt whose function was never called."""
+        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled before it started")
+
+    def lost(self, error: str) -> AttemptEnded:
+        """Give the end of an attempt that was swept away together with its loop."""
+        self._stop_clock()
+        return self._end(OUTCOME_FAILURE, error=one_line(error))
+
+    def _start(self) -> _Call:
+        settings = self._settings
+        current_attempt.set(self)
+        self._started_wall = settings.wall()
+        # Before the arguments are decoded: with PICKLE that is user code too.
+        settings.sink.post(AttemptStarted(self.key, self._started_wall))
+        number = self.attempt.format
+        format = FORMATS.get(number)
+        if format is None or format not in settings.accepted_formats:
+            raise _Refused(_refusal(number, settings.accepted_formats))
+        self._call = decode_arguments(self.attempt.payload, format)
+        self._stage = _CALLING
+        self._began = settings.clock()
+        return self._call
+
+    def _stop_clock(self) -> None:
+        if self._stage in (_CALLING, _RUNNING):
+            self._seconds = self._settings.clock() - self._began
+
+    def _succeed(self, value: Any) -> AttemptEnded:
+        self._stop_clock()
+        self._stage = _ENCODING
+        number = self.attempt.format
+        payload = encode_result(value, FORMATS[number])
+        if len(payload) > MAX_ITEM_BYTES:
+            raise _Refused(
+                f"ResultTooLarge: the result is {len(payload):,} bytes encoded, the limit "
+                f"is {MAX_ITEM_BYTES:,}; return a path or a key instead of the data"
+            )
+        return self._end(OUTCOME_SUCCESS, payload=payload, format=number)
+
+    def _cancelled(self) -> AttemptEnded:
+        self._stop_clock()
+        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled while it ran")
+
+    def _end_with(self, error: BaseException) -> AttemptEnded:
+        """Say how it ended, from what came out of the function or from around it."""
+        self._stop_clock()
+        if self.is_cancelled:
+            rest = _without(error, self._settings.cancelled_types)
+            if rest is None:
+                return self._cancelled()
+            error = rest
+        if isinstance(error, _Refused):
+            return self._end(OUTCOME_FAILURE, error=one_line(str(error)))
+        if self._stage != _CALLING and isinstance(error, NotDecodable | NotEncodable):
+            # The codec's frames say nothing to the user; those of a __reduce__ do.
+            cause = error.__cause__
+            text = "" if cause is None else traceback_text(cause)
+            return self._end(OUTCOME_FAILURE, error=error_line(error), traceback=text)
+        if self._stage == _CALLING and is_raised_by_the_call(error):
+            wrong = _wrong_arguments(self.attempt.function, *self._call)
+            if wrong:
+                return self._end(OUTCOME_FAILURE, error=one_line(wrong))
+        hint = backend_hint(error, self._settings.backend)
+        if isinstance(error, self._settings.cancelled_types):
+            hint = _NOT_CANCELLED_BY_US
+        return self._end(
+            OUTCOME_FAILURE, error=error_line(error, hint), traceback=traceback_text(error)
+        )
+
+    def _end(
+        self,
+        kind: int,
+        *,
+        payload: bytes = b"",
+        format: int = 0,
+        error: str = "",
+        traceback: str = "",
+    ) -> AttemptEnded:
+        self._call = _NO_CALL  # whoever copied this context would keep the arguments alive
+        return AttemptEnded(
+            self.key,
+            kind,
+            self._started_wall,
+            self._settings.wall(),
+            self._seconds,
+            payload,
+            format,
+            error,
+            traceback,
+        )
+
+
+class _Refused(Exception):
+    """This attempt fails for a reason of ours; the message is the whole error line."""
+
+
+def _refusal(number: int, accepted: frozenset[SerializationFormat]) -> str:
+    format = FORMATS.get(number)
+    what = f"format {number}" if format is None else format.name
+    names = " and ".join(sorted(each.name for each in accepted))
+    return (
+        f"SerializationRefused: {what} arguments refused: "
+        f"this worker accepts {names}{' only' if len(accepted) == 1 else ''}"
+    )
+
+
+def _refuse_awaitable(value: Any) -> None:
+    if not inspect.isawaitable(value):
+        return
+    if inspect.iscoroutine(value):
+        value.close()  # else Python warns later, elsewhere, that nobody awaited it
+    raise _Refused(
+        f"TypeError: the task function returned an awaitable ({type(value).__name__}) that "
+        f"nobody awaits; define the function with 'async def' and await it there"
+    )
+
+
+def _wrong_arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """Say which argument is wrong, if the call failed because of its arguments.
+
+    Asked only after the call has failed. Asked before, it would cost more than
+    the rest of a trivial attempt, and it would refuse good calls: the
+    signature that a decorator shows is not always the one that it has.
+    """
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return ""  # some builtins have none; Python's own message has to do
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        return f"TypeError: {name}() {error}"
+    return ""
+
+
+def _without(
+    error: BaseException, cancelled_types: tuple[type[BaseException], ...]
+) -> BaseException | None:
+    """What is left of ``error`` besides the cancellation; None if nothing is."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled_types)[1]
+    return None if isinstance(error, cancelled_types) else error

@@ -1,0 +1,166 @@
+"""The lane for ``async def`` functions: a Trio loop of their own in a thread.
+
+Each attempt is a child of one nursery, in a cancel scope of its own. The link
+loop never waits for this loop, so a task that blocks it delays only the
+lane's own tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from contextvars import copy_context
+
+import trio
+
+from fastworker._errors import LocalProtocolError, TaskCancelled
+from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
+from fastworker._lanes._execution import Execution, Settings
+from fastworker._lanes._handover import Handover
+from fastworker._models import SerializationFormat
+
+_logger = logging.getLogger("fastworker.lanes")
+
+# A loop that cannot even start (no descriptors left, say) is tried again so late.
+_RESTART_DELAY = 1.0
+
+
+class TrioLane:
+    """Runs up to ``slots`` coroutines at the same time in one thread.
+
+    ``cancel`` cancels the attempt's scope; its slot is free when the function
+    has really ended. Should user code break the loop itself, by a crashing
+    system task for instance, what ran fails and a new loop takes the rest.
+    """
+
+    kind = "trio"
+
+    def __init__(
+        self, slots: int, sink: LaneSink, accepted_formats: frozenset[SerializationFormat]
+    ) -> None:
+        self.slots = slots
+        self._handover = Handover(
+            Settings(
+                sink,
+                accepted_formats,
+                self.kind,
+                cancelled_types=(TaskCancelled, trio.Cancelled),
+            )
+        )
+        self._to_cancel: deque[Execution] = deque()
+        self._thread = threading.Thread(target=self._serve, name="fastworker-trio", daemon=True)
+        self._closing = threading.Event()
+        self._is_started = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        # From here on only the lane's own thread reads and writes.
+        self._context = copy_context()
+        self._nursery: trio.Nursery | None = None
+        self._may_end = trio.Event()
+        self._scopes: dict[AttemptKey, trio.CancelScope] = {}
+        self._running: dict[AttemptKey, Execution] = {}
+
+    def start(self) -> None:
+        """Start the thread."""
+        if self._is_started:
+            raise LocalProtocolError("a lane was started twice")
+        self._is_started = True
+        self._thread.start()
+
+    def submit(self, attempts: list[Attempt]) -> None:
+        """Queue attempts and wake the loop once for all of them."""
+        self._handover.submit(attempts)
+        self._wake()
+
+    def take_back(self) -> list[AttemptKey]:
+        """Remove what has not started and say which they were."""
+        return self._handover.take_back()
+
+    def cancel(self, key: AttemptKey) -> None:
+        """End an unstarted attempt; cancel the scope of a running one."""
+        execution = self._handover.cancel(key)
+        if execution is not None:
+            self._to_cancel.append(execution)
+            self._wake()
+
+    def close(self) -> None:
+        """Cancel what runs; the thread ends when the last of it has ended."""
+        self._handover.close()
+        self._closing.set()
+        self._wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended, ``timeout`` seconds at most."""
+        if self._is_started:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _wake(self) -> None:
+        # Without a token the loop is not there yet, and looks when it comes.
+        if self._token is not None:
+            try:
+                self._token.run_sync_soon(self._look, idempotent=True)
+            except trio.RunFinishedError:
+                pass
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                trio.run(self._main)
+            except BaseException as error:
+                _logger.exception("the Trio lane's loop broke and is started anew")
+                has_run = self._nursery is not None
+                self._give_up_running(error)
+                if not has_run:
+                    self._closing.wait(_RESTART_DELAY)
+            if self._handover.is_closed:
+                return
+
+    async def _main(self) -> None:
+        self._may_end = trio.Event()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._token = trio.lowlevel.current_trio_token()
+            self._look()
+            await self._may_end.wait()
+
+    def _look(self) -> None:
+        """Do what the link loop wants done; runs in the lane's loop."""
+        while self._to_cancel:
+            scope = self._scopes.get(self._to_cancel.popleft().key)
+            if scope is not None:
+                scope.cancel()
+        if self._handover.is_closed:
+            for scope in self._scopes.values():
+                scope.cancel()
+            self._may_end.set()
+        self._fill_slots()
+
+    def _fill_slots(self) -> None:
+        assert self._nursery is not None
+        while len(self._running) < self.slots:
+            execution = self._handover.take()
+            if execution is None:
+                return
+            self._running[execution.key] = execution
+            # In the lane's own context: that of the attempt that has just
+            # ended would pass its variables on.
+            self._context.copy().run(self._nursery.start_soon, self._run_one, execution)
+
+    async def _run_one(self, execution: Execution) -> None:
+        key = execution.key
+        scope = self._scopes[key] = trio.CancelScope()
+        ended = await execution.run_async(scope)
+        del self._scopes[key], self._running[key]
+        self._handover.end(execution, ended)
+        self._fill_slots()
+
+    def _give_up_running(self, error: BaseException) -> None:
+        running = list(self._running.values())
+        self._nursery = None
+        self._running.clear()
+        self._scopes.clear()
+        for execution in running:
+            self._handover.end(
+                execution, execution.lost(f"LaneBroken: the Trio loop was broken: {error!r}")
+            )
