@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from contextlib import nullcontext
-from contextvars import copy_context
+from contextvars import Context
 from functools import partial
 
 from fastworker._errors import LocalProtocolError, TaskCancelled
@@ -53,7 +53,6 @@ class AsyncioLane:
         self._is_woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         # From here on only the lane's own thread reads and writes.
-        self._context = copy_context()
         self._tasks: dict[AttemptKey, asyncio.Task[AttemptEnded]] = {}
 
     def start(self) -> None:
@@ -133,11 +132,9 @@ class AsyncioLane:
             execution = self._handover.take()
             if execution is None:
                 break
-            # In the lane's own context: that of the attempt that has just
-            # ended would pass its variables on.
-            task = self._loop.create_task(
-                execution.run_async(nullcontext()), context=self._context.copy()
-            )
+            # An empty context: what a function leaves in context variables
+            # must not be seen by the next.
+            task = self._loop.create_task(execution.run_async(nullcontext()), context=Context())
             self._tasks[execution.key] = task
             task.add_done_callback(partial(self._on_done, execution))
         if self._handover.is_closed and not self._tasks:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeAlias
 
@@ -57,7 +57,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     ``cancelled_types`` are the exceptions that a function ends with when it
     lets itself be cancelled. ``wall`` gives seconds since 1970, ``clock``
-    seconds from anywhere.
+    seconds from anywhere. ``pause`` is awaited before an async call, as if it
+    were a part of the function: simulations give work a duration by it.
     """
 
     sink: LaneSink
@@ -66,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
     cancelled_types: tuple[type[BaseException], ...] = (TaskCancelled,)
     wall: Callable[[], float] = time.time
     clock: Callable[[], float] = time.perf_counter
+    pause: Callable[[Attempt], Awaitable[None]] | None = None
 
 
 class Execution(CurrentAttempt):
@@ -120,7 +122,10 @@ class Execution(CurrentAttempt):
         value: Any = _NOTHING
         try:
             args, kwargs = self._start()
+            pause = self._settings.pause
             with scope:
+                if pause is not None:
+                    await pause(self.attempt)
                 called = self.attempt.function(*args, **kwargs)
                 self._stage = _RUNNING
                 value = await called if inspect.isawaitable(called) else called

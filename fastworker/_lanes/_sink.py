@@ -48,6 +48,10 @@ class TrioSink:
         while not self._events:
             self._arrived = trio.Event()
             await self._arrived.wait()
+        return self.receive_nowait()
+
+    def receive_nowait(self) -> list[LaneEvent]:
+        """Take the events that are there, oldest first; there may be none."""
         take = self._events.popleft
         return [take() for _ in range(len(self._events))]
 

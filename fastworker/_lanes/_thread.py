@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextvars import copy_context
+from contextvars import Context
 
 from fastworker._errors import LocalProtocolError
 from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
@@ -85,9 +85,9 @@ class ThreadLane:
         handover = self._handover
         while True:
             while (execution := handover.take()) is not None:
-                # A context of its own: what a function leaves in context
-                # variables must not be seen by the next.
-                handover.end(execution, copy_context().run(execution.run))
+                # An empty context: what a function leaves in context variables
+                # must not be seen by the next.
+                handover.end(execution, Context().run(execution.run))
             with self._wake:
                 # Asked again under the lock that submit() notifies under, so
                 # that nothing can arrive unseen between asking and waiting.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context
 
 import trio
 
@@ -54,7 +54,6 @@ class TrioLane:
         self._is_started = False
         self._token: trio.lowlevel.TrioToken | None = None
         # From here on only the lane's own thread reads and writes.
-        self._context = copy_context()
         self._nursery: trio.Nursery | None = None
         self._may_end = trio.Event()
         self._scopes: dict[AttemptKey, trio.CancelScope] = {}
@@ -143,9 +142,9 @@ class TrioLane:
             if execution is None:
                 return
             self._running[execution.key] = execution
-            # In the lane's own context: that of the attempt that has just
-            # ended would pass its variables on.
-            self._context.copy().run(self._nursery.start_soon, self._run_one, execution)
+            # An empty context: what a function leaves in context variables
+            # must not be seen by the next.
+            Context().run(self._nursery.start_soon, self._run_one, execution)
 
     async def _run_one(self, execution: Execution) -> None:
         key = execution.key
