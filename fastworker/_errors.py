@@ -28,7 +28,7 @@ class AddressInUse(ConfigurationError):
 
 
 class RegistrationError(FastWorkerError, ValueError):
-    """Two different functions were registered under one task name."""
+    """A function cannot be a task, or its name belongs to another function."""
 
 
 class ProtocolError(FastWorkerError):
@@ -56,6 +56,10 @@ class ControlPlaneUnreachable(LinkError):
             f"no control plane answered at {address}: {detail}. "
             f"Start one with 'fastworker control-plane', or check the address."
         )
+
+
+class LinkBroken(LinkError):
+    """The control plane answered, and will not speak with this peer."""
 
 
 class LinkClosed(LinkError):
@@ -114,6 +118,10 @@ class PayloadTooLarge(SubmitError, ValueError):
 
 class SubmitRefused(SubmitError):
     """The control plane refused the task; the message is its reason."""
+
+
+class QueueFull(SubmitError):
+    """The control plane holds as many tasks as it may; try again later."""
 
 
 class Conflict(SubmitError):

@@ -1,0 +1,192 @@
+"""``@task``: names to functions. Sync, no I/O, and nothing of it runs a task.
+
+One registry serves a process; tests make their own. A name belongs to one
+piece of source: importing that again replaces it, another function under the
+same name is a mistake that is told at import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar, overload
+
+from fastworker._errors import RegistrationError, UnknownTask
+from fastworker._models import TaskPriority
+from fastworker._task_function import (
+    Backend,
+    LaneKind,
+    OnLost,
+    TaskFunction,
+    TaskOptions,
+    checked_priority,
+    describe,
+)
+
+__all__ = [
+    "Backend",
+    "LaneKind",
+    "OnLost",
+    "Registry",
+    "TaskFunction",
+    "TaskOptions",
+    "near_matches",
+    "registry",
+    "task",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registry:
+    """Task functions by name."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, TaskFunction] = {}
+        # Also of functions that were replaced: a client may still hold one.
+        self._names: dict[tuple[int, int], tuple[str, Callable[..., Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._functions
+
+    def register(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        options: TaskOptions | None = None,
+    ) -> TaskFunction:
+        """Make a function known under its own or another name.
+
+        Raises:
+          RegistrationError: it cannot be a task, or its name is taken by
+              another function. The registry is unchanged.
+        """
+        new = describe(function, name=name, options=options or TaskOptions())
+        old = self._functions.get(new.name)
+        if old is not None and old.function is not function and not new.is_again(old):
+            raise RegistrationError(
+                f"two functions are named {new.name!r}: {old.place} and {new.place}; "
+                f"give one of them another name with @task(name=...)"
+            )
+        self._functions[new.name] = new
+        self._names[_identity(function)] = new.name, function
+        return new
+
+    def get(self, name: str) -> TaskFunction | None:
+        """Look a name up; None if there is no such task function."""
+        return self._functions.get(name)
+
+    def find(self, name: str) -> TaskFunction:
+        """Look a name up.
+
+        Raises:
+          UnknownTask: there is no such task function. The message has names
+              that look like it.
+        """
+        found = self._functions.get(name)
+        if found is not None:
+            return found
+        near = near_matches(name, self._functions)
+        if near:
+            hint = f"did you mean {' or '.join(map(repr, near))}?"
+        elif self._functions:
+            hint = f"{len(self._functions)} other task functions are registered"
+        else:
+            hint = "no task function is registered; import the module that has them"
+        raise UnknownTask(f"unknown task {name!r}; {hint}", task_name=name)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._functions)
+
+    def functions(self) -> list[TaskFunction]:
+        """All task functions, sorted by name."""
+        return [self._functions[name] for name in self.names()]
+
+    def name_of(self, function: Callable[..., Any]) -> str:
+        """Give the name under which a function was registered, last if twice.
+
+        Raises:
+          UnknownTask: it was never registered here.
+        """
+        found = self._names.get(_identity(function))
+        if found is None:
+            shown = getattr(function, "__qualname__", None) or repr(function)
+            raise UnknownTask(
+                f"{shown} is not registered as a task; decorate it with @task, "
+                f"or submit it by the name that a worker knows"
+            )
+        return found[0]
+
+
+def near_matches(name: str, names: Collection[str]) -> list[str]:
+    """Give up to three names that may have been meant, the nearest first."""
+    return difflib.get_close_matches(name, names, n=3)
+
+
+def _identity(function: Callable[..., Any]) -> tuple[int, int]:
+    # Each access makes a new bound method; its object and its function stay.
+    if isinstance(function, types.MethodType):
+        return id(function.__func__), id(function.__self__)
+    return id(function), 0
+
+
+registry = Registry()
+
+
+@overload
+def task(function: F, /) -> F: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    backend: Backend | None = None,
+    priority: TaskPriority | int | str | None = None,
+    timeout: float | None = None,
+    on_lost: OnLost = "retry",
+) -> Callable[[F], F]: ...
+def task(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    backend: Backend | None = None,
+    priority: TaskPriority | int | str | None = None,
+    timeout: float | None = None,
+    on_lost: OnLost = "retry",
+) -> F | Callable[[F], F]:
+    """Register a function as a task that workers can run.
+
+    The function itself is returned, unchanged: call it, test it and inspect
+    it as before. A ``def`` runs in a thread, an ``async def`` on Trio or
+    asyncio; a wrapper made with ``functools.wraps`` counts as what it wraps.
+
+    Args:
+      name: What clients call it by; by default the function's own name.
+      backend: For an ``async def``: the event loop it needs, ``"trio"`` or
+          ``"asyncio"``. By default the worker's own default, Trio.
+      priority: For clients that submit it without one.
+      timeout: Seconds that one run of it may take; no limit by default.
+      on_lost: ``"retry"`` runs it again after its worker was lost; ``"fail"``
+          never does, so that it runs at most once.
+
+    Raises:
+      RegistrationError: it cannot be a task, or another function has its name.
+    """
+    options = TaskOptions(
+        backend=backend,
+        priority=None if priority is None else checked_priority(priority),
+        timeout=timeout,
+        on_lost=on_lost,
+    )
+
+    def register(function: F) -> F:
+        registry.register(function, name=name, options=options)
+        return function
+
+    return register if function is None else register(function)
