@@ -40,7 +40,7 @@ async def receive_all(listener: Listener) -> list[bytes]:
 
 @pytest.mark.trio
 async def test_the_contract_holds_in_virtual_time(autojump_clock: MockClock) -> None:
-    await check_link(MemoryNetwork, lambda: ADDRESS)
+    await check_link(MemoryNetwork, lambda: "tcp://127.0.0.1:0")
 
 
 @pytest.mark.trio
