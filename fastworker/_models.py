@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -33,9 +33,8 @@ class TaskPriority(enum.IntEnum):
             member = cls.__members__.get(value.strip().upper())
             if member is not None:
                 return member
-        elif isinstance(value, int) and not isinstance(value, bool):
-            if cls.CRITICAL <= value <= cls.LOW:
-                return cls(value)
+        elif type(value) is int and cls.CRITICAL <= value <= cls.LOW:
+            return cls(value)
         raise ValueError(
             f"priority {value!r}: use a TaskPriority, 0 to 3, "
             f"or 'critical', 'high', 'normal', 'low'"
@@ -86,7 +85,7 @@ class SerializationFormat(enum.Enum):
 
 
 def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

@@ -116,7 +116,7 @@ class ClientState:
       new_session_id: draws 16 random bytes.
       retries: how many lost sessions a submit survives before it is rejected.
       label: shown to people.
-      max_results, max_result_bytes: the bounds of the local cache.
+      outcomes: the local cache; it may outlive this machine.
     """
 
     def __init__(
@@ -125,15 +125,16 @@ class ClientState:
         new_session_id: Callable[[], bytes],
         retries: int = 3,
         label: str = "client",
-        max_results: int = 10_000,
-        max_result_bytes: int = 256 * 1024 * 1024,
+        outcomes: Results | None = None,
     ) -> None:
         self._link = RequesterLink(
             role=Role.CLIENT, worker_id=label, new_session_id=new_session_id
         )
         self._retries = retries
         self._tasks: dict[str, _ClientTask] = {}
-        self._outcomes = Results(max_size=max_results, ttl=math.inf, max_bytes=max_result_bytes)
+        self._outcomes = (
+            outcomes if outcomes is not None else Results(max_size=10_000, ttl=math.inf)
+        )
         self._unsent: deque[_ClientTask] = deque()
         self._to_cancel: list[str] = []
         self._to_watch: deque[str] = deque()

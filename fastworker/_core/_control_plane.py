@@ -19,6 +19,7 @@ from fastworker._core._control_plane_events import (
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DrainRequested,
     FrameArrived,
     Port,
     ProcessExited,
@@ -46,12 +47,15 @@ from fastworker._core._messages import (
     Poll,
     PollReply,
     Redirect,
+    Refusal,
+    RefusalCode,
     Refused,
     Rehello,
     Report,
     Request,
     Role,
     Submit,
+    SubmitReply,
     TaskEvent,
     TaskEvents,
     TaskIds,
@@ -155,6 +159,7 @@ class ControlPlaneState:
         self._queued: list[TaskRecord] = []
         self._ended: list[TaskEvent] = []
         self._effects: deque[tuple[int, Callable[[], None]]] = deque()
+        self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
 
@@ -167,6 +172,11 @@ class ControlPlaneState:
     def scheduler(self) -> Scheduler:
         """The machine behind the sessions; for reading only."""
         return self._scheduler
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing runs any more since DrainRequested."""
+        return self._is_draining and self._scheduler.leased_count == 0
 
     # --- the one mutator ---
 
@@ -184,6 +194,8 @@ class ControlPlaneState:
                 self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
                 self._on_pipe_closed(pipe)
+            case DrainRequested():
+                self._is_draining = True
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():
@@ -419,6 +431,12 @@ class ControlPlaneState:
         if session.parked is not None and session.parked.slot == ticket.slot:
             self._unpark(session)
         match body:
+            case Submit(tasks=tasks) if self._is_draining:
+                message = "the control plane is shutting down; try again later"
+                refusals = [
+                    Refusal(index, RefusalCode.STOPPING, message) for index in range(len(tasks))
+                ]
+                self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks):
                 event = TasksSubmitted(session.key, tasks)
                 self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
@@ -540,7 +558,7 @@ class ControlPlaneState:
             self._out.append(AppendRecords(self._batch, self._queued, self._ended))
             self._queued = []
             self._ended = []
-        if self._parked_leases and self._scheduler.has_work:
+        if self._parked_leases and self._scheduler.has_work and not self._is_draining:
             reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
             dispatch = Dispatch(reachable)
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))

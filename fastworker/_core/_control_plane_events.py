@@ -43,8 +43,13 @@ class ProcessExited(msgspec.Struct, frozen=True, gc=False):
     worker_id: str
 
 
+class DrainRequested(msgspec.Struct, frozen=True, gc=False):
+    """Accept nothing more and hand out nothing more; what runs may end."""
+
+
 ControlPlaneEvent = (
     FrameArrived
+    | DrainRequested
     | RecordsDurable
     | ProcessExited
     | PipeOpened

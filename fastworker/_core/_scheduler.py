@@ -153,6 +153,11 @@ class Scheduler:
             or any(worker.cancels for worker in self._workers.values())
         )
 
+    @property
+    def leased_count(self) -> int:
+        """How many attempts subworkers hold."""
+        return sum(worker.leased_count for worker in self._workers.values())
+
     def subworker_status(self, key: bytes) -> SubworkerStatus:
         """Describe one subworker that has joined and is not lost."""
         return self._workers[key].status()

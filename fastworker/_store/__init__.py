@@ -1,0 +1,1 @@
+"""Stores: where the control plane keeps what it has promised."""

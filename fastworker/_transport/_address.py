@@ -46,3 +46,13 @@ def parse_tcp_address(address: str, *, listening: bool) -> tuple[str, int]:
 def is_memory_address(address: str) -> bool:
     """Whether this is a name such as ``memory://control-plane``."""
     return _MEMORY.match(address) is not None
+
+
+def replace_port(address: str, port: int) -> str:
+    """The same host with another port.
+
+    Raises:
+      ConfigurationError: the address is no ``tcp://host:port``.
+    """
+    host, _ = parse_tcp_address(address, listening=True)
+    return f"tcp://{host}:{port}"

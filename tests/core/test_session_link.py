@@ -265,7 +265,7 @@ def a_closed_pipe_means_dead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (reuse_the_sequence_of_a_cancelled_caller, "an honest peer broke a rule"),
         (credit_as_a_difference, "leased beyond the capacity"),
-        (fence_without_epoch, "a report of epoch"),
+        (fence_without_epoch, "a report of epoch|0 outcomes"),
         (a_closed_pipe_means_dead_at_once, "was given up after"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "x",

@@ -1,0 +1,415 @@
+"""The client: hands tasks to the control plane and waits for what becomes of them.
+
+Written once, on anyio, so the same class runs under Trio and asyncio. All
+decisions are the machine's (``_core/_client.py``); this shell wakes callers
+and keeps the background work inside one task group.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, ParamSpec, overload
+
+import anyio
+
+from fastworker._client_host import Host
+from fastworker._client_session import ClientSession
+from fastworker._core._client import ClientState, ClientStatistics
+from fastworker._core._messages import MAX_ITEM_BYTES, TaskEvent, TaskSpec, WireStatus
+from fastworker._core._results import Results
+from fastworker._errors import (
+    ClientBroken,
+    ClientClosed,
+    ControlPlaneUnreachable,
+    ForkedClient,
+    PayloadTooLarge,
+    UnknownTask,
+)
+from fastworker._models import SerializationFormat, TaskPriority, TaskResult, TaskStatus
+from fastworker._outcomes import STATUSES, result_of
+from fastworker._registry import Registry, registry
+from fastworker._serialization import FORMAT_IDS, encode_arguments
+from fastworker._transport._abc import Transport
+from fastworker._transport._nng import NngTransport
+
+P = ParamSpec("P")
+
+DEFAULT_DISCOVERY_ADDRESS: Final = "tcp://127.0.0.1:5550"
+
+
+class Client:
+    """Submits tasks to a control plane and receives their outcomes.
+
+    Use it as ``async with Client() as client``, or with :meth:`start` and
+    :meth:`stop`, under Trio or asyncio. A client belongs to the event loop
+    and the process it was started in; its methods are not thread-safe.
+
+    Args:
+      discovery_address: where the control plane is found.
+      serialization_format: how arguments travel.
+      timeout: seconds; for how long :meth:`submit_task` waits for an outcome,
+        and every other call for its answer.
+      retries: how many lost sessions a submit survives that has not been
+        acknowledged, before it raises ControlPlaneUnreachable.
+      connect_timeout: seconds that :meth:`start` looks for a control plane.
+      max_results, max_result_bytes: bounds of the local cache of outcomes.
+      transport: makes the connection; NNG sockets if not given.
+      registry: names the task functions that are passed instead of names.
+
+    Raises:
+      ConfigurationError: a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        discovery_address: str = DEFAULT_DISCOVERY_ADDRESS,
+        serialization_format: SerializationFormat = SerializationFormat.JSON,
+        timeout: float = 30,
+        retries: int = 3,
+        *,
+        connect_timeout: float = 5.0,
+        max_results: int = 10_000,
+        max_result_bytes: int = 256 * 1024 * 1024,
+        transport: Transport | None = None,
+        registry: Registry = registry,
+        new_task_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.discovery_address = discovery_address
+        self.serialization_format = SerializationFormat.parse(serialization_format)
+        self.timeout = timeout
+        self.retries = retries
+        self.connect_timeout = connect_timeout
+        self._max_results = max_results
+        self._max_result_bytes = max_result_bytes
+        self._transport = transport
+        self._registry = registry
+        self._new_task_id = new_task_id
+        self._new_session_id = new_session_id
+        self._wall_clock = wall_clock
+        self._outcomes = Results(max_size=max_results, ttl=math.inf, max_bytes=max_result_bytes)
+        self._pid = 0
+        self._state = self._new_state()
+        self._session: ClientSession | None = None
+        self._host: Host | None = None
+        self._error: Exception | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._session is None else "open"
+        if self._error is not None:
+            state = "broken"
+        return f"<Client of {self.discovery_address}: {state}>"
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Connect to the control plane; the work goes on in the background.
+
+        Does nothing if the client is started already. It may be started again
+        after :meth:`stop`.
+
+        Raises:
+          ControlPlaneUnreachable: none was found within ``connect_timeout``
+            seconds. Nothing is left behind.
+          LinkBroken: the control plane refused this client.
+
+        Cancellation:
+          Always a checkpoint. If it raises ``Cancelled``, the client is not
+          started and nothing is left behind.
+        """
+        await anyio.lowlevel.checkpoint()
+        if self._session is not None:
+            self._usable_session()
+            return
+        session = self._open()
+        host = self._host = Host(self._run_guarded)
+        host.open()
+        try:
+            await session.wait_connected(self.connect_timeout)
+        except BaseException:
+            self._close("the client was not started")
+            with anyio.CancelScope(shield=True):
+                await host.end_now()
+            raise
+
+    def stop(self) -> None:
+        """Stop the client and return at once; calls that wait raise ClientClosed.
+
+        Outcomes that have arrived stay readable. Idempotent. The goodbye to
+        the control plane is said in the background; :meth:`aclose` waits for it.
+        """
+        self._close("the client was stopped")
+
+    async def aclose(self) -> None:
+        """Stop the client and wait, about half a second at most, until it has ended.
+
+        Cancellation:
+          Always a checkpoint. If it raises ``Cancelled``, the client is
+          stopped all the same; its background work ends by itself.
+        """
+        self.stop()
+        await anyio.lowlevel.checkpoint()
+        if self._host is not None:
+            await self._host.wait_ended()
+
+    async def __aenter__(self) -> Client:
+        if self._session is not None:
+            raise ClientClosed("the client is started already; stop it before 'async with'")
+        session = self._open()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._run_guarded)
+        try:
+            await session.wait_connected(self.connect_timeout)
+        except BaseException:
+            self._close("the client was not started")
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        # The background work never raises and so never cancels the body. What
+        # the body raised is not the group's business: it goes on unwrapped.
+        await self._group.__aexit__(None, None, None)
+
+    async def _run_guarded(self) -> None:
+        """Do the background work; should it fail, every call raises ClientBroken.
+
+        Nothing may escape: in Trio's system nursery an error would end the
+        whole program, and asyncio would mention it to nobody.
+        """
+        session = self._session
+        assert session is not None
+        try:
+            await session.run()
+        except Exception as error:  # noqa: BLE001 - told to every caller
+            self._break(session, error)
+
+    def _new_state(self) -> ClientState:
+        return ClientState(
+            new_session_id=self._new_session_id,
+            retries=self.retries,
+            label=f"client-{os.getpid()}",
+            outcomes=self._outcomes,
+        )
+
+    def _open(self) -> ClientSession:
+        self._pid = os.getpid()
+        self._error = None
+        self._state = self._new_state()
+        transport = self._transport or NngTransport()
+        self._session = ClientSession(self._state, transport, self.discovery_address)
+        return self._session
+
+    def _close(self, reason: str) -> None:
+        session, self._session = self._session, None
+        # A forked child has a copy of the session and must leave it alone.
+        if session is not None and os.getpid() == self._pid:
+            session.close(ClientClosed(reason))
+
+    def _break(self, session: ClientSession, error: Exception) -> None:
+        """The background work failed: every call raises from now on."""
+        self._error = error
+        broken = ClientBroken(f"the client's connection failed: {error!r}")
+        broken.__cause__ = error
+        session.close(broken)
+
+    def _usable_session(self) -> ClientSession:
+        session = self._session
+        if session is None:
+            raise ClientClosed(
+                "the client is not started; use 'async with client' or 'await client.start()'"
+            )
+        if os.getpid() != self._pid:
+            raise ForkedClient(self._pid, os.getpid())
+        if self._error is not None:
+            raise ClientBroken(
+                f"the client's connection failed: {self._error!r}"
+            ) from self._error
+        return session
+
+    # --- submitting ---
+
+    @overload
+    async def delay(
+        self,
+        task_name: str,
+        *args: Any,
+        priority: TaskPriority | int | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> str: ...
+
+    @overload
+    async def delay(
+        self, task_name: Callable[P, Any], *args: P.args, **kwargs: P.kwargs
+    ) -> str: ...
+
+    async def delay(self, task_name: Any, *args: Any, **kwargs: Any) -> str:
+        """Submit a task and return its id as soon as the control plane has it.
+
+        Args:
+          task_name: a task's name, or a function that ``@task`` registered.
+          priority: with a name only; a function gets all keywords itself.
+
+        Raises:
+          UnknownTask: no worker knows the name.
+          NotEncodable: an argument cannot travel. Nothing was sent.
+          PayloadTooLarge: the arguments are larger than 16 MiB. Nothing was sent.
+          ControlPlaneUnreachable: nobody acknowledged within ``timeout`` seconds
+            or ``retries`` lost sessions. The task may have been queued.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          If it raises ``Cancelled``, the task is taken back: it was never
+          sent, or it is cancelled as soon as the control plane hears of it.
+        """
+        priority = TaskPriority.NORMAL
+        if isinstance(task_name, str):
+            priority = TaskPriority.parse(kwargs.pop("priority", priority))
+        session = self._usable_session()
+        spec = self._spec(task_name, args, kwargs, priority, attached=False)
+        with anyio.move_on_after(self.timeout):
+            await session.submit(spec, wants_outcome=False)
+            return spec.id
+        raise ControlPlaneUnreachable(
+            self.discovery_address, f"it did not acknowledge the task within {self.timeout:g} s"
+        )
+
+    async def submit_task(
+        self,
+        task_name: str | Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        priority: TaskPriority | int | str = TaskPriority.NORMAL,
+    ) -> TaskResult:
+        """Submit a task and wait for its outcome, at most ``timeout`` seconds.
+
+        Returns:
+          The outcome; look at ``status``. When the time is over, it is
+          FAILURE with an ``error`` that says where the task was then, and the
+          task is cancelled.
+
+        Raises:
+          UnknownTask, NotEncodable, PayloadTooLarge, ControlPlaneUnreachable,
+          ClientClosed, ClientBroken, ForkedClient: as for :meth:`delay`.
+
+        Cancellation:
+          If it raises ``Cancelled``, the task is taken back: it was never
+          sent, or it is cancelled as soon as the control plane hears of it.
+          One that was running may end all the same; nobody hears of it.
+        """
+        session = self._usable_session()
+        priority = TaskPriority.parse(priority)
+        spec = self._spec(task_name, tuple(args), kwargs or {}, priority, attached=True)
+        with anyio.move_on_after(self.timeout):
+            event = await session.submit(spec, wants_outcome=True)
+            assert event is not None
+            return result_of(event, self.serialization_format)
+        return self._timed_out(spec.id)
+
+    # --- asking ---
+
+    async def get_task_result(self, task_id: str) -> TaskResult | None:
+        """Ask the control plane for a task, anybody's, in whatever state.
+
+        Returns:
+          The task as it is now (PENDING and STARTED included), or None if it
+          is not known, or no longer.
+
+        Raises:
+          ControlPlaneUnreachable: no answer within ``timeout`` seconds.
+          NotDecodable: the value is in a format this client does not accept.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          Always a checkpoint; changes nothing.
+        """
+        session = self._usable_session()
+        event: TaskEvent | None = None
+        with anyio.move_on_after(self.timeout):
+            event = await session.query(task_id)
+        if event is None:
+            raise ControlPlaneUnreachable(
+                self.discovery_address, f"no answer within {self.timeout:g} s"
+            )
+        if event.status in (WireStatus.UNKNOWN, WireStatus.EVICTED, WireStatus.REFUSED):
+            return None
+        return result_of(event, self.serialization_format)
+
+    def get_result(self, task_id: str) -> TaskResult | None:
+        """Return the outcome of a task of this client, None if it has none here (yet).
+
+        Raises:
+          NotDecodable: the value is in a format this client does not accept.
+        """
+        event = self._state.outcome(task_id)
+        return None if event is None else result_of(event, self.serialization_format)
+
+    def get_status(self, task_id: str) -> TaskStatus | None:
+        """Return the latest status of a task of this client, None for others."""
+        event = self._state.progress(task_id)
+        return None if event is None else STATUSES[event.status]
+
+    def statistics(self) -> ClientStatistics:
+        """Return a snapshot."""
+        return self._state.statistics()
+
+    # --- inside: calls ---
+
+    def _spec(
+        self,
+        task: str | Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        priority: TaskPriority,
+        *,
+        attached: bool,
+    ) -> TaskSpec:
+        name = task if isinstance(task, str) else self._registry.name_of(task)
+        if not 0 < len(name) <= 256:
+            raise UnknownTask(f"unknown task {name[:80]!r}: a name has 1 to 256 characters")
+        payload = encode_arguments(args, kwargs, self.serialization_format)
+        if len(payload) > MAX_ITEM_BYTES:
+            raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
+        return TaskSpec(
+            id=self._new_task_id(),
+            name=name,
+            priority=int(priority),
+            format=FORMAT_IDS[self.serialization_format],
+            payload=payload,
+            created=self._wall_clock(),
+            attached=attached,
+        )
+
+    def _timed_out(self, task_id: str) -> TaskResult:
+        """The outcome of a task whose caller has waited long enough."""
+        event = self._state.progress(task_id)
+        if event is not None and event.status >= WireStatus.SUCCESS:
+            return result_of(event, self.serialization_format)  # it came just now
+        where = "before it was sent: no control plane was reached"
+        worker: str | None = None
+        if event is not None and event.status is WireStatus.STARTED:
+            worker = event.worker_id or None
+            where = f"while running on {event.worker_id or 'a worker'}"
+        elif event is not None:
+            where = "while queued"
+        return TaskResult(
+            task_id=task_id,
+            status=TaskStatus.FAILURE,
+            error=f"timed out after {self.timeout:g} s {where}",
+            worker_id=worker,
+        )

@@ -1,0 +1,273 @@
+"""One run of a client, from start to stop: its machine, its connection, its callers.
+
+Decisions are the machine's (``_core/_client.py``). This shell wakes callers
+and keeps the background work inside one task group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from fastworker._core._client import ClientState
+from fastworker._core._client_events import (
+    ClientCommand,
+    ClientEvent,
+    ClientStopped,
+    FrameArrived,
+    QueryAbandoned,
+    QueryAnswered,
+    QueryMade,
+    SaidGoodbye,
+    TaskAbandoned,
+    TaskAcknowledged,
+    TaskEnded,
+    TaskRejected,
+    TaskSubmitted,
+)
+from fastworker._core._link_requester import (
+    DropPipe,
+    Redirected,
+    SendFrame,
+    SessionOpened,
+    SessionRefused,
+)
+from fastworker._core._messages import RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
+from fastworker._errors import (
+    ClientClosed,
+    Conflict,
+    ControlPlaneUnreachable,
+    FastWorkerError,
+    LinkBroken,
+    QueueFull,
+    SubmitRefused,
+    UnknownTask,
+)
+from fastworker._transport._abc import Transport
+from fastworker._transport._connection import Connection
+
+# How long stopping waits for the control plane to take notice.
+GOODBYE_SECONDS: Final = 0.5
+
+
+class Call:
+    """One caller that waits: for an acknowledgement, an outcome or an answer."""
+
+    __slots__ = ("answer", "done", "error", "wants_outcome")
+
+    def __init__(self, *, wants_outcome: bool = False) -> None:
+        self.done = anyio.Event()
+        self.wants_outcome = wants_outcome
+        self.answer: TaskEvent | None = None
+        self.error: FastWorkerError | None = None
+
+    def fail(self, error: FastWorkerError) -> None:
+        """Let the caller raise, unless it has its answer."""
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+class ClientSession:
+    """See the module's first lines. All methods belong to one event loop.
+
+    Args:
+      state: the machine, new.
+      transport: makes the connection.
+      address: where the control plane is looked for.
+    """
+
+    def __init__(self, state: ClientState, transport: Transport, address: str) -> None:
+        self._state = state
+        self._connection = Connection(transport, address, self)
+        self._address = address
+        self._submits: dict[str, Call] = {}
+        self._queries: dict[int, Call] = {}
+        self._query_count = 0
+        self._settled = anyio.Event()  # connected, or refused
+        self._refusal: str | None = None
+        self._stopping = anyio.Event()
+        self._said_goodbye = anyio.Event()
+        self._connection_scope = anyio.CancelScope(shield=True)
+        self._end: FastWorkerError | None = None
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Do the background work until :meth:`close`; nothing is left behind."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._run_connection)
+            try:
+                await self._stopping.wait()
+            finally:
+                self.close(ClientClosed("the client was cancelled"))
+                with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await self._said_goodbye.wait()
+                self._connection_scope.cancel()
+
+    async def _run_connection(self) -> None:
+        # Outlives a cancellation, for the goodbye; run() ends it.
+        with self._connection_scope:
+            await self._connection.run()
+
+    async def wait_connected(self, within: float) -> None:
+        """Wait until the session is open.
+
+        Raises:
+          ControlPlaneUnreachable: it is not, after ``within`` seconds.
+          LinkBroken: the control plane refused the session.
+        """
+        with anyio.move_on_after(within):
+            await self._settled.wait()
+        if self._end is not None:
+            raise self._end
+        if self._refusal is not None:
+            raise LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+        if not self._settled.is_set():
+            raise ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
+
+    def close(self, error: FastWorkerError) -> None:
+        """End the session; every caller raises ``error``. Idempotent."""
+        if self._end is not None:
+            return
+        self._end = error
+        for call in [*self._submits.values(), *self._queries.values()]:
+            call.fail(error)
+        self._apply(ClientStopped())
+        self._settled.set()
+        self._stopping.set()
+        self._connection.wake()
+
+    # --- calls ---
+
+    async def submit(self, spec: TaskSpec, *, wants_outcome: bool) -> TaskEvent | None:
+        """Hand in a task and wait, for the acknowledgement or for the outcome.
+
+        Raises:
+          SubmitError, ControlPlaneUnreachable, or what :meth:`close` was given.
+
+        Cancellation:
+          A caller that leaves takes its task back, unless it has its answer.
+        """
+        call = self._submits[spec.id] = Call(wants_outcome=wants_outcome)
+        self._apply(TaskSubmitted(spec))
+        self._connection.wake()
+        try:
+            await call.done.wait()
+        except BaseException:
+            # With an outcome there is nothing to take back; an acknowledged
+            # task whose id never reached its caller is taken back too.
+            if self._end is None and call.error is None and call.answer is None:
+                self._apply(TaskAbandoned(spec.id))
+                self._connection.wake()
+            raise
+        finally:
+            del self._submits[spec.id]
+        if call.error is not None:
+            raise call.error
+        return call.answer
+
+    async def query(self, task_id: str) -> TaskEvent:
+        """Ask the control plane for a task.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        self._query_count += 1
+        query_id = self._query_count
+        call = self._queries[query_id] = Call()
+        self._apply(QueryMade(query_id, task_id))
+        self._connection.wake()
+        try:
+            await call.done.wait()
+        except BaseException:
+            if self._end is None:
+                self._apply(QueryAbandoned(query_id))
+            raise
+        finally:
+            del self._queries[query_id]
+        if call.error is not None:
+            raise call.error
+        assert call.answer is not None
+        return call.answer
+
+    # --- what the connection wants (Machine) ---
+
+    def take_frames(self, frames: list[bytes]) -> None:
+        """Apply frames that have arrived."""
+        for frame in frames:
+            self._apply(FrameArrived(frame))
+
+    def take_pipe_event(self, event: PipeEvent) -> None:
+        """Apply news of the pipe."""
+        self._apply(event)
+
+    def gather(self) -> None:
+        """Make frames of what has gathered."""
+        self._apply(Flush())
+
+    def pass_deadline(self) -> None:
+        """Apply that a deadline may have passed."""
+        self._apply(DeadlinePassed())
+
+    def next_deadline(self) -> float:
+        """When the machine wants to be called again."""
+        return self._state.next_deadline()
+
+    # --- carrying out ---
+
+    def _apply(self, event: ClientEvent) -> None:
+        for command in self._state.handle(event, now=anyio.current_time()):
+            self._carry_out(command)
+
+    def _carry_out(self, command: ClientCommand) -> None:
+        match command:
+            case TaskAcknowledged(task_id=task_id):
+                call = self._submits.get(task_id)
+                if call is not None and not call.wants_outcome:
+                    call.done.set()
+            case TaskEnded(task_id=task_id):
+                call = self._submits.get(task_id)
+                if call is not None and call.wants_outcome:
+                    # Taken now: the bounded cache may have dropped it later.
+                    call.answer = self._state.outcome(task_id)
+                    call.done.set()
+            case SendFrame(data=data):
+                self._connection.send(data)
+            case TaskRejected(task_id=task_id):
+                call = self._submits.get(task_id)
+                if call is not None:
+                    call.fail(self._rejection(command))
+            case QueryAnswered(query_id=query_id, event=event):
+                call = self._queries.get(query_id)
+                if call is not None:
+                    call.answer = event
+                    call.done.set()
+            case SessionOpened():
+                self._settled.set()
+            case Redirected(port=port):
+                self._connection.move(port)
+            case SessionRefused(reason=reason):
+                self._refusal = reason
+                self._settled.set()
+            case DropPipe():
+                self._connection.drop_pipe()
+            case SaidGoodbye():
+                self._said_goodbye.set()
+
+    def _rejection(self, rejected: TaskRejected) -> FastWorkerError:
+        make = _REJECTIONS.get(rejected.code)
+        if make is None:
+            return ControlPlaneUnreachable(self._address, rejected.message)
+        return make(rejected.message)
+
+
+_REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] = {
+    RefusalCode.UNKNOWN_TASK: UnknownTask,
+    RefusalCode.CONFLICT: Conflict,
+    RefusalCode.QUEUE_FULL: QueueFull,
+    RefusalCode.STOPPING: SubmitRefused,
+}

@@ -1,0 +1,402 @@
+"""The control plane that users start: listeners, the machine, the store.
+
+It decides nothing itself: frames go into the machine
+(``_core/_control_plane.py``), commands come out. Applying an event has no
+checkpoint in it, so a frame that has left its socket is never half handled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import trio
+
+from fastworker._core._control_plane import ControlPlaneState, ControlPlaneStatistics
+from fastworker._core._control_plane_events import (
+    AppendRecords,
+    ClosePipe,
+    ControlPlaneEvent,
+    DrainRequested,
+    FrameArrived,
+    Port,
+    ProcessExited,
+    RecordsDurable,
+)
+from fastworker._core._link_responder import SendTo
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed
+from fastworker._core._results import Results
+from fastworker._core._scheduler import Scheduler
+from fastworker._errors import LocalProtocolError
+from fastworker._hosting import host_on_trio
+from fastworker._models import SerializationFormat
+from fastworker._registry import Registry, registry
+from fastworker._store._abc import Store
+from fastworker._store._memory import MemoryStore
+from fastworker._subworker import SubWorker
+from fastworker._task_function import Backend
+from fastworker._transport._abc import Listener, Transport
+from fastworker._transport._address import parse_tcp_address, replace_port
+from fastworker._transport._memory import MemoryNetwork
+from fastworker._transport._nng import NngTransport
+
+log = logging.getLogger("fastworker.control_plane")
+
+# The link to the worker in the same process.
+LOCAL_ADDRESS: Final = "memory://control-plane"
+# After draining: outcomes on their way to clients get this long.
+FAREWELL_SECONDS: Final = 0.5
+
+
+class ControlPlaneWorker:
+    """Keeps tasks, orders them, leases them to subworkers, and runs some itself.
+
+    ``await worker.start()`` runs until :meth:`stop`, :meth:`drain` or
+    cancellation; under Trio, ``await nursery.start(worker.start)`` returns
+    when it listens.
+
+    Args:
+      worker_id: a label for people.
+      base_address: where clients and subworkers connect. A port of 0 means
+        any free one; the attribute has the real one while it runs.
+      discovery_address: where clients look first.
+      serialization_format: what its own lanes accept: JSON, or also PICKLE.
+      subworker_management_port: where subworkers connect, on the host of
+        ``base_address``.
+      result_cache_max_size, result_cache_ttl_seconds: bounds of the outcomes
+        that are kept for whoever asks.
+      executes: whether it runs tasks itself, in lanes of this process.
+      concurrency, backend: of those lanes, as for SubWorker.
+      drain_timeout: seconds that running tasks get when drained.
+      store: where tasks are kept; in memory if not given.
+
+    Raises:
+      ConfigurationError: a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        worker_id: str = "control-plane",
+        base_address: str = "tcp://127.0.0.1:5555",
+        discovery_address: str = "tcp://127.0.0.1:5550",
+        serialization_format: SerializationFormat = SerializationFormat.JSON,
+        subworker_management_port: int = 5560,
+        result_cache_max_size: int = 10000,
+        result_cache_ttl_seconds: int = 3600,
+        *,
+        executes: bool = True,
+        concurrency: int | None = None,
+        backend: Backend = "trio",
+        drain_timeout: float = 30.0,
+        store: Store | None = None,
+        transport: Transport | None = None,
+        registry: Registry = registry,
+    ) -> None:
+        self.worker_id = worker_id
+        self.base_address = base_address
+        self.discovery_address = discovery_address
+        self.serialization_format = SerializationFormat.parse(serialization_format)
+        self.subworker_management_port = subworker_management_port
+        self.result_cache_max_size = result_cache_max_size
+        self.result_cache_ttl_seconds = result_cache_ttl_seconds
+        self.executes = executes
+        self.concurrency = concurrency
+        self.backend: Backend = backend
+        self.drain_timeout = drain_timeout
+        self._store = store or MemoryStore()
+        self._transport = transport
+        self._registry = registry
+        self._state: ControlPlaneState | None = None
+        self._listeners: dict[int, Listener] = {}  # by pipe
+        self._alarm = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._drain_requested = trio.Event()
+        self._changed = trio.Event()
+        self._appended = False
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._state is None else "running"
+        return f"<ControlPlaneWorker {self.worker_id!r} at {self.base_address}: {state}>"
+
+    @property
+    def management_address(self) -> str:
+        """Where subworkers connect."""
+        return replace_port(self.base_address, self.subworker_management_port)
+
+    @property
+    def epoch(self) -> int:
+        """The start counter from the store, 0 while it is not running."""
+        return 0 if self._state is None else self._state.epoch
+
+    # --- life ---
+
+    async def start(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen and work until stopped, drained or cancelled.
+
+        Runs under Trio and under asyncio (there on Trio in a thread of its
+        own, and ``task_status`` plays no part).
+
+        Raises:
+          AddressInUse: somebody else listens on one of the addresses.
+
+        Cancellation:
+          Everything stops; with a store in memory, tasks that have not ended
+          are lost, and their clients are told when a control plane is back.
+        """
+        await host_on_trio(lambda: self.run(task_status=task_status))
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """As :meth:`start`, under Trio only."""
+        if self._state is not None:
+            raise LocalProtocolError(f"{self!r} is running already")
+        self._token = trio.lowlevel.current_trio_token()
+        self._drain_requested = trio.Event()
+        with ExitStack() as stack:
+            listeners = self._listen(stack)
+            stack.callback(self._forget)
+            self._open_state()
+            with trio.CancelScope() as self._scope:
+                await self._serve(listeners, task_status)
+
+    def stop(self) -> None:
+        """Stop now. From any thread; idempotent."""
+        scope = self._scope
+        if scope is not None:
+            self._soon(scope.cancel)
+
+    def drain(self) -> None:
+        """Accept and start nothing more, and end when what runs has ended.
+
+        From any thread; idempotent. Tasks that have not started are lost
+        with a store in memory.
+        """
+        self._soon(self._drain_requested.set)
+
+    def note_process_exit(self, worker_id: str) -> None:
+        """Say that the process of this subworker has ended for certain.
+
+        Its tasks are leased elsewhere at once. Call it in the loop of :meth:`run`.
+        """
+        if self._state is not None:
+            self._apply(ProcessExited(worker_id))
+            self._flush()
+
+    # --- reading ---
+
+    def get_subworker_status(self) -> dict[str, Any]:
+        """Describe all subworkers.
+
+        Returns:
+          ``{"total": 2, "active": 1, "subworkers": {"w1": {"address": str,
+          "status": "active" | "away" | "draining", "load": int (attempts
+          held), "capacity": {lane: int}, "last_seen": datetime (UTC),
+          "tasks": [str]}}}``. The control plane's own lanes are one of them.
+        """
+        if self._state is None:
+            return {"total": 0, "active": 0, "subworkers": {}}
+        views = self._state.subworkers(now=self._now())
+        wall = datetime.now(UTC)
+        return {
+            "total": len(views),
+            "active": sum(1 for view in views if view.status == "active"),
+            "subworkers": {
+                view.worker_id: {
+                    "address": view.address,
+                    "status": view.status,
+                    "load": view.load,
+                    "capacity": view.capacity,
+                    "last_seen": wall - timedelta(seconds=view.idle),
+                    "tasks": view.functions,
+                }
+                for view in views
+            },
+        }
+
+    def statistics(self) -> ControlPlaneStatistics | None:
+        """Return a snapshot, None while it is not running."""
+        return None if self._state is None else self._state.statistics()
+
+    # --- inside: life ---
+
+    def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
+        transport = self._transport or NngTransport()
+        self._local_network = MemoryNetwork()
+        listeners: list[tuple[Port, Listener]] = []
+        for port, address in (
+            (Port.BASE, self.base_address),
+            (Port.MANAGEMENT, self.management_address),
+            (Port.DISCOVERY, self.discovery_address),
+        ):
+            listener = transport.listen(address)
+            stack.callback(listener.close)
+            listeners.append((port, listener))
+        self.base_address = listeners[0][1].address
+        _, self.subworker_management_port = parse_tcp_address(
+            listeners[1][1].address, listening=True
+        )
+        self.discovery_address = listeners[2][1].address
+        if self.executes:
+            local = self._local_network.listen(LOCAL_ADDRESS)
+            stack.callback(local.close)
+            listeners.append((Port.BASE, local))
+        return listeners
+
+    def _open_state(self) -> None:
+        epoch = self._store.open()
+        scheduler = Scheduler(
+            epoch=epoch,
+            results=Results(
+                max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
+            ),
+            now=self._now(),
+        )
+        _, base_port = parse_tcp_address(self.base_address, listening=True)
+        self._state = ControlPlaneState(
+            epoch=epoch,
+            scheduler=scheduler,
+            worker_id=self.worker_id,
+            base_port=base_port,
+            management_port=self.subworker_management_port,
+        )
+
+    def _forget(self) -> None:
+        self._store.close()
+        self._state = self._scope = self._token = None
+        self._listeners.clear()
+
+    async def _serve(
+        self, listeners: list[tuple[Port, Listener]], task_status: trio.TaskStatus[None]
+    ) -> None:
+        async with trio.open_nursery() as service:
+            for port, listener in listeners:
+                service.start_soon(self._receive, port, listener)
+                service.start_soon(self._receive_pipe_events, listener)
+                service.start_soon(listener.run_backlog)
+            service.start_soon(self._watch_deadlines)
+            async with trio.open_nursery() as lanes:
+                if self.executes:
+                    await lanes.start(self._own_worker().run)
+                log.info(
+                    "epoch %d, listening on %s (base), %s (subworkers), %s (discovery)",
+                    self.epoch,
+                    self.base_address,
+                    self.management_address,
+                    self.discovery_address,
+                )
+                task_status.started()
+                await self._drain_requested.wait()
+                await self._wait_drained()
+                lanes.cancel_scope.cancel()
+            service.cancel_scope.cancel()
+
+    def _own_worker(self) -> SubWorker:
+        return SubWorker(
+            self.worker_id,
+            LOCAL_ADDRESS,
+            base_address=self.base_address,
+            serialization_format=self.serialization_format,
+            concurrency=self.concurrency,
+            backend=self.backend,
+            transport=self._local_network,
+            registry=self._registry,
+        )
+
+    async def _wait_drained(self) -> None:
+        state = self._state
+        assert state is not None
+        self._apply(DrainRequested())
+        self._flush()
+        with trio.move_on_after(self.drain_timeout):
+            while not state.is_drained:
+                await self._changed.wait()
+        if not state.is_drained:
+            log.warning("tasks still run after %g s of draining", self.drain_timeout)
+        tasks = state.statistics().tasks
+        lost = sum(tasks.ready) + tasks.held + tasks.leased + tasks.started
+        if lost and not self._store.is_durable:
+            log.warning("%d tasks are lost: the store is in memory only", lost)
+        with trio.move_on_after(FAREWELL_SECONDS):
+            while state.statistics().outbox_bytes:
+                await self._changed.wait()
+
+    # --- inside: work ---
+
+    async def _receive(self, port: Port, listener: Listener) -> None:
+        while True:
+            for route, data in await listener.receive():
+                self._listeners[route.pipe] = listener
+                self._apply(FrameArrived(port, route, data))
+            self._flush()
+
+    async def _receive_pipe_events(self, listener: Listener) -> None:
+        while True:
+            for event in await listener.receive_pipe_events():
+                if isinstance(event, PipeClosed):
+                    self._listeners.pop(event.pipe, None)
+                else:
+                    self._listeners[event.pipe] = listener
+                self._apply(event)
+            self._flush()
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            assert self._state is not None
+            with trio.CancelScope(deadline=self._state.next_deadline()) as self._alarm:
+                await trio.sleep_forever()
+            self._apply(DeadlinePassed())
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what has gathered: work, news, and what waits for the store."""
+        assert self._state is not None
+        self._apply(Flush())
+        if self._appended:
+            # A store in memory is done already; its news can go as well.
+            self._appended = False
+            self._apply(Flush())
+        deadline = self._state.next_deadline()
+        # An alarm that is too early finds nothing due, and costs less than
+        # moving it for every frame.
+        if deadline < self._alarm.deadline:
+            self._alarm.deadline = deadline
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _apply(self, event: ControlPlaneEvent) -> None:
+        assert self._state is not None
+        for command in self._state.handle(event, now=self._now()):
+            match command:
+                case SendTo(route=route, data=data):
+                    listener = self._listeners.get(route.pipe)
+                    if listener is not None:
+                        listener.send(route, data)
+                case AppendRecords():
+                    self._store.append(command, self._on_durable)
+                case ClosePipe(pipe=pipe):
+                    listener = self._listeners.get(pipe)
+                    if listener is not None:
+                        listener.close_pipe(pipe)
+
+    def _on_durable(self, batch: int) -> None:
+        self._appended = True
+        if self._state is not None:
+            self._apply(RecordsDurable(batch))
+
+    def _now(self) -> float:
+        return trio.current_time()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(call)
+            except trio.RunFinishedError:
+                pass

@@ -1,0 +1,190 @@
+"""The subworker that users start: settings, lanes, and one session at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from fastworker._core._messages import FunctionInfo
+from fastworker._core._subworker import SubworkerState, SubworkerStatistics
+from fastworker._errors import LocalProtocolError
+from fastworker._hosting import host_on_trio
+from fastworker._lanes import make_lane
+from fastworker._lanes._abc import Lane
+from fastworker._lanes._sink import TrioSink
+from fastworker._models import SerializationFormat
+from fastworker._registry import Registry, registry
+from fastworker._subworker_session import SubworkerSession
+from fastworker._task_function import Backend, TaskFunction
+from fastworker._transport._abc import Transport
+from fastworker._transport._nng import NngTransport
+
+# How many attempts of ``async def`` functions one lane runs at the same time.
+ASYNC_SLOTS: Final = 100
+
+
+class SubWorker:
+    """Registers with a control plane and runs the tasks it leases.
+
+    ``await worker.start()`` runs until :meth:`stop`, :meth:`drain` or
+    cancellation; under Trio, ``await nursery.start(worker.start)`` returns
+    when the worker has joined. Which tasks it can run is what ``@task`` has
+    registered when it starts.
+
+    Args:
+      worker_id: a label for people; two workers may share one and are then
+        shown as ``w1`` and ``w1#2``.
+      control_plane_address: the control plane's base or management address.
+      base_address: a label in the status; nothing listens there.
+      discovery_address: accepted for the reference's sake.
+      serialization_format: what is accepted: JSON only, or JSON and PICKLE.
+      concurrency: how many ``def`` tasks run at once (default: the number of
+        cores); for ``async def`` tasks 100, or this if it is larger.
+      backend: the loop for ``async def`` tasks that name none.
+      connect_timeout: seconds to find the control plane at the start; after
+        one success it is looked for for ever.
+      drain_timeout: seconds that running tasks get when drained.
+
+    Raises:
+      ConfigurationError: a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        control_plane_address: str,
+        base_address: str = "tcp://127.0.0.1:5555",
+        discovery_address: str = "tcp://127.0.0.1:5550",
+        serialization_format: SerializationFormat = SerializationFormat.JSON,
+        *,
+        concurrency: int | None = None,
+        backend: Backend = "trio",
+        connect_timeout: float = 5.0,
+        drain_timeout: float = 30.0,
+        transport: Transport | None = None,
+        registry: Registry = registry,
+        make_lane: Callable[..., Lane] = make_lane,
+        new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
+    ) -> None:
+        self.worker_id = worker_id
+        self.control_plane_address = control_plane_address
+        self.base_address = base_address
+        self.discovery_address = discovery_address
+        self.serialization_format = SerializationFormat.parse(serialization_format)
+        self.concurrency = concurrency or os.cpu_count() or 1
+        self.backend: Backend = backend
+        self.connect_timeout = connect_timeout
+        self.drain_timeout = drain_timeout
+        self._transport = transport
+        self._registry = registry
+        self._make_lane = make_lane
+        self._new_session_id = new_session_id
+        self._session: SubworkerSession | None = None
+        self._scope: trio.CancelScope | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._session is None else "running"
+        return f"<SubWorker {self.worker_id!r} of {self.control_plane_address}: {state}>"
+
+    async def start(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Join the control plane and work until stopped, drained or cancelled.
+
+        Runs under Trio and under asyncio (there on Trio in a thread of its
+        own, and ``task_status`` plays no part).
+
+        Raises:
+          ControlPlaneUnreachable: none was found within ``connect_timeout``.
+          LinkBroken: the control plane refused this worker.
+
+        Cancellation:
+          Running attempts are asked to stop and given up; the control plane
+          runs them elsewhere. Nothing is left behind but threads whose
+          function does not return.
+        """
+        await host_on_trio(lambda: self.run(task_status=task_status))
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """As :meth:`start`, under Trio only."""
+        if self._session is not None:
+            raise LocalProtocolError(f"{self!r} is running already")
+        functions = {function.name: function for function in self._registry.functions()}
+        sink = TrioSink()
+        lanes = self._make_lanes(functions, sink)
+        state = SubworkerState(
+            worker_id=self.worker_id,
+            functions=[self._info(function) for function in functions.values()],
+            slots={kind: lane.slots for kind, lane in lanes.items()},
+            new_session_id=self._new_session_id,
+            address=self.base_address,
+        )
+        self._session = SubworkerSession(
+            state,
+            self._transport or NngTransport(),
+            self.control_plane_address,
+            functions,
+            lanes,
+            sink,
+        )
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            with trio.CancelScope() as self._scope:
+                await self._session.run(
+                    connect_timeout=self.connect_timeout,
+                    drain_timeout=self.drain_timeout,
+                    task_status=task_status,
+                )
+        finally:
+            self._session = self._scope = self._token = None
+
+    def stop(self) -> None:
+        """Stop now: running attempts are given up. From any thread; idempotent."""
+        scope = self._scope
+        if scope is not None:
+            self._soon(scope.cancel)
+
+    def drain(self) -> None:
+        """Take no more work and end when what runs has ended. From any thread."""
+        session = self._session
+        if session is not None:
+            self._soon(session.drain)
+
+    def statistics(self) -> SubworkerStatistics | None:
+        """Return a snapshot, None while it is not running."""
+        return None if self._session is None else self._session.statistics()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(call)
+            except trio.RunFinishedError:
+                pass
+
+    def _make_lanes(
+        self, functions: dict[str, TaskFunction], sink: TrioSink
+    ) -> dict[str, Lane]:
+        accepted = frozenset({SerializationFormat.JSON, self.serialization_format})
+        kinds = {function.lane_for(self.backend): None for function in functions.values()}
+        lanes: dict[str, Lane] = {}
+        for kind in kinds:
+            slots = self.concurrency if kind == "thread" else max(ASYNC_SLOTS, self.concurrency)
+            lanes[kind] = self._make_lane(kind, slots, sink, accepted)
+        return lanes
+
+    def _info(self, function: TaskFunction) -> FunctionInfo:
+        return FunctionInfo(
+            name=function.name,
+            lane=function.lane_for(self.backend),
+            signature=function.signature,
+            doc=function.doc,
+            on_lost=function.options.on_lost,
+        )

@@ -1,0 +1,241 @@
+"""One run of a subworker: its machine, its connection, its lanes.
+
+The loop that speaks to the control plane runs no user code (lanes do), so a
+task that blocks stops no heartbeat. Decisions are the machine's
+(``_core/_subworker.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+
+from fastworker._core._attempts import AttemptKey
+from fastworker._core._link_requester import (
+    DropPipe,
+    Redirected,
+    SendFrame,
+    SessionOpened,
+    SessionRefused,
+)
+from fastworker._core._messages import Assignment
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeEvent
+from fastworker._core._subworker import SubworkerState, SubworkerStatistics
+from fastworker._core._subworker_events import (
+    AttemptsTakenBack,
+    CancelAttempt,
+    Drained,
+    DrainRequested,
+    FrameArrived,
+    LaneNews,
+    SaidGoodbye,
+    StartAttempts,
+    SubworkerCommand,
+    SubworkerEvent,
+    SubworkerStopped,
+    TakeBack,
+)
+from fastworker._errors import ControlPlaneUnreachable, LinkBroken, LinkError
+from fastworker._lanes._abc import Attempt, Lane
+from fastworker._lanes._sink import TrioSink
+from fastworker._task_function import TaskFunction
+from fastworker._transport._abc import Transport
+from fastworker._transport._connection import Connection
+
+log = logging.getLogger("fastworker.subworker")
+
+# How long stopping waits for the control plane to take notice.
+GOODBYE_SECONDS: Final = 0.5
+
+
+class SubworkerSession:
+    """See the module's first lines.
+
+    Args:
+      state: the machine, new.
+      transport: makes the connection.
+      address: where the control plane is.
+      functions: what can run here, by name.
+      lanes: where it runs, by kind; started by :meth:`run`.
+      sink: where the lanes post their events.
+    """
+
+    def __init__(
+        self,
+        state: SubworkerState,
+        transport: Transport,
+        address: str,
+        functions: Mapping[str, TaskFunction],
+        lanes: Mapping[str, Lane],
+        sink: TrioSink,
+    ) -> None:
+        self._state = state
+        self._connection = Connection(transport, address, self)
+        self._address = address
+        self._functions = functions
+        self._lanes = lanes
+        self._sink = sink
+        self._settled = trio.Event()  # connected, or refused
+        self._refusal: str | None = None
+        self._drain_requested = trio.Event()
+        self._drained = trio.Event()
+        self._said_goodbye = trio.Event()
+        self._connection_scope = trio.CancelScope(shield=True)
+
+    # --- life ---
+
+    async def run(
+        self,
+        *,
+        connect_timeout: float,
+        drain_timeout: float,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Work until drained; if cancelled, stop what runs and leave.
+
+        Args:
+          connect_timeout: seconds to find the control plane the first time.
+          drain_timeout: seconds that running attempts get once drained.
+
+        Raises:
+          ControlPlaneUnreachable, LinkBroken: there was no first time.
+        """
+        for lane in self._lanes.values():
+            lane.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_connection)
+                nursery.start_soon(self._follow_lanes)
+                try:
+                    failure = await self._wait_connected(connect_timeout)
+                    if failure is None:
+                        task_status.started()
+                        await self._wait_drained(drain_timeout)
+                finally:
+                    with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                        await self._say_goodbye()
+                    self._connection_scope.cancel()
+                nursery.cancel_scope.cancel()
+        finally:
+            for lane in self._lanes.values():
+                lane.close()
+        if failure is not None:  # raised here, a nursery would wrap it in a group
+            raise failure
+
+    def drain(self) -> None:
+        """Take no more work; :meth:`run` returns when what runs has ended."""
+        if self._drain_requested.is_set():
+            return
+        self._drain_requested.set()
+        self._apply(DrainRequested())
+        self._connection.wake()
+
+    def statistics(self) -> SubworkerStatistics:
+        """Return a snapshot."""
+        return self._state.statistics()
+
+    async def _wait_connected(self, within: float) -> LinkError | None:
+        with trio.move_on_after(within):
+            await self._settled.wait()
+        if self._refusal is not None:
+            return LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+        if not self._settled.is_set():
+            return ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
+        return None
+
+    async def _wait_drained(self, within: float) -> None:
+        await self._drain_requested.wait()
+        with trio.move_on_after(within) as scope:
+            await self._drained.wait()
+        if scope.cancelled_caught:
+            log.warning(
+                "%d attempts still run after %g s of draining; they are given up",
+                self._state.statistics().running,
+                within,
+            )
+
+    async def _run_connection(self) -> None:
+        # Outlives a cancellation, for the goodbye; run() ends it.
+        with self._connection_scope:
+            await self._connection.run()
+
+    async def _say_goodbye(self) -> None:
+        self._apply(SubworkerStopped())
+        self._connection.wake()
+        await self._said_goodbye.wait()
+
+    async def _follow_lanes(self) -> None:
+        while True:
+            events = await self._sink.receive()
+            self._apply(LaneNews(events))
+            self._connection.flush()
+
+    # --- what the connection wants (Machine) ---
+
+    def take_frames(self, frames: list[bytes]) -> None:
+        """Apply frames that have arrived."""
+        for frame in frames:
+            self._apply(FrameArrived(frame))
+
+    def take_pipe_event(self, event: PipeEvent) -> None:
+        """Apply news of the pipe."""
+        if isinstance(event, PipeClosed) and self._settled.is_set():
+            log.warning("lost the connection to %s; dialing again", self._connection.address)
+        self._apply(event)
+
+    def gather(self) -> None:
+        """Make frames of what has gathered."""
+        self._apply(Flush())
+
+    def pass_deadline(self) -> None:
+        """Apply that a deadline may have passed."""
+        self._apply(DeadlinePassed())
+
+    def next_deadline(self) -> float:
+        """When the machine wants to be called again."""
+        return self._state.next_deadline()
+
+    # --- carrying out ---
+
+    def _apply(self, event: SubworkerEvent) -> None:
+        for command in self._state.handle(event, now=trio.current_time()):
+            self._carry_out(command)
+
+    def _carry_out(self, command: SubworkerCommand) -> None:
+        match command:
+            case StartAttempts(lane=lane, epoch=epoch, assignments=assignments):
+                self._lanes[lane].submit([self._attempt(epoch, a) for a in assignments])
+            case SendFrame(data=data):
+                self._connection.send(data)
+            case TakeBack(lane=lane):
+                self._apply(AttemptsTakenBack(self._lanes[lane].take_back()))
+            case CancelAttempt(lane=lane, key=key):
+                self._lanes[lane].cancel(key)
+            case SessionOpened(worker_id=worker_id, resumed=resumed):
+                verb = "resumed the session with" if resumed else "joined"
+                log.info("%s %s at %s", verb, worker_id, self._connection.address)
+                self._settled.set()
+            case Redirected(port=port):
+                self._connection.move(port)
+            case SessionRefused(reason=reason):
+                log.error("refused by the control plane: %s", reason)
+                self._refusal = reason
+                self._settled.set()
+            case DropPipe():
+                self._connection.drop_pipe()
+            case Drained():
+                self._drained.set()
+            case SaidGoodbye():
+                self._said_goodbye.set()
+
+    def _attempt(self, epoch: int, assignment: Assignment) -> Attempt:
+        return Attempt(
+            key=AttemptKey(assignment.task_id, epoch, assignment.attempt),
+            name=assignment.name,
+            function=self._functions[assignment.name].function,
+            payload=assignment.payload,
+            format=assignment.format,
+        )

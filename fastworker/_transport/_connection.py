@@ -1,0 +1,189 @@
+"""A peer's way to the control plane: dialing, redirects, and frames both ways.
+
+Clients (on Trio or asyncio) and subworkers share this shell. It decides
+nothing: what arrives is handed to the machine at once, and when the network
+can take a frame the machine is asked for what has gathered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final, Protocol
+
+import anyio
+
+from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened
+from fastworker._transport._abc import Link, Transport
+from fastworker._transport._address import replace_port
+
+# A control plane that moved to another port is found again by the address
+# that was given first, after this many seconds without a pipe.
+HOME_SECONDS: Final = 2.0
+
+
+class Machine(Protocol):
+    """What the connection needs of the shell around a client's or subworker's machine."""
+
+    def take_frames(self, frames: list[bytes]) -> None:
+        """Apply frames that have arrived."""
+        ...
+
+    def take_pipe_event(self, event: PipeEvent) -> None:
+        """Apply news of the pipe."""
+        ...
+
+    def gather(self) -> None:
+        """Make frames of what has gathered and hand them to ``send``."""
+        ...
+
+    def pass_deadline(self) -> None:
+        """Apply that a deadline may have passed."""
+        ...
+
+    def next_deadline(self) -> float:
+        """When the machine wants to be called again, on the loop's clock."""
+        ...
+
+
+class Connection:
+    """Runs the network side of one machine.
+
+    Args:
+      transport: makes the links.
+      address: where to dial first.
+      machine: told of everything, asked for frames.
+    """
+
+    def __init__(self, transport: Transport, address: str, machine: Machine) -> None:
+        self._transport = transport
+        self._home = address
+        self._address = address
+        self._machine = machine
+        self._link: Link | None = None
+        self._outbox: deque[bytes] = deque()
+        self._pipe: int | None = None
+        self._wake = anyio.Event()
+        self._pipe_news = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._alarm = anyio.CancelScope()
+        self._moves = False
+
+    @property
+    def address(self) -> str:
+        """The address that is dialed now."""
+        return self._address
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame for the current pipe; frames of a pipe die with it."""
+        if self._pipe is not None:
+            self._outbox.append(frame)
+
+    def wake(self) -> None:
+        """Let the machine make frames soon, together with what else comes up."""
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Let the machine make frames now and send what the network takes."""
+        if not self._outbox:
+            self._machine.gather()
+        link = self._link
+        while link is not None and self._outbox and link.send_nowait(self._outbox[0]):
+            self._outbox.popleft()
+        if self._outbox:
+            self._wake.set()
+        self.set_alarm()
+
+    def set_alarm(self) -> None:
+        """Have the machine called at its next deadline.
+
+        An alarm that is too early is left alone: it finds nothing due, and
+        moving it for every frame would cost more.
+        """
+        deadline = self._machine.next_deadline()
+        if deadline < self._alarm.deadline:
+            self._alarm.deadline = deadline
+
+    def drop_pipe(self) -> None:
+        """Close the current pipe; it is dialed anew."""
+        if self._link is not None:
+            self._link.drop_pipe()
+
+    def move(self, port: int) -> None:
+        """Go on with another port of the same host."""
+        self._go_to(replace_port(self._address, port))
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled; nothing is left behind then."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch_deadlines)
+            while True:
+                await self._run_link()
+
+    def _go_to(self, address: str) -> None:
+        self._address = address
+        self._moves = True
+        self._scope.cancel()
+
+    async def _run_link(self) -> None:
+        self._moves = False
+        link = self._link = self._transport.dial(self._address)
+        try:
+            async with anyio.create_task_group() as group:
+                self._scope = group.cancel_scope
+                group.start_soon(self._receive, link)
+                group.start_soon(self._receive_pipe_events, link)
+                group.start_soon(self._write, link)
+                if self._address != self._home:
+                    group.start_soon(self._return_home)
+        finally:
+            self._link = None
+            link.close()
+            if self._pipe is not None:
+                self._on_pipe_event(PipeClosed(self._pipe))
+
+    async def _receive(self, link: Link) -> None:
+        while True:
+            frames = await link.receive()
+            self._machine.take_frames(frames)
+            self.flush()
+
+    async def _receive_pipe_events(self, link: Link) -> None:
+        while True:
+            for event in await link.receive_pipe_events():
+                self._on_pipe_event(event)
+            self.flush()
+
+    def _on_pipe_event(self, event: PipeEvent) -> None:
+        self._outbox.clear()
+        self._pipe = event.pipe if isinstance(event, PipeOpened) else None
+        self._pipe_news.set()
+        self._pipe_news = anyio.Event()
+        self._machine.take_pipe_event(event)
+
+    async def _write(self, link: Link) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            self.flush()
+            while self._outbox:
+                await link.wait_sendable()
+                self.flush()
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            with anyio.CancelScope(deadline=self._machine.next_deadline()) as self._alarm:
+                await anyio.sleep_forever()
+            self._machine.pass_deadline()
+            self.flush()
+
+    async def _return_home(self) -> None:
+        """Dial the first address again when this one stays without a pipe."""
+        while True:
+            news = self._pipe_news
+            limit = HOME_SECONDS if self._pipe is None else math.inf
+            with anyio.move_on_after(limit) as scope:
+                await news.wait()
+            if scope.cancelled_caught:
+                self._go_to(self._home)
+                return
