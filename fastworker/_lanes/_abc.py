@@ -43,8 +43,8 @@ class Lane(Protocol):
     """One place where attempts run. All methods are for the link loop only.
 
     Each submitted attempt is either taken back, or dropped by ``close``, or
-    posts exactly one AttemptEnded. AttemptStarted comes before it, unless the
-    attempt was cancelled before it started: then ``started_wall`` is 0.
+    posts exactly one AttemptEnded. AttemptStarted comes before it, unless it
+    never started, having been cancelled before: then ``started_wall`` is 0.
     """
 
     @property

@@ -11,12 +11,14 @@ import logging
 import threading
 from collections import deque
 from contextvars import Context
+from math import inf
 
 import trio
 
 from fastworker._errors import LocalProtocolError, TaskCancelled
-from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
+from fastworker._lanes._abc import OUTCOME_FAILURE, Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
+from fastworker._lanes._failure_text import error_line
 from fastworker._lanes._handover import Handover
 from fastworker._models import SerializationFormat
 
@@ -95,10 +97,12 @@ class TrioLane:
         return not self._thread.is_alive()
 
     def _wake(self) -> None:
+        # Read once: the lane's thread takes it away when its loop has broken.
         # Without a token the loop is not there yet, and looks when it comes.
-        if self._token is not None:
+        token = self._token
+        if token is not None:
             try:
-                self._token.run_sync_soon(self._look, idempotent=True)
+                token.run_sync_soon(self._look, idempotent=True)
             except trio.RunFinishedError:
                 pass
 
@@ -107,8 +111,9 @@ class TrioLane:
             try:
                 trio.run(self._main)
             except BaseException as error:
-                _logger.exception("the Trio lane's loop broke and is started anew")
-                has_run = self._nursery is not None
+                if not self._handover.is_closed:
+                    _logger.exception("the Trio lane's loop broke and is started anew")
+                has_run = self._token is not None
                 self._give_up_running(error)
                 if not has_run:
                     self._closing.wait(_RESTART_DELAY)
@@ -121,7 +126,11 @@ class TrioLane:
             self._nursery = nursery
             self._token = trio.lowlevel.current_trio_token()
             self._look()
-            await self._may_end.wait()
+            try:
+                await self._may_end.wait()
+            finally:
+                # Closing, or broken: either way nothing more starts in it.
+                self._nursery = None
 
     def _look(self) -> None:
         """Do what the link loop wants done; runs in the lane's loop."""
@@ -136,8 +145,7 @@ class TrioLane:
         self._fill_slots()
 
     def _fill_slots(self) -> None:
-        assert self._nursery is not None
-        while len(self._running) < self.slots:
+        while self._nursery is not None and len(self._running) < self.slots:
             execution = self._handover.take()
             if execution is None:
                 return
@@ -150,16 +158,25 @@ class TrioLane:
         key = execution.key
         scope = self._scopes[key] = trio.CancelScope()
         ended = await execution.run_async(scope)
+        if ended.kind == OUTCOME_FAILURE and trio.current_effective_deadline() == -inf:
+            return  # the loop is breaking under it, and _give_up_running() says so
         del self._scopes[key], self._running[key]
         self._handover.end(execution, ended)
         self._fill_slots()
+        if nurseries := trio.lowlevel.current_task().child_nurseries:
+            # The function has left these open. Its attempt has failed for it
+            # already, but if this task ended now, Trio would cancel all
+            # others as well: so it stays until the lane ends.
+            for nursery in nurseries:
+                nursery.cancel_scope.cancel()
+            await self._may_end.wait()
 
     def _give_up_running(self, error: BaseException) -> None:
+        reason = error_line(error if error.__cause__ is None else error.__cause__)
         running = list(self._running.values())
-        self._nursery = None
+        self._token = None
         self._running.clear()
         self._scopes.clear()
         for execution in running:
-            self._handover.end(
-                execution, execution.lost(f"LaneBroken: the Trio loop was broken: {error!r}")
-            )
+            ended = execution.lost(f"LaneBroken: other code broke the Trio loop: {reason}")
+            self._handover.end(execution, ended)

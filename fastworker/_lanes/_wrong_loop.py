@@ -23,8 +23,13 @@ _ON_TRIO: Final = (
     (RuntimeError, "There is no current event loop"),
     # An asyncio primitive made before: it asks for a loop only when it waits.
     (TypeError, "trio.run received unrecognized yield message"),
+    (AttributeError, "'NoneType' object has no attribute 'create_future'"),
 )
-_ON_ASYNCIO: Final = ((RuntimeError, "must be called from async context"),)
+_ON_ASYNCIO: Final = (
+    (RuntimeError, "must be called from async context"),
+    (RuntimeError, "Task got bad yield: <class 'trio."),
+    (AttributeError, "'RunContext' object has no attribute"),
+)
 
 _SIGNS: Final = {"trio": (_ON_TRIO, _ASYNCIO_HINT), "asyncio": (_ON_ASYNCIO, _TRIO_HINT)}
 

@@ -211,7 +211,7 @@ class World:
                 running = len(set(self.started) - set(self.ended))
                 assert running <= self.lane.slots, f"{running} run at the same time"
             else:
-                assert key in self.started or (event.kind == 2 and event.started_wall == 0)
+                assert (key in self.started) == (event.started_wall > 0)
                 assert event.wall >= event.started_wall
                 assert event.seconds >= 0
                 assert "\n" not in event.error
