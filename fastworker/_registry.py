@@ -68,7 +68,7 @@ class Registry:
         """
         new = describe(function, name=name, options=options or TaskOptions())
         old = self._functions.get(new.name)
-        if old is not None and old.function is not function and not new.is_again(old):
+        if old is not None and not new.is_again(old):
             raise RegistrationError(
                 f"two functions are named {new.name!r}: {old.place} and {new.place}; "
                 f"give one of them another name with @task(name=...)"

@@ -1,0 +1,250 @@
+"""What each component can be told, as one frozen dataclass for each.
+
+Every setting comes from an argument, else from its FASTWORKER_ variable, else
+from its default. The environment is an argument, so that nothing here depends
+on the process; whatever cannot be used is refused before anything is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from fastworker._errors import ConfigurationError
+from fastworker._models import SerializationFormat
+from fastworker._settings import (
+    BACKEND,
+    DIAL_ADDRESS,
+    FORMAT,
+    HOST,
+    LABEL,
+    LISTEN_ADDRESS,
+    LOG_LEVEL,
+    MODULES,
+    PORT,
+    SECONDS,
+    SWITCH,
+    Address,
+    Kind,
+    OrNone,
+    WholeNumber,
+    parse_address,
+    resolve,
+)
+from fastworker._task_function import Backend
+
+__all__ = [
+    "Address",
+    "ClientConfig",
+    "CommandConfig",
+    "ControlPlaneConfig",
+    "DashboardConfig",
+    "SubWorkerConfig",
+    "parse_address",
+    "resolve",
+]
+
+DEFAULT_BASE_ADDRESS: Final = "tcp://127.0.0.1:5555"
+DEFAULT_DISCOVERY_ADDRESS: Final = "tcp://127.0.0.1:5550"
+
+# More lanes than this is a mistake in a start script, not a wish.
+_CONCURRENCY: Final = OrNone(WholeNumber(1, 10_000))
+_RETRIES: Final = WholeNumber(0, 1_000_000)
+_CACHE_SIZE: Final = WholeNumber(1, 100_000_000)
+_PREFIX: Final = "FASTWORKER_"
+
+C = TypeVar("C", bound="_Config")
+
+
+def _setting(default: Any, kind: Kind[Any], variable: str | None = None) -> Any:
+    return field(default=default, metadata=_metadata(kind, variable))
+
+
+def _metadata(kind: Kind[Any], variable: str | None) -> dict[str, Any]:
+    return {"kind": kind, "variable": None if variable is None else _PREFIX + variable}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    """Checks every field by its kind, and fills fields from the environment."""
+
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            try:
+                checked = each.metadata["kind"].check(value)
+            except ValueError as error:
+                raise ConfigurationError(f"{each.name}={_shown(value)}: {error}") from None
+            object.__setattr__(self, each.name, checked)
+
+    @classmethod
+    def resolve(cls: type[C], environ: Mapping[str, str], **arguments: Any) -> C:
+        """Take each setting from its argument, variable or default.
+
+        Args:
+          environ: Usually ``os.environ``.
+          **arguments: Settings by field name; None means "not given".
+
+        Raises:
+          ConfigurationError: a value cannot be used, or a required setting
+              was given nowhere. The message names argument or variable.
+        """
+        values: dict[str, Any] = {}
+        for each in dataclasses.fields(cls):
+            argument = arguments.pop(each.name, None)
+            variable = each.metadata["variable"]
+            if variable is not None:
+                parse = each.metadata["kind"].parse
+                value = resolve(argument, variable, None, parse, environ=environ)
+            else:
+                value = argument
+            if value is not None:
+                values[each.name] = value
+            elif each.default is dataclasses.MISSING:
+                raise ConfigurationError(
+                    f"{each.name} is missing: give it as an argument, or set {variable}"
+                )
+        if arguments:
+            raise TypeError(f"{cls.__name__} has no setting {', '.join(sorted(arguments))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig(_Config):
+    """A client. ``timeout`` and ``connect_timeout`` are in seconds.
+
+    ``timeout`` is how long ``submit_task`` waits for a result, ``retries``
+    how many lost or refused sessions one unacknowledged submit survives.
+    """
+
+    discovery_address: str = _setting(
+        DEFAULT_DISCOVERY_ADDRESS, DIAL_ADDRESS, "DISCOVERY_ADDRESS"
+    )
+    serialization_format: SerializationFormat = field(
+        default=SerializationFormat.JSON, metadata=_metadata(FORMAT, "SERIALIZATION_FORMAT")
+    )
+    timeout: float = _setting(30, SECONDS, "TIMEOUT")
+    retries: int = _setting(3, _RETRIES, "RETRIES")
+    connect_timeout: float = _setting(5.0, SECONDS, "CONNECT_TIMEOUT")
+
+    @property
+    def discovery(self) -> Address:
+        """``discovery_address``, parsed."""
+        return parse_address(self.discovery_address, listening=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WorkerConfig(_Config):
+    """What every process has that runs tasks.
+
+    ``concurrency`` None means: as many threads as cores, and 100 async tasks.
+    ``backend`` is the event loop of each ``async def`` that names none.
+    """
+
+    base_address: str = _setting(DEFAULT_BASE_ADDRESS, LISTEN_ADDRESS, "BASE_ADDRESS")
+    discovery_address: str = _setting(
+        DEFAULT_DISCOVERY_ADDRESS, LISTEN_ADDRESS, "DISCOVERY_ADDRESS"
+    )
+    serialization_format: SerializationFormat = field(
+        default=SerializationFormat.JSON, metadata=_metadata(FORMAT, "SERIALIZATION_FORMAT")
+    )
+    concurrency: int | None = _setting(None, _CONCURRENCY, "WORKER_CONCURRENCY")
+    backend: Backend = field(default="trio", metadata=_metadata(BACKEND, None))
+
+    @property
+    def base(self) -> Address:
+        """``base_address``, parsed."""
+        return parse_address(self.base_address)
+
+    @property
+    def discovery(self) -> Address:
+        """``discovery_address``, parsed."""
+        return parse_address(self.discovery_address)
+
+    @property
+    def accepted_formats(self) -> frozenset[SerializationFormat]:
+        """What this worker decodes: JSON always, PICKLE only if it was chosen.
+
+        Unpickling runs whatever code the sender likes.
+        """
+        return frozenset({SerializationFormat.JSON, self.serialization_format})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlaneConfig(_WorkerConfig):
+    """A control plane. ``result_cache_ttl_seconds`` is in seconds."""
+
+    worker_id: str = _setting("control-plane", LABEL, "WORKER_ID")
+    subworker_management_port: int = _setting(5560, PORT, "SUBWORKER_PORT")
+    result_cache_max_size: int = _setting(10_000, _CACHE_SIZE, "RESULT_CACHE_SIZE")
+    result_cache_ttl_seconds: float = _setting(3600, SECONDS, "RESULT_CACHE_TTL")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        owners: dict[Address, str] = {}
+        for name, address in (
+            ("base_address", self.base),
+            ("discovery_address", self.discovery),
+            ("subworker_management_port", self.management),
+        ):
+            other = owners.setdefault(address, name)
+            if other != name and address.port != 0:
+                raise ConfigurationError(
+                    f"{other} and {name} are both {address}; each needs a port of its own"
+                )
+
+    @property
+    def management(self) -> Address:
+        """Where subworkers are managed: the base address's host, its own port."""
+        return self.base.with_port(self.subworker_management_port)
+
+    @property
+    def addresses(self) -> tuple[Address, Address, Address]:
+        """Where it listens: discovery, base, management."""
+        return self.discovery, self.base, self.management
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubWorkerConfig(_WorkerConfig):
+    """A subworker. Its ``base_address`` is a label in its status, it listens nowhere."""
+
+    worker_id: str = field(metadata=_metadata(LABEL, "WORKER_ID"))
+    control_plane_address: str = field(
+        metadata=_metadata(DIAL_ADDRESS, "CONTROL_PLANE_ADDRESS")
+    )
+
+    @property
+    def control_plane(self) -> Address:
+        """``control_plane_address``, parsed."""
+        return parse_address(self.control_plane_address, listening=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardConfig(_Config):
+    """The dashboard of a control plane."""
+
+    gui_enabled: bool = _setting(True, SWITCH, "GUI_ENABLED")
+    gui_host: str = _setting("127.0.0.1", HOST, "GUI_HOST")
+    gui_port: int = _setting(8080, PORT, "GUI_PORT")
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address(self.gui_host, self.gui_port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandConfig(_Config):
+    """What a command is told beside its component's settings."""
+
+    task_modules: tuple[str, ...] = _setting((), MODULES, "TASK_MODULES")
+    log_level: str = _setting("INFO", LOG_LEVEL, "LOG_LEVEL")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 500:
+        return "(a huge number)"  # Python may refuse to print it
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
