@@ -14,12 +14,13 @@ import time
 import uuid
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, ParamSpec, overload
+from typing import Any, ParamSpec, overload
 
 import anyio
 
 from fastworker._client_host import Host
 from fastworker._client_session import ClientSession
+from fastworker._config import ClientConfig
 from fastworker._core._client import ClientState, ClientStatistics
 from fastworker._core._messages import MAX_ITEM_BYTES, TaskEvent, TaskSpec, WireStatus
 from fastworker._core._results import Results
@@ -40,8 +41,6 @@ from fastworker._transport._nng import NngTransport
 
 P = ParamSpec("P")
 
-DEFAULT_DISCOVERY_ADDRESS: Final = "tcp://127.0.0.1:5550"
-
 
 class Client:
     """Submits tasks to a control plane and receives their outcomes.
@@ -50,14 +49,22 @@ class Client:
     :meth:`stop`, under Trio or asyncio. A client belongs to the event loop
     and the process it was started in; its methods are not thread-safe.
 
+    A setting that is not given comes from its ``FASTWORKER_…`` variable, else
+    it has its default; the attributes have what it has come to.
+
     Args:
-      discovery_address: where the control plane is found.
-      serialization_format: how arguments travel.
-      timeout: seconds; for how long :meth:`submit_task` waits for an outcome,
-        and every other call for its answer.
-      retries: how many lost sessions a submit survives that has not been
-        acknowledged, before it raises ControlPlaneUnreachable.
-      connect_timeout: seconds that :meth:`start` looks for a control plane.
+      discovery_address: where the control plane is found, by default
+        ``tcp://127.0.0.1:5550`` (``FASTWORKER_DISCOVERY_ADDRESS``).
+      serialization_format: how arguments travel, by default JSON
+        (``FASTWORKER_SERIALIZATION_FORMAT``).
+      timeout: seconds, by default 30 (``FASTWORKER_TIMEOUT``): for how long
+        :meth:`submit_task` waits for an outcome, and every other call for
+        its answer.
+      retries: by default 3 (``FASTWORKER_RETRIES``): how many lost sessions
+        a submit survives that has not been acknowledged, before it raises
+        ControlPlaneUnreachable.
+      connect_timeout: seconds, by default 5 (``FASTWORKER_CONNECT_TIMEOUT``),
+        that :meth:`start` looks for a control plane.
       max_results, max_result_bytes: bounds of the local cache of outcomes.
       transport: makes the connection; NNG sockets if not given.
       registry: names the task functions that are passed instead of names.
@@ -68,12 +75,12 @@ class Client:
 
     def __init__(
         self,
-        discovery_address: str = DEFAULT_DISCOVERY_ADDRESS,
-        serialization_format: SerializationFormat = SerializationFormat.JSON,
-        timeout: float = 30,
-        retries: int = 3,
+        discovery_address: str | None = None,
+        serialization_format: SerializationFormat | str | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
         *,
-        connect_timeout: float = 5.0,
+        connect_timeout: float | None = None,
         max_results: int = 10_000,
         max_result_bytes: int = 256 * 1024 * 1024,
         transport: Transport | None = None,
@@ -82,11 +89,19 @@ class Client:
         new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.discovery_address = discovery_address
-        self.serialization_format = SerializationFormat.parse(serialization_format)
-        self.timeout = timeout
-        self.retries = retries
-        self.connect_timeout = connect_timeout
+        config = ClientConfig.resolve(
+            os.environ,
+            discovery_address=discovery_address,
+            serialization_format=serialization_format,
+            timeout=timeout,
+            retries=retries,
+            connect_timeout=connect_timeout,
+        )
+        self.discovery_address = config.discovery_address
+        self.serialization_format = config.serialization_format
+        self.timeout = config.timeout
+        self.retries = config.retries
+        self.connect_timeout = config.connect_timeout
         self._max_results = max_results
         self._max_result_bytes = max_result_bytes
         self._transport = transport

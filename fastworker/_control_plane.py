@@ -8,6 +8,7 @@ checkpoint in it, so a frame that has left its socket is never half handled.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import trio
 
+from fastworker._config import ControlPlaneConfig
 from fastworker._core._control_plane import ControlPlaneState, ControlPlaneStatistics
 from fastworker._core._control_plane_events import (
     AppendRecords,
@@ -45,8 +47,8 @@ from fastworker._transport._nng import NngTransport
 
 log = logging.getLogger("fastworker.control_plane")
 
-# The link to the worker in the same process.
-LOCAL_ADDRESS: Final = "memory://control-plane"
+# A name in this process's own network, which has nothing else in it.
+LOCAL_ADDRESS: Final = "tcp://127.0.0.1:1"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
 
@@ -58,16 +60,21 @@ class ControlPlaneWorker:
     cancellation; under Trio, ``await nursery.start(worker.start)`` returns
     when it listens.
 
+    A setting that is not given comes from its ``FASTWORKER_…`` variable, else
+    it has its default; the attributes have what it has come to.
+
     Args:
-      worker_id: a label for people.
-      base_address: where clients and subworkers connect. A port of 0 means
-        any free one; the attribute has the real one while it runs.
-      discovery_address: where clients look first.
+      worker_id: a label for people, by default "control-plane".
+      base_address: where clients and subworkers connect, by default
+        ``tcp://127.0.0.1:5555``. A port of 0 means any free one; the
+        attribute has the real one from then on.
+      discovery_address: where clients look first, by default
+        ``tcp://127.0.0.1:5550``.
       serialization_format: what its own lanes accept: JSON, or also PICKLE.
       subworker_management_port: where subworkers connect, on the host of
-        ``base_address``.
+        ``base_address``, by default 5560.
       result_cache_max_size, result_cache_ttl_seconds: bounds of the outcomes
-        that are kept for whoever asks.
+        that are kept for whoever asks, by default 10000 and 3600.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained.
@@ -79,32 +86,44 @@ class ControlPlaneWorker:
 
     def __init__(
         self,
-        worker_id: str = "control-plane",
-        base_address: str = "tcp://127.0.0.1:5555",
-        discovery_address: str = "tcp://127.0.0.1:5550",
-        serialization_format: SerializationFormat = SerializationFormat.JSON,
-        subworker_management_port: int = 5560,
-        result_cache_max_size: int = 10000,
-        result_cache_ttl_seconds: int = 3600,
+        worker_id: str | None = None,
+        base_address: str | None = None,
+        discovery_address: str | None = None,
+        serialization_format: SerializationFormat | str | None = None,
+        subworker_management_port: int | None = None,
+        result_cache_max_size: int | None = None,
+        result_cache_ttl_seconds: float | None = None,
         *,
         executes: bool = True,
         concurrency: int | None = None,
-        backend: Backend = "trio",
+        backend: Backend | None = None,
         drain_timeout: float = 30.0,
         store: Store | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
     ) -> None:
-        self.worker_id = worker_id
-        self.base_address = base_address
-        self.discovery_address = discovery_address
-        self.serialization_format = SerializationFormat.parse(serialization_format)
-        self.subworker_management_port = subworker_management_port
-        self.result_cache_max_size = result_cache_max_size
-        self.result_cache_ttl_seconds = result_cache_ttl_seconds
+        config = ControlPlaneConfig.resolve(
+            os.environ,
+            worker_id=worker_id,
+            base_address=base_address,
+            discovery_address=discovery_address,
+            serialization_format=serialization_format,
+            subworker_management_port=subworker_management_port,
+            result_cache_max_size=result_cache_max_size,
+            result_cache_ttl_seconds=result_cache_ttl_seconds,
+            concurrency=concurrency,
+            backend=backend,
+        )
+        self.worker_id = config.worker_id
+        self.base_address = config.base_address
+        self.discovery_address = config.discovery_address
+        self.serialization_format = config.serialization_format
+        self.subworker_management_port = config.subworker_management_port
+        self.result_cache_max_size = config.result_cache_max_size
+        self.result_cache_ttl_seconds = config.result_cache_ttl_seconds
         self.executes = executes
-        self.concurrency = concurrency
-        self.backend: Backend = backend
+        self.concurrency = config.concurrency
+        self.backend: Backend = config.backend
         self.drain_timeout = drain_timeout
         self._store = store or MemoryStore()
         self._transport = transport

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from fastworker._config import SubWorkerConfig
 from fastworker._core._messages import FunctionInfo
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._errors import LocalProtocolError
@@ -35,6 +36,9 @@ class SubWorker:
     when the worker has joined. Which tasks it can run is what ``@task`` has
     registered when it starts.
 
+    A setting that is not given comes from its ``FASTWORKER_…`` variable, else
+    it has its default; the first two have none.
+
     Args:
       worker_id: a label for people; two workers may share one and are then
         shown as ``w1`` and ``w1#2``.
@@ -55,14 +59,14 @@ class SubWorker:
 
     def __init__(
         self,
-        worker_id: str,
-        control_plane_address: str,
-        base_address: str = "tcp://127.0.0.1:5555",
-        discovery_address: str = "tcp://127.0.0.1:5550",
-        serialization_format: SerializationFormat = SerializationFormat.JSON,
+        worker_id: str | None = None,
+        control_plane_address: str | None = None,
+        base_address: str | None = None,
+        discovery_address: str | None = None,
+        serialization_format: SerializationFormat | str | None = None,
         *,
         concurrency: int | None = None,
-        backend: Backend = "trio",
+        backend: Backend | None = None,
         connect_timeout: float = 5.0,
         drain_timeout: float = 30.0,
         transport: Transport | None = None,
@@ -70,13 +74,24 @@ class SubWorker:
         make_lane: Callable[..., Lane] = make_lane,
         new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
     ) -> None:
-        self.worker_id = worker_id
-        self.control_plane_address = control_plane_address
-        self.base_address = base_address
-        self.discovery_address = discovery_address
-        self.serialization_format = SerializationFormat.parse(serialization_format)
-        self.concurrency = concurrency or os.cpu_count() or 1
-        self.backend: Backend = backend
+        config = SubWorkerConfig.resolve(
+            os.environ,
+            worker_id=worker_id,
+            control_plane_address=control_plane_address,
+            base_address=base_address,
+            discovery_address=discovery_address,
+            serialization_format=serialization_format,
+            concurrency=concurrency,
+            backend=backend,
+        )
+        self.worker_id = config.worker_id
+        self.control_plane_address = config.control_plane_address
+        self.base_address = config.base_address
+        self.discovery_address = config.discovery_address
+        self.serialization_format = config.serialization_format
+        self.concurrency = config.concurrency or os.cpu_count() or 1
+        self.backend: Backend = config.backend
+        self._accepted = config.accepted_formats
         self.connect_timeout = connect_timeout
         self.drain_timeout = drain_timeout
         self._transport = transport
@@ -172,12 +187,11 @@ class SubWorker:
     def _make_lanes(
         self, functions: dict[str, TaskFunction], sink: TrioSink
     ) -> dict[str, Lane]:
-        accepted = frozenset({SerializationFormat.JSON, self.serialization_format})
         kinds = {function.lane_for(self.backend): None for function in functions.values()}
         lanes: dict[str, Lane] = {}
         for kind in kinds:
             slots = self.concurrency if kind == "thread" else max(ASYNC_SLOTS, self.concurrency)
-            lanes[kind] = self._make_lane(kind, slots, sink, accepted)
+            lanes[kind] = self._make_lane(kind, slots, sink, self._accepted)
         return lanes
 
     def _info(self, function: TaskFunction) -> FunctionInfo:
