@@ -1,1 +1,144 @@
-"""FastWorker: a task queue with no broker to run, structured from end to end."""
+"""FastWorker: a task queue with no broker to run, structured from end to end.
+
+Public names are loaded when they are first used (PEP 562), so that a module of
+task functions, a task process or ``--help`` pays for no event loop and no
+sockets. Type checkers read the imports below instead.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastworker._client import Client as Client
+    from fastworker._control_plane import ControlPlaneWorker as ControlPlaneWorker
+    from fastworker._errors import AddressInUse as AddressInUse
+    from fastworker._errors import ClientBroken as ClientBroken
+    from fastworker._errors import ClientClosed as ClientClosed
+    from fastworker._errors import ConfigurationError as ConfigurationError
+    from fastworker._errors import Conflict as Conflict
+    from fastworker._errors import ControlPlaneUnreachable as ControlPlaneUnreachable
+    from fastworker._errors import FastWorkerError as FastWorkerError
+    from fastworker._errors import ForkedClient as ForkedClient
+    from fastworker._errors import LinkBroken as LinkBroken
+    from fastworker._errors import LinkClosed as LinkClosed
+    from fastworker._errors import LinkError as LinkError
+    from fastworker._errors import LocalProtocolError as LocalProtocolError
+    from fastworker._errors import NotDecodable as NotDecodable
+    from fastworker._errors import NotEncodable as NotEncodable
+    from fastworker._errors import PayloadTooLarge as PayloadTooLarge
+    from fastworker._errors import ProtocolError as ProtocolError
+    from fastworker._errors import QueueFull as QueueFull
+    from fastworker._errors import RegistrationError as RegistrationError
+    from fastworker._errors import RemoteProtocolError as RemoteProtocolError
+    from fastworker._errors import ResultExpired as ResultExpired
+    from fastworker._errors import SubmitError as SubmitError
+    from fastworker._errors import SubmitRefused as SubmitRefused
+    from fastworker._errors import TaskCancelled as TaskCancelled
+    from fastworker._errors import TaskError as TaskError
+    from fastworker._errors import TaskFailed as TaskFailed
+    from fastworker._errors import TaskLost as TaskLost
+    from fastworker._errors import TaskTimedOut as TaskTimedOut
+    from fastworker._errors import UnknownTask as UnknownTask
+    from fastworker._lanes._context import check_cancelled as check_cancelled
+    from fastworker._models import CallbackInfo as CallbackInfo
+    from fastworker._models import SerializationFormat as SerializationFormat
+    from fastworker._models import Task as Task
+    from fastworker._models import TaskPriority as TaskPriority
+    from fastworker._models import TaskResult as TaskResult
+    from fastworker._models import TaskStatus as TaskStatus
+    from fastworker._registry import task as task
+    from fastworker._subworker import SubWorker as SubWorker
+
+    __version__: str
+
+__all__ = [
+    # tasks
+    "task",
+    "check_cancelled",
+    # components
+    "Client",
+    "ControlPlaneWorker",
+    "SubWorker",
+    # models
+    "CallbackInfo",
+    "SerializationFormat",
+    "Task",
+    "TaskPriority",
+    "TaskResult",
+    "TaskStatus",
+    # errors
+    "FastWorkerError",
+    "ConfigurationError",
+    "AddressInUse",
+    "RegistrationError",
+    "ProtocolError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+    "LinkError",
+    "ControlPlaneUnreachable",
+    "LinkBroken",
+    "LinkClosed",
+    "ClientClosed",
+    "ClientBroken",
+    "ForkedClient",
+    "SubmitError",
+    "UnknownTask",
+    "NotEncodable",
+    "PayloadTooLarge",
+    "SubmitRefused",
+    "QueueFull",
+    "Conflict",
+    "NotDecodable",
+    "TaskError",
+    "TaskFailed",
+    "TaskTimedOut",
+    "TaskCancelled",
+    "TaskLost",
+    "ResultExpired",
+    # about
+    "__version__",
+]
+
+# Where each name lives; everything else that is public is an error.
+_HOMES = {
+    "task": "_registry",
+    "check_cancelled": "_lanes._context",
+    "Client": "_client",
+    "ControlPlaneWorker": "_control_plane",
+    "SubWorker": "_subworker",
+    "CallbackInfo": "_models",
+    "SerializationFormat": "_models",
+    "Task": "_models",
+    "TaskPriority": "_models",
+    "TaskResult": "_models",
+    "TaskStatus": "_models",
+}
+
+# Hidden from type checkers, which would take any name for an existing one.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            value: object = _version()
+        elif name in __all__:
+            module = import_module(f"fastworker.{_HOMES.get(name, '_errors')}")
+            value = getattr(module, name)
+        else:
+            raise AttributeError(f"module 'fastworker' has no attribute {name!r}")
+        globals()[name] = value  # the next access finds it without coming here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fastworker")
+    except PackageNotFoundError:  # a checkout on the path that was never installed
+        return "0+unknown"

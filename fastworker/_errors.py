@@ -12,6 +12,15 @@ from __future__ import annotations
 class FastWorkerError(Exception):
     """Base class of every error that FastWorker raises on purpose."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are rebuilt by their __init__, which some of ours build
+        # the message in: unpickled errors would fail, or say it twice.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[FastWorkerError], args: tuple[object, ...]) -> FastWorkerError:
+    return kind.__new__(kind, *args)
+
 
 class ConfigurationError(FastWorkerError, ValueError):
     """A setting cannot be used. The message shows the value and what would do."""
@@ -154,3 +163,14 @@ class TaskLost(TaskError):
 
 class ResultExpired(TaskError):
     """The task has ended, and its result is no longer kept."""
+
+
+def _show_public_names() -> None:
+    # Tracebacks and pickles show the name that users import. Not to be done for
+    # classes whose annotations are read: those are resolved in that module.
+    for value in list(globals().values()):
+        if isinstance(value, type) and issubclass(value, FastWorkerError):
+            value.__module__ = "fastworker"
+
+
+_show_public_names()
