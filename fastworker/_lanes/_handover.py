@@ -83,5 +83,6 @@ class Handover:
     def end(self, execution: Execution, ended: AttemptEnded) -> None:
         """Forget an attempt, then post its end, unless that was done before."""
         # Forgotten first: whoever sees the end may submit the same key again.
-        if self._executions.pop(execution.key, None) is execution:
+        if self._executions.get(execution.key) is execution:
+            del self._executions[execution.key]
             self._settings.sink.post(ended)

@@ -98,6 +98,10 @@ class World:
         self._gates.append(gate)
         return gate
 
+    def open_gates(self) -> None:
+        for gate in self._gates:
+            gate.open()
+
     def function(self, body: Callable[..., Any]) -> Callable[..., Any]:
         """Make a task function of the lane's kind out of a plain one."""
         if self.kind == "thread":
@@ -188,8 +192,7 @@ class World:
     async def finish(self) -> None:
         """Close the lane, wait for its threads, and hear the last events."""
         self.lane.close()
-        for gate in self._gates:
-            gate.open()
+        self.open_gates()
         if self.kind == "inline":
             await self.receive_until(lambda: self.lane.join(0))
         else:

@@ -5,32 +5,20 @@ from __future__ import annotations
 import functools
 import pickle
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_trio
 
 from fastworker._errors import TaskCancelled
 from fastworker._lanes._abc import OUTCOME_FAILURE, AttemptEnded
 from fastworker._models import SerializationFormat
-from tests.lanes.lane_world import BOTH, KINDS, World, open_world
+from tests.lanes.lane_world import World, open_world
 
 pytestmark = pytest.mark.trio
 
 PICKLE = SerializationFormat.PICKLE
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest_trio.trio_fixture
-async def world(kind: str) -> AsyncIterator[World]:
-    async with open_world(kind, accepted_formats=BOTH) as world:
-        yield world
 
 
 async def failure_of(world: World, body: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -49,14 +37,14 @@ class UnshowableError(Exception):
 
 class LyingError(Exception):
     def __str__(self) -> str:
-        return 7  # type: ignore[return-value]
+        return 7  # type: ignore[return-value, unused-ignore]
 
 
 class TextThatBites(str):
     def __getitem__(self, index: object) -> str:
         raise KeyboardInterrupt
 
-    def encode(self, *args: object) -> bytes:  # type: ignore[override]
+    def encode(self, *args: object) -> bytes:
         raise KeyboardInterrupt
 
 
@@ -338,7 +326,7 @@ async def test_a_decorator_may_show_another_signature_than_it_has(world: World) 
     def inject(*args: int) -> int:
         return add_to_seven(7, *args)
 
-    function = inject
+    function: Callable[..., Any] = inject
     if world.kind != "thread":
 
         @functools.wraps(add_to_seven)

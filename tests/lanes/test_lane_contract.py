@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_trio
 import trio
 
 from fastworker._errors import LocalProtocolError
@@ -18,20 +15,9 @@ from fastworker._lanes._abc import (
 )
 from fastworker._lanes._context import check_cancelled, current_attempt
 from fastworker._lanes._sink import TrioSink
-from tests.lanes.lane_world import JSON, KINDS, World, open_world
+from tests.lanes.lane_world import JSON, World, open_world
 
 pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest_trio.trio_fixture
-async def world(kind: str) -> AsyncIterator[World]:
-    async with open_world(kind) as world:
-        yield world
 
 
 async def test_a_function_gets_its_arguments_and_its_value_comes_back(world: World) -> None:
