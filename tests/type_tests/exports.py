@@ -1,0 +1,74 @@
+"""Public names have their types through the lazy package. Checked, never run."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, assert_type
+
+import fastworker
+from fastworker import (
+    CallbackInfo,
+    Client,
+    ControlPlaneWorker,
+    SerializationFormat,
+    SubWorker,
+    Task,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+    UnknownTask,
+    check_cancelled,
+    task,
+)
+
+
+def check_models(result: TaskResult, submitted: Task, info: CallbackInfo) -> None:
+    assert_type(result.status, TaskStatus)
+    assert_type(result.status.is_terminal, bool)
+    assert_type(result.error, str | None)
+    assert_type(result.completed_at, datetime | None)
+    assert_type(submitted.args, tuple[Any, ...])
+    assert_type(submitted.priority, TaskPriority)
+    assert_type(info.data, dict[str, Any] | None)
+    assert_type(SerializationFormat.parse("json"), SerializationFormat)
+
+
+async def check_client(client: Client) -> None:
+    await client.start()
+    assert_type(await client.delay("add", 1, 2), str)
+    assert_type(await client.submit_task("add", args=(1, 2)), TaskResult)
+    assert_type(await client.get_task_result("id"), TaskResult | None)
+    assert_type(client.get_result("id"), TaskResult | None)
+    assert_type(client.get_status("id"), TaskStatus | None)
+    assert_type(client.stop(), None)
+
+
+@task
+def add(x: int, y: int = 2) -> int:
+    return x + y
+
+
+async def check_submitting_a_function(client: Client) -> None:
+    assert_type(await client.delay(add, 1, y=3), str)
+    await client.delay(add, "1")  # type: ignore[call-overload]
+
+
+def check_components() -> None:
+    assert_type(ControlPlaneWorker(), ControlPlaneWorker)
+    assert_type(
+        SubWorker(worker_id="w1", control_plane_address="tcp://127.0.0.1:5555"), SubWorker
+    )
+    assert_type(fastworker.__version__, str)
+    assert_type(check_cancelled(), None)
+
+
+def check_errors(error: UnknownTask) -> None:
+    assert_type(error.task_name, str)
+    base: fastworker.SubmitError = error
+    assert isinstance(base, fastworker.FastWorkerError)
+
+
+def check_misspelt_names() -> None:
+    fastworker.Clint  # type: ignore[attr-defined]  # noqa: B018
