@@ -18,10 +18,11 @@ from typing import Any, ParamSpec, overload
 
 import anyio
 
-from fastworker._client_host import Host
+from fastworker._client_host import Host, current_clock
 from fastworker._client_session import ClientSession
 from fastworker._config import ClientConfig
 from fastworker._core._client import ClientState, ClientStatistics
+from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import MAX_ITEM_BYTES, TaskEvent, TaskSpec, WireStatus
 from fastworker._core._results import Results
 from fastworker._errors import (
@@ -227,7 +228,9 @@ class Client:
         self._error = None
         self._state = self._new_state()
         transport = self._transport or NngTransport()
-        self._session = ClientSession(self._state, transport, self.discovery_address)
+        self._session = ClientSession(
+            self._state, transport, self.discovery_address, current_clock()
+        )
         return self._session
 
     def _close(self, reason: str) -> None:
@@ -297,12 +300,12 @@ class Client:
             priority = TaskPriority.parse(kwargs.pop("priority", priority))
         session = self._usable_session()
         spec = self._spec(task_name, args, kwargs, priority, attached=False)
-        with anyio.move_on_after(self.timeout):
-            await session.submit(spec, wants_outcome=False)
-            return spec.id
-        raise ControlPlaneUnreachable(
-            self.discovery_address, f"it did not acknowledge the task within {self.timeout:g} s"
-        )
+        late = await session.submit(spec, wants_outcome=False, within=self.timeout)
+        if late is not None:
+            raise ControlPlaneUnreachable(
+                self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
+            )
+        return spec.id
 
     async def submit_task(
         self,
@@ -330,11 +333,11 @@ class Client:
         session = self._usable_session()
         priority = TaskPriority.parse(priority)
         spec = self._spec(task_name, tuple(args), kwargs or {}, priority, attached=True)
-        with anyio.move_on_after(self.timeout):
-            event = await session.submit(spec, wants_outcome=True)
-            assert event is not None
-            return result_of(event, self.serialization_format)
-        return self._timed_out(spec.id)
+        outcome = await session.submit(spec, wants_outcome=True, within=self.timeout)
+        if isinstance(outcome, TaskTimedOut):
+            return self._timed_out(outcome)
+        assert outcome is not None
+        return result_of(outcome, self.serialization_format)
 
     # --- asking ---
 
@@ -410,20 +413,17 @@ class Client:
             attached=attached,
         )
 
-    def _timed_out(self, task_id: str) -> TaskResult:
-        """The outcome of a task whose caller has waited long enough."""
-        event = self._state.progress(task_id)
-        if event is not None and event.status >= WireStatus.SUCCESS:
-            return result_of(event, self.serialization_format)  # it came just now
-        where = "before it was sent: no control plane was reached"
-        worker: str | None = None
-        if event is not None and event.status is WireStatus.STARTED:
-            worker = event.worker_id or None
-            where = f"while running on {event.worker_id or 'a worker'}"
-        elif event is not None:
+    def _timed_out(self, late: TaskTimedOut) -> TaskResult:
+        """The outcome for a caller that has waited long enough."""
+        worker = late.event.worker_id or None
+        if not late.was_sent:
+            where = "before it was sent: no control plane was reached"
+        elif late.event.status is WireStatus.STARTED:
+            where = f"while running on {worker or 'a worker'}"
+        else:
             where = "while queued"
         return TaskResult(
-            task_id=task_id,
+            task_id=late.task_id,
             status=TaskStatus.FAILURE,
             error=f"timed out after {self.timeout:g} s {where}",
             worker_id=worker,

@@ -15,6 +15,15 @@ import anyio
 import sniffio
 
 
+def current_clock() -> Callable[[], float]:
+    """The clock of the running event loop, to be called without asking which one."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        return trio.current_time
+    return asyncio.get_running_loop().time
+
+
 class Host:
     """Runs one coroutine function in the background, which must not raise."""
 

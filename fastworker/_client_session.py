@@ -26,6 +26,7 @@ from fastworker._core._client_events import (
     TaskEnded,
     TaskRejected,
     TaskSubmitted,
+    TaskTimedOut,
 )
 from fastworker._core._link_requester import (
     DropPipe,
@@ -56,12 +57,13 @@ GOODBYE_SECONDS: Final = 0.5
 class Call:
     """One caller that waits: for an acknowledgement, an outcome or an answer."""
 
-    __slots__ = ("answer", "done", "error", "wants_outcome")
+    __slots__ = ("answer", "done", "error", "timed_out", "wants_outcome")
 
     def __init__(self, *, wants_outcome: bool = False) -> None:
         self.done = anyio.Event()
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
+        self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
 
     def fail(self, error: FastWorkerError) -> None:
@@ -78,10 +80,18 @@ class ClientSession:
       state: the machine, new.
       transport: makes the connection.
       address: where the control plane is looked for.
+      clock: the event loop's, in seconds.
     """
 
-    def __init__(self, state: ClientState, transport: Transport, address: str) -> None:
+    def __init__(
+        self,
+        state: ClientState,
+        transport: Transport,
+        address: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._state = state
+        self._clock = clock
         self._connection = Connection(transport, address, self)
         self._address = address
         self._submits: dict[str, Call] = {}
@@ -143,8 +153,14 @@ class ClientSession:
 
     # --- calls ---
 
-    async def submit(self, spec: TaskSpec, *, wants_outcome: bool) -> TaskEvent | None:
+    async def submit(
+        self, spec: TaskSpec, *, wants_outcome: bool, within: float
+    ) -> TaskEvent | TaskTimedOut | None:
         """Hand in a task and wait, for the acknowledgement or for the outcome.
+
+        Returns:
+          The outcome if that was wanted; or what the machine says when
+          ``within`` seconds are over, and the task is taken back.
 
         Raises:
           SubmitError, ControlPlaneUnreachable, or what :meth:`close` was given.
@@ -153,7 +169,7 @@ class ClientSession:
           A caller that leaves takes its task back, unless it has its answer.
         """
         call = self._submits[spec.id] = Call(wants_outcome=wants_outcome)
-        self._apply(TaskSubmitted(spec))
+        self._apply(TaskSubmitted(spec, wants_outcome, self._clock() + within))
         self._connection.wake()
         try:
             await call.done.wait()
@@ -168,7 +184,7 @@ class ClientSession:
             del self._submits[spec.id]
         if call.error is not None:
             raise call.error
-        return call.answer
+        return call.answer or call.timed_out
 
     async def query(self, task_id: str) -> TaskEvent:
         """Ask the control plane for a task.
@@ -220,7 +236,7 @@ class ClientSession:
     # --- carrying out ---
 
     def _apply(self, event: ClientEvent) -> None:
-        for command in self._state.handle(event, now=anyio.current_time()):
+        for command in self._state.handle(event, now=self._clock()):
             self._carry_out(command)
 
     def _carry_out(self, command: ClientCommand) -> None:
@@ -237,6 +253,11 @@ class ClientSession:
                     call.done.set()
             case SendFrame(data=data):
                 self._connection.send(data)
+            case TaskTimedOut(task_id=task_id):
+                call = self._submits.get(task_id)
+                if call is not None and not call.done.is_set():
+                    call.timed_out = command
+                    call.done.set()
             case TaskRejected(task_id=task_id):
                 call = self._submits.get(task_id)
                 if call is not None:

@@ -30,8 +30,10 @@ from fastworker._core._client_events import (
     TaskEnded,
     TaskRejected,
     TaskSubmitted,
+    TaskTimedOut,
 )
 from fastworker._core._codec import decode_body, decode_frame, encode
+from fastworker._core._deadlines import Deadlines
 from fastworker._core._link_requester import (
     CallAnswered,
     CallDropped,
@@ -87,12 +89,13 @@ class _Progress(enum.Enum):
 
 
 class _ClientTask:
-    __slots__ = ("event", "is_abandoned", "losses", "progress", "spec")
+    __slots__ = ("event", "is_abandoned", "losses", "progress", "spec", "wants_outcome")
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(self, spec: TaskSpec, wants_outcome: bool) -> None:
         self.spec: TaskSpec | None = spec  # until acknowledged
         self.progress = _Progress.UNSENT
         self.event = TaskEvent(spec.id, WireStatus.PENDING)
+        self.wants_outcome = wants_outcome
         self.is_abandoned = False
         self.losses = 0
 
@@ -135,6 +138,7 @@ class ClientState:
         self._outcomes = (
             outcomes if outcomes is not None else Results(max_size=10_000, ttl=math.inf)
         )
+        self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
         self._unsent: deque[_ClientTask] = deque()
         self._to_cancel: list[str] = []
         self._to_watch: deque[str] = deque()
@@ -188,7 +192,7 @@ class ClientState:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return self._link.next_deadline()
+        return min(self._link.next_deadline(), self._deadlines.next())
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -208,8 +212,10 @@ class ClientState:
         """Apply an event and return what has to be done."""
         self._now = now
         match event:
-            case TaskSubmitted(spec=spec):
-                task = _ClientTask(spec)
+            case TaskSubmitted(spec=spec, deadline=deadline):
+                task = _ClientTask(spec, event.wants_outcome)
+                if deadline < math.inf:
+                    self._deadlines.set(spec.id, deadline)
                 self._tasks[spec.id] = task
                 self._unsent.append(task)
             case Flush():
@@ -224,8 +230,10 @@ class ClientState:
                 self._on_query_abandoned(query_id)
             case ClientStopped():
                 self._on_stopped()
-            case PipeOpened() | PipeClosed() | DeadlinePassed():
+            case PipeOpened() | PipeClosed():
                 self._follow(self._link.handle(event, now=now))
+            case DeadlinePassed():
+                self._on_deadline()
             case _:
                 assert_never(event)
         out, self._out = self._out, []
@@ -233,10 +241,20 @@ class ClientState:
 
     # --- callers ---
 
+    def _on_deadline(self) -> None:
+        for task_id in self._deadlines.pop_due(self._now):
+            task = self._tasks[task_id]
+            was_sent = task.progress is not _Progress.UNSENT
+            self._out.append(TaskTimedOut(task_id, task.event, was_sent))
+            self._on_abandoned(task_id)
+        if self._link.next_deadline() <= self._now:
+            self._follow(self._link.handle(DeadlinePassed(), now=self._now))
+
     def _on_abandoned(self, task_id: str) -> None:
         task = self._tasks.get(task_id)
         if task is None or task.is_abandoned:
             return
+        self._deadlines.clear(task_id)
         if task.progress is _Progress.UNSENT:
             self._unsent.remove(task)
             del self._tasks[task_id]
@@ -301,7 +319,7 @@ class ClientState:
             elif task.progress is _Progress.SENT:
                 task.losses += 1
                 if task.losses > self._retries:
-                    del self._tasks[task_id]
+                    self._forget(task_id)
                     why = (
                         "the control plane restarted" if lost_store else "the session was lost"
                     )
@@ -346,7 +364,8 @@ class ClientState:
         for index, task_id in enumerate(ids):
             refusal = refused.get(index)
             if refusal is not None:
-                if self._tasks.pop(task_id, None) is not None:
+                if task_id in self._tasks:
+                    self._forget(task_id)
                     self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
             elif index in held:
                 task = self._tasks.get(task_id)
@@ -363,10 +382,16 @@ class ClientState:
 
     def _accept(self, task_id: str, task: _ClientTask, progress: _Progress) -> None:
         was_sent = task.progress is _Progress.SENT
+        if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
+            self._deadlines.clear(task_id)
         task.progress = progress
         task.spec = None
         if was_sent and task.is_abandoned:
             self._to_cancel.append(task_id)
+
+    def _forget(self, task_id: str) -> None:
+        del self._tasks[task_id]
+        self._deadlines.clear(task_id)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
         if kind is Kind.WATCH:
@@ -386,7 +411,7 @@ class ClientState:
         if task is None or event.status in (WireStatus.HELD, WireStatus.UNKNOWN):
             return
         if event.status is WireStatus.REFUSED:
-            del self._tasks[event.task_id]
+            self._forget(event.task_id)
             self._out.append(TaskRejected(event.task_id, RefusalCode.UNKNOWN_TASK, event.error))
             return
         if event.status is WireStatus.EVICTED:
@@ -397,7 +422,7 @@ class ClientState:
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
-        del self._tasks[event.task_id]
+        self._forget(event.task_id)
         self._outcomes.put(event, 0, now=self._now)
         self._out.append(TaskEnded(event.task_id))
 

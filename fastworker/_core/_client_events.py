@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from fastworker._core._link_requester import (
@@ -24,9 +26,14 @@ class FrameArrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
-    """A caller hands in a task."""
+    """A caller hands in a task.
+
+    It waits for the outcome, or only for the acknowledgement, until ``deadline``.
+    """
 
     spec: TaskSpec
+    wants_outcome: bool = False
+    deadline: float = math.inf
 
 
 class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +95,14 @@ class TaskEnded(msgspec.Struct, frozen=True, gc=False):
     task_id: str
 
 
+class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):
+    """The caller's time is over. The task is taken back; ``event`` says where it was."""
+
+    task_id: str
+    event: TaskEvent
+    was_sent: bool
+
+
 class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
     """The state of the task that was asked for."""
 
@@ -103,6 +118,7 @@ ClientCommand = (
     TaskAcknowledged
     | TaskRejected
     | TaskEnded
+    | TaskTimedOut
     | QueryAnswered
     | SaidGoodbye
     | SendFrame

@@ -159,6 +159,7 @@ class ControlPlaneState:
         self._queued: list[TaskRecord] = []
         self._ended: list[TaskEvent] = []
         self._effects: deque[tuple[int, Callable[[], None]]] = deque()
+        self._receipts: list[ResponderCommand] = []
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
@@ -495,7 +496,12 @@ class ControlPlaneState:
     ) -> None:
         if self._sessions.get(session.key) is session and session.link.waits(ticket):
             answered = Answered(ticket, encode(body), keep)
-            self._follow(session, session.link.handle(answered, now=self._now))
+            commands = session.link.handle(answered, now=self._now)
+            if keep:
+                # Somebody waits for work and for news; nobody for a receipt.
+                self._receipts += commands
+            else:
+                self._follow(session, commands)
 
     # --- what the scheduler wants ---
 
@@ -552,12 +558,11 @@ class ControlPlaneState:
             effect()
 
     def _on_flush(self) -> None:
-        """Make frames of what has gathered: records first, then work, then news."""
-        if self._queued or self._ended:
-            self._batch += 1
-            self._out.append(AppendRecords(self._batch, self._queued, self._ended))
-            self._queued = []
-            self._ended = []
+        """Make frames of what has gathered: work, records, news, receipts.
+
+        Work goes ahead of the records: a lease that is lost with this process
+        is no promise to anybody.
+        """
         if self._parked_leases and self._scheduler.has_work and not self._is_draining:
             reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
             dispatch = Dispatch(reachable)
@@ -567,6 +572,15 @@ class ControlPlaneState:
         for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
             reply = session.outbox.take(session.cursor)
             self._answer(session, self._unpark(session), reply, keep=False)
+        for command in self._receipts:
+            assert isinstance(command, SendTo)
+            self._out.append(command)
+        self._receipts.clear()
+        if self._queued or self._ended:
+            self._batch += 1
+            self._out.append(AppendRecords(self._batch, self._queued, self._ended))
+            self._queued = []
+            self._ended = []
 
     def _give(self, session: Session) -> None:
         """Answer a LEASE with what is new, and with what may have been lost before."""

@@ -35,6 +35,8 @@ class Deadlines(Generic[K]):
     def clear(self, key: K) -> None:
         """Drop the deadline of ``key``, if it has one."""
         self._times.pop(key, None)
+        if len(self._heap) > 64 + 2 * len(self._times):
+            self._rebuild()
 
     def next(self) -> float:
         """The earliest deadline, ``inf`` if there is none. May drop dead entries."""
@@ -59,6 +61,13 @@ class Deadlines(Generic[K]):
             self._entry_times.pop(key, None)
             due.append(key)
         return due
+
+    def _rebuild(self) -> None:
+        """Forget entries of cleared deadlines, which could lie there for long."""
+        self._heap = []
+        self._entry_times = {}
+        for key, at in self._times.items():
+            self._push(key, at)
 
     def _push(self, key: K, at: float) -> None:
         self._counter += 1
