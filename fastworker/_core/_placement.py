@@ -12,34 +12,48 @@ from fastworker._core._task_states import Step, TaskRecord
 class Round:
     """What one subworker is given in one Dispatch."""
 
-    __slots__ = ("assignments", "size", "worker")
+    __slots__ = ("assignments", "closed_lanes", "size", "worker")
 
     def __init__(self, worker: SubworkerRecord) -> None:
         self.worker = worker
         self.assignments: list[Assignment] = []
+        self.closed_lanes: dict[str, bool] = {}
         self.size = 0
+
+    def can_take(self, record: TaskRecord) -> bool:
+        if self.size >= BATCH_BYTES or not self.worker.can_take(record):
+            return False
+        if not self.closed_lanes:
+            return True
+        return self.worker.functions[record.spec.name].lane not in self.closed_lanes
+
+    def close_lane(self, name: str) -> None:
+        """A task of this name waits for its lane: nothing that stands behind it goes there.
+
+        Else short tasks, sent ahead without end, would keep the lane full for
+        ever, and a longer one of higher priority would never get in.
+        """
+        function = self.worker.functions.get(name)
+        if function is not None:
+            self.closed_lanes[function.lane] = True
 
     def lease(self, record: TaskRecord) -> None:
         record.step(Step.LEASE)
         record.fence += 1
         self.worker.lease(record)
-        self.assignments.append(assignment(record))
-        self.size += len(record.spec.payload) + 100
+        spec = record.spec
+        self.assignments.append(
+            Assignment(spec.id, record.fence, spec.name, spec.format, spec.payload)
+        )
+        self.size += len(spec.payload) + 100
 
 
-def least_loaded(rounds: list[Round], name: str) -> Round | None:
+def least_loaded(rounds: list[Round], record: TaskRecord) -> Round | None:
     best: Round | None = None
     best_load = math.inf
     for given in rounds:
-        if given.size < BATCH_BYTES and given.worker.can_take(name):
-            if len(rounds) == 1:
-                return given
+        if given.can_take(record):
             load = given.worker.load
             if load < best_load:
                 best, best_load = given, load
     return best
-
-
-def assignment(record: TaskRecord) -> Assignment:
-    spec = record.spec
-    return Assignment(spec.id, record.fence, spec.name, spec.format, spec.payload)

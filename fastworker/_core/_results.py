@@ -1,26 +1,22 @@
 """Outcomes of ended tasks, kept for whoever asks later: LRU, TTL and a byte bound.
 
-cachetools does the keeping. What had to go leaves a tombstone for a while, so
-that "ended, result no longer kept" can be told from "never heard of".
+What had to go leaves a tombstone for a while, so that "ended, result no
+longer kept" can be told from "never heard of".
+
+Every task passes through here once, at the highest rate there is. That is why
+this is not cachetools' TTLCache: measured, it took four times as long.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
-
-import msgspec
-from cachetools import TTLCache
 
 from fastworker._core._messages import TaskEvent, WireStatus
 
 TOMBSTONES: Final = 100_000
 TOMBSTONE_SECONDS: Final = 600.0
 DEFAULT_MAX_BYTES: Final = 256 * 1024 * 1024
-
-
-class _Kept(msgspec.Struct, frozen=True, gc=False):
-    event: TaskEvent
-    content: int
 
 
 class Results:
@@ -36,16 +32,15 @@ class Results:
     def __init__(
         self, *, max_size: int, ttl: float, max_bytes: int = DEFAULT_MAX_BYTES
     ) -> None:
-        self._now = 0.0
+        self._max_size = max_size
+        self._ttl = ttl
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: TTLCache[str, _Kept] = TTLCache(max_size, ttl, timer=self._time)
-        self._tombstones: TTLCache[str, bool] = TTLCache(
-            TOMBSTONES, TOMBSTONE_SECONDS, timer=self._time
-        )
-
-    def _time(self) -> float:
-        return self._now
+        # Each holds (content, outcome); the one used longest ago comes first.
+        self._kept: OrderedDict[str, tuple[int, TaskEvent]] = OrderedDict()
+        # The same keys in the order of their end: all have one time to live.
+        self._ends: OrderedDict[str, float] = OrderedDict()
+        self._tombstones: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -57,43 +52,65 @@ class Results:
 
     def put(self, event: TaskEvent, content: int, *, now: float) -> None:
         """Keep an outcome. ``content`` tells its task's content (see SUBMIT)."""
-        self._advance(now)
-        replaced = self._kept.pop(event.task_id, None)
-        if replaced is not None:
-            self._bytes -= replaced.event.size
+        self._expire(now)
+        task_id, size = event.task_id, event.size
+        if task_id in self._kept:
+            self._remove(task_id)
         while self._kept and (
-            len(self._kept) >= self._kept.maxsize or self._bytes + event.size > self._max_bytes
+            len(self._kept) >= self._max_size or self._bytes + size > self._max_bytes
         ):
-            self._bury(*self._kept.popitem())
-        self._kept[event.task_id] = _Kept(event, content)
-        self._bytes += event.size
+            self._bury(next(iter(self._kept)), now)
+        self._kept[task_id] = (content, event)
+        self._ends[task_id] = now + self._ttl
+        self._bytes += size
 
     def get(self, task_id: str, *, now: float) -> TaskEvent | None:
         """Return the outcome, or one that says EVICTED, or None if never heard of."""
-        self._advance(now)
+        self._expire(now)
         kept = self._kept.get(task_id)
         if kept is not None:
-            return kept.event
+            self._kept.move_to_end(task_id)
+            return kept[1]
         if task_id in self._tombstones:
             return TaskEvent(task_id, WireStatus.EVICTED)
         return None
 
     def content(self, task_id: str, *, now: float) -> int | None:
         """Return the content number given to :meth:`put`, None if not kept."""
-        self._advance(now)
+        self._expire(now)
         kept = self._kept.get(task_id)
-        return None if kept is None else kept.content
+        return None if kept is None else kept[0]
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self._bytes == sum(kept.event.size for kept in self._kept.values())
-        assert len(self._kept) <= self._kept.maxsize
+        assert self._bytes == sum(event.size for _, event in self._kept.values())
+        assert len(self._kept) <= max(self._max_size, 1)
+        assert len(self._tombstones) <= TOMBSTONES
+        assert len(self._ends) == len(self._kept)
+        for ends in (self._ends, self._tombstones):
+            times = list(ends.values())
+            assert times == sorted(times), "ends are out of order"
 
-    def _advance(self, now: float) -> None:
-        self._now = now
-        for task_id, kept in self._kept.expire(now):
-            self._bury(task_id, kept)
+    def _expire(self, now: float) -> None:
+        while self._ends:
+            task_id = next(iter(self._ends))
+            if self._ends[task_id] > now:
+                break
+            self._bury(task_id, now)
+        while self._tombstones:
+            task_id = next(iter(self._tombstones))
+            if self._tombstones[task_id] > now:
+                break
+            del self._tombstones[task_id]
 
-    def _bury(self, task_id: str, kept: _Kept) -> None:
-        self._bytes -= kept.event.size
-        self._tombstones[task_id] = True
+    def _bury(self, task_id: str, now: float) -> None:
+        self._remove(task_id)
+        self._tombstones.pop(task_id, None)
+        self._tombstones[task_id] = now + TOMBSTONE_SECONDS
+        if len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
+
+    def _remove(self, task_id: str) -> None:
+        _, event = self._kept.pop(task_id)
+        del self._ends[task_id]
+        self._bytes -= event.size

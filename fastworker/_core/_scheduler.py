@@ -8,6 +8,7 @@ what goes out together travels together.
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import heapq
 from typing import Final, Literal, assert_never
@@ -58,6 +59,8 @@ from fastworker._core._task_states import Step, TaskRecord, TaskState, content_d
 UNKNOWN_NAME_SECONDS: Final = 5.0
 # A task that was running alone when its worker died, this often, is poison.
 MAX_SOLO_LOSSES: Final = 3
+# Names come from outside, and the wire has a limit for a line of text.
+MESSAGE_LENGTH: Final = 2000
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
@@ -91,7 +94,8 @@ class Scheduler:
         self._started_at = now
         self._tasks: dict[str, TaskRecord] = {}
         self._ready = ReadyQueue()
-        self._suspects: list[TaskRecord] = []  # READY, but to be run alone
+        # READY, but to be run alone; by priority, then by sequence
+        self._suspects: list[TaskRecord] = []
         self._held: dict[str, list[TaskRecord]] = {}
         self._holds: Deadlines[str] = Deadlines()
         self._workers: dict[bytes, SubworkerRecord] = {}
@@ -285,11 +289,12 @@ class Scheduler:
             )
         near = difflib.get_close_matches(name, self._known, n=3)
         if near:
-            return f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
+            message = f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
+            return message[:MESSAGE_LENGTH]
         some = ", ".join(sorted(self._known)[:8])
         more = len(self._known) - 8
         tail = f" and {more} more" if more > 0 else ""
-        return f"unknown task {name!r}; the workers know {some}{tail}"
+        return f"unknown task {name!r}; the workers know {some}{tail}"[:MESSAGE_LENGTH]
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
@@ -301,7 +306,7 @@ class Scheduler:
                 record.step(Step.REFUSE)
                 del self._tasks[record.spec.id]
                 self._refused += 1
-                event = msgspec.structs.replace(record.event(), error=self._unknown_name(name))
+                event = record.event(error=self._unknown_name(name))
                 commands.append(TaskChanged(record.owner, event, is_final=False))
             if rest:
                 self._held[name] = rest
@@ -312,11 +317,12 @@ class Scheduler:
 
     def _on_join(self, event: SubworkerJoined) -> list[SchedulerCommand]:
         self._joined += 1
-        labels = [worker.label for worker in self._workers.values()]
+        labels = {worker.label for worker in self._workers.values()}
         label, count = event.worker_id, 1
         while label in labels:
             count += 1
-            label = f"{event.worker_id}#{count}"
+            # It has to stay short enough for the wire.
+            label = f"{event.worker_id[:240]}#{count}"
         worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
@@ -335,8 +341,7 @@ class Scheduler:
     def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
         worker = self._workers.get(key)
         if worker is not None:
-            for name, lane in worker.lanes.items():
-                lane.capacity = lease.capacity.get(name, 0)
+            worker.state_capacity(lease.capacity)
             worker.is_draining = lease.draining
         return []
 
@@ -350,44 +355,56 @@ class Scheduler:
         was_alone = worker.solo is not None
         presumed = [] if is_clean else worker.presumed_started()
         suspects = {record.spec.id for record in presumed}
-        function_of = worker.functions
         for lane in worker.lanes.values():
             for record in list(lane.leased.values()):
+                fate = self._fate(record, worker, reason)
+                if fate is None and record.spec.id in suspects:
+                    if was_alone:
+                        record.losses = (*record.losses, reason)
+                        if len(record.losses) >= MAX_SOLO_LOSSES:
+                            fate = (
+                                Step.FAIL,
+                                (
+                                    f"lost: its worker died {len(record.losses)} times while it "
+                                    f"ran alone there ({'; '.join(record.losses)})"
+                                ),
+                            )
+                    else:
+                        record.uncounted += 1
+                    record.is_solo = True
+                elif fate is None:
+                    record.uncounted += 1
+                    record.is_wary = record.is_wary or not is_clean
+                if fate is not None:
+                    step, error = fate
+                    commands.append(self._end(record, step, now, error=error))
                 worker.release(record)
-                if record.is_cancel_requested:
-                    commands.append(self._end(record, Step.CANCEL, now, error=reason))
-                    continue
-                if record.spec.id not in suspects:
-                    record.uncounted += 1
-                    self._requeue(record)
-                    continue
-                if function_of[record.spec.name].on_lost == "fail":
-                    error = f"lost: {reason}; it is not run again (on_lost='fail')"
-                    commands.append(self._end(record, Step.FAIL, now, error=error))
-                    continue
-                if was_alone:
-                    record.losses = (*record.losses, reason)
-                    if len(record.losses) >= MAX_SOLO_LOSSES:
-                        error = (
-                            f"lost: its worker died {len(record.losses)} times while it ran "
-                            f"alone there ({'; '.join(record.losses)})"
-                        )
-                        commands.append(self._end(record, Step.FAIL, now, error=error))
-                        continue
-                else:
-                    record.uncounted += 1
-                record.is_solo = True
-                self._requeue(record)
+                if fate is None:
+                    self._requeue(record, Step.LOSE, commands)
         return commands
 
-    def _requeue(self, record: TaskRecord) -> None:
-        record.step(Step.LOSE if record.state is TaskState.STARTED else Step.HAND_BACK)
+    def _fate(
+        self, record: TaskRecord, worker: SubworkerRecord, reason: str
+    ) -> tuple[Step, str] | None:
+        """How a task ends that must not run again although its worker is lost."""
+        if record.is_cancel_requested:
+            return Step.CANCEL, reason
+        if worker.functions[record.spec.name].on_lost == "fail":
+            return Step.FAIL, f"lost: {reason}; it is not run again (on_lost='fail')"
+        return None
+
+    def _requeue(
+        self, record: TaskRecord, step: Step, commands: list[SchedulerCommand]
+    ) -> None:
+        was_started = record.state is TaskState.STARTED
+        record.step(step)
         record.started = 0.0
         if record.is_solo:
-            position = sum(1 for other in self._suspects if other.sequence < record.sequence)
-            self._suspects.insert(position, record)
+            bisect.insort(self._suspects, record, key=_rank)
         else:
             self._ready.push(record)
+        if was_started:
+            commands.append(TaskChanged(record.owner, record.event(), is_final=False))
 
     # --- reports ---
 
@@ -423,7 +440,7 @@ class Scheduler:
             if record.is_cancel_requested:
                 commands.append(self._end(record, Step.CANCEL, now))
             else:
-                self._requeue(record)
+                self._requeue(record, Step.HAND_BACK, commands)
         if worker is not None:
             for name, seconds in report.busy.items():
                 if name in worker.functions:
@@ -484,10 +501,8 @@ class Scheduler:
         self, record: TaskRecord, step: Step, now: float, *, error: str = ""
     ) -> SchedulerCommand:
         """End a task without a report from a subworker."""
-        event = msgspec.structs.replace(record.event(), error=error)
         record.step(step)
-        event = msgspec.structs.replace(event, status=_STATUS_OF[record.state])
-        return self._finish(record, event, now)
+        return self._finish(record, record.event(error=error), now)
 
     def _finish(self, record: TaskRecord, event: TaskEvent, now: float) -> SchedulerCommand:
         del self._tasks[event.task_id]
@@ -521,9 +536,7 @@ class Scheduler:
                 self._holds.clear(record.spec.name)
         elif record.is_solo:
             self._suspects.remove(record)
-            for worker in self._workers.values():
-                if worker.reserved_for is record:
-                    worker.reserved_for = None
+            self._drop_reservation(record)
         commands.append(self._end(record, Step.CANCEL, now))
         if state is TaskState.READY and not record.is_solo:
             self._ready.discard(record)
@@ -547,42 +560,60 @@ class Scheduler:
 
     def _on_dispatch(self, keys: list[bytes]) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in keys if key in self._workers]
-        rounds = {worker.key: Round(worker) for worker in workers}
-        for record in list(self._suspects):
-            self._place_alone(record, rounds)
+        rounds = [Round(worker) for worker in workers]
+        reserved = self._take_reservations() if self._suspects else {}
         for priority in PRIORITIES:
-            self._place_priority(priority, [*rounds.values()])
+            if self._suspects:
+                self._place_suspects(priority, rounds, reserved)
+            self._place_priority(priority, rounds)
         commands: list[SchedulerCommand] = []
-        for key, given in rounds.items():
+        for given in rounds:
             cancels, given.worker.cancels = given.worker.cancels, []
             if given.assignments or cancels:
-                commands.append(Assign(key, given.assignments, cancels))
+                commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands
 
-    def _place_alone(self, record: TaskRecord, rounds: dict[bytes, Round]) -> None:
-        """Lease a task to an idle subworker, or keep one free for it from now on."""
-        able = [
-            worker
-            for worker in self._workers.values()
-            if record.spec.name in worker.functions
-            and not worker.is_draining
-            and worker.solo is None
-            and worker.reserved_for in (None, record)
-            and worker.lane_of(record.spec.name).capacity > 0
-        ]
-        if not able:
-            return
-        kept = next((worker for worker in able if worker.reserved_for is record), None)
-        worker = kept or min(able, key=lambda w: (w.leased_count, w.order))
-        for other in self._workers.values():
-            if other.reserved_for is record:
-                other.reserved_for = None
-        worker.reserved_for = record
-        if worker.leased_count == 0 and worker.key in rounds:
-            worker.reserved_for = None
-            self._suspects.remove(record)
-            rounds[worker.key].lease(record)
-            worker.solo = record
+    def _take_reservations(self) -> dict[str, SubworkerRecord]:
+        """Undo all reservations: each is made again in its turn, or is no longer right."""
+        reserved: dict[str, SubworkerRecord] = {}
+        for worker in self._workers.values():
+            if worker.reserved_for is not None:
+                reserved[worker.reserved_for.spec.id] = worker
+                worker.reserved_for = None
+        return reserved
+
+    def _drop_reservation(self, record: TaskRecord) -> None:
+        for worker in self._workers.values():
+            if worker.reserved_for is record:
+                worker.reserved_for = None
+
+    def _place_suspects(
+        self, priority: int, rounds: list[Round], reserved: dict[str, SubworkerRecord]
+    ) -> None:
+        """Lease each to an idle subworker, or keep one free for it.
+
+        They come before the other tasks of their priority, which would else
+        keep every subworker from ever being idle.
+        """
+        hopeless: dict[str, bool] = {}
+        for record in [r for r in self._suspects if r.spec.priority == priority]:
+            name = record.spec.name
+            if name in hopeless:
+                continue
+            able = [w for w in self._workers.values() if w.can_run_alone(name)]
+            if not able:
+                hopeless[name] = True
+                continue
+            kept = reserved.get(record.spec.id)
+            idle = [g for g in rounds if not g.worker.leased_count and g.worker in able]
+            if idle:
+                given = next((g for g in idle if g.worker is kept), idle[0])
+                self._suspects.remove(record)
+                given.lease(record)
+                given.worker.solo = record
+            else:
+                worker = min(able, key=lambda w: (w is not kept, w.leased_count, w.order))
+                worker.reserved_for = record
 
     def _place_priority(self, priority: int, rounds: list[Round]) -> None:
         heads: list[tuple[int, str]] = []
@@ -595,17 +626,27 @@ class Scheduler:
         while heads:
             _, name = heads[0]
             record = self._ready.head(priority, name)
-            given = least_loaded(rounds, name) if record is not None else None
-            if record is None or given is None:
+            if record is None:
                 heapq.heappop(heads)
+                continue
+            given = least_loaded(rounds, record)
+            if given is None:
+                heapq.heappop(heads)
+                for other in rounds:
+                    other.close_lane(name)
                 continue
             self._ready.pop(record)
             given.lease(record)
-            following = self._ready.head(priority, name)
-            if following is None:
-                heapq.heappop(heads)
-            else:
-                heapq.heapreplace(heads, (following.sequence, name))
+            if len(heads) > 1:
+                following = self._ready.head(priority, name)
+                if following is None:
+                    heapq.heappop(heads)
+                else:
+                    heapq.heapreplace(heads, (following.sequence, name))
+
+
+def _rank(record: TaskRecord) -> tuple[int, int]:
+    return record.spec.priority, record.sequence
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:

@@ -24,6 +24,8 @@ PREFETCH_SECONDS: Final = 0.010
 TASK_OVERHEAD_SECONDS: Final = 0.000_015
 # Each measurement moves the estimate this far down towards it; up it jumps.
 ESTIMATE_DECAY: Final = 0.05
+# Anything as long as this is never sent ahead; how much longer is no matter.
+LONGEST_ESTIMATE: Final = 1.0
 
 
 class LaneLedger:
@@ -91,6 +93,8 @@ class SubworkerRecord:
         self.label = label
         self.address = address
         self.order = order
+        self.leased_count = 0  # how many attempts it holds
+        self.capacity = 0  # of all lanes together
         self.functions = {function.name: function for function in functions}
         self.lanes: dict[str, LaneLedger] = {
             function.lane: LaneLedger() for function in functions
@@ -105,43 +109,64 @@ class SubworkerRecord:
         return f"<SubworkerRecord {self.label} leased={self.leased_count}>"
 
     @property
-    def leased_count(self) -> int:
-        """How many attempts it holds."""
-        return sum(len(lane.leased) for lane in self.lanes.values())
-
-    @property
     def load(self) -> float:
         """Attempts held, relative to what may run at once."""
-        capacity = sum(lane.capacity for lane in self.lanes.values())
-        return self.leased_count / capacity if capacity else 1.0
+        return self.leased_count / self.capacity if self.capacity else 1.0
 
     def lane_of(self, name: str) -> LaneLedger:
         """The lane that runs this task function."""
         return self.lanes[self.functions[name].lane]
 
-    def can_take(self, name: str) -> bool:
-        """Whether one more task of this name may be leased to it now."""
+    def state_capacity(self, capacity: dict[str, int]) -> None:
+        """Note how many attempts each lane may hold; none if it is not named."""
+        for name, lane in self.lanes.items():
+            lane.capacity = capacity.get(name, 0)
+        self.capacity = sum(lane.capacity for lane in self.lanes.values())
+
+    def estimate_of(self, record: TaskRecord) -> float | None:
+        """How long it will run, None if that is unknown or not to be relied on."""
+        if record.is_wary or self.functions[record.spec.name].on_lost == "fail":
+            # Sent ahead it could not be told from what was running when the
+            # process died: it might hide there, or run a second time.
+            return None
+        return self.estimates.get(record.spec.name)
+
+    def can_take(self, record: TaskRecord) -> bool:
+        """Whether this task may be leased to it now, beside others."""
+        function = self.functions.get(record.spec.name)
+        if function is None or self.is_draining or self.solo or self.reserved_for:
+            return False
+        lane = self.lanes[function.lane]
+        if len(lane.leased) < lane.capacity:
+            return True
+        return lane.has_credit(self.estimate_of(record))
+
+    def can_run_alone(self, name: str) -> bool:
+        """Whether a task of this name could run here once nothing else does."""
         function = self.functions.get(name)
         if function is None or self.is_draining or self.solo or self.reserved_for:
             return False
-        return self.lanes[function.lane].has_credit(self.estimates.get(name))
+        return self.lanes[function.lane].capacity > 0
 
     def lease(self, record: TaskRecord) -> None:
         """Enter a record into the ledger."""
-        record.estimate = self.estimates.get(record.spec.name)
+        record.estimate = self.estimate_of(record)
         record.worker = self
         self.lane_of(record.spec.name).add(record)
+        self.leased_count += 1
 
     def release(self, record: TaskRecord) -> None:
         """Take a record out of the ledger."""
         self.lane_of(record.spec.name).remove(record)
+        self.leased_count -= 1
         record.worker = None
         if self.solo is record:
             self.solo = None
 
     def measure(self, name: str, seconds: float) -> None:
         """Note how long a task of this name has run: the recent maximum counts."""
-        cost = seconds + TASK_OVERHEAD_SECONDS
+        # In this order nan becomes 0: a subworker may say anything.
+        cost = min(max(0.0, seconds) + TASK_OVERHEAD_SECONDS, LONGEST_ESTIMATE)
         estimate = self.estimates.get(name)
         if estimate is None or cost >= estimate:
             self.estimates[name] = cost
@@ -177,6 +202,7 @@ class SubworkerRecord:
 
     def check(self) -> None:
         """Assert every invariant."""
+        assert self.leased_count == sum(len(lane.leased) for lane in self.lanes.values())
         for lane in self.lanes.values():
             unknown = sum(1 for record in lane.leased.values() if record.estimate is None)
             assert lane.unknown == unknown

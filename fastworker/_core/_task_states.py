@@ -28,6 +28,9 @@ class TaskState(enum.Enum):
     CANCELLED = "cancelled"
     REFUSED = "refused"
 
+    # Members are singletons; Enum's own hash is a Python call for each step.
+    __hash__ = object.__hash__
+
 
 class Step(enum.Enum):
     """What happens to a task."""
@@ -41,6 +44,8 @@ class Step(enum.Enum):
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
+
+    __hash__ = object.__hash__
 
 
 TASK_TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
@@ -84,7 +89,9 @@ class TaskRecord:
     """The control plane's row for a task that has not ended.
 
     ``fence`` grows with every lease; ``uncounted`` of those leases were no
-    attempts (handed back, or lost beside another task).
+    attempts (handed back, or lost beside another task). A suspect is run alone
+    (``is_solo``); what was merely near when a worker died is never sent ahead
+    again (``is_wary``), so that it is among the suspects if that happens twice.
     """
 
     __slots__ = (
@@ -93,6 +100,7 @@ class TaskRecord:
         "held_until",
         "is_cancel_requested",
         "is_solo",
+        "is_wary",
         "losses",
         "owner",
         "sequence",
@@ -114,6 +122,7 @@ class TaskRecord:
         self.estimate: float | None = None
         self.started = 0.0
         self.is_solo = False
+        self.is_wary = False
         self.is_cancel_requested = False
         self.losses: tuple[str, ...] = ()
         self.held_until = 0.0
@@ -144,11 +153,12 @@ class TaskRecord:
             and own.format == spec.format
         )
 
-    def event(self) -> TaskEvent:
+    def event(self, *, error: str = "") -> TaskEvent:
         """What a client is told about this task now."""
         return TaskEvent(
             task_id=self.spec.id,
             status=WIRE_STATUS[self.state],
+            error=error,
             started=self.started,
             worker_id=self.worker.label if self.worker is not None else "",
             attempts=self.fence - self.uncounted,
