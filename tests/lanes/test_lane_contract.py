@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import decimal
+from contextvars import ContextVar
+
 import pytest
 import trio
 
@@ -18,6 +21,8 @@ from fastworker._lanes._sink import TrioSink
 from tests.lanes.lane_world import JSON, World, open_world
 
 pytestmark = pytest.mark.trio
+
+variable = ContextVar("variable", default="default")
 
 
 async def test_a_function_gets_its_arguments_and_its_value_comes_back(world: World) -> None:
@@ -218,17 +223,20 @@ async def test_the_function_sees_whose_attempt_it_is(world: World) -> None:
 
 
 async def test_context_variables_do_not_leak_into_the_next_attempt(world: World) -> None:
-    import decimal
+    seen: list[tuple[str, int]] = []
 
-    def set_precision() -> None:
+    def look_and_set() -> None:
+        seen.append((variable.get(), decimal.getcontext().prec))
+        variable.set("set by an attempt")
         decimal.getcontext().prec = 3
 
-    def precision() -> int:
-        return decimal.getcontext().prec
-
-    before = await world.result(world.function(precision))
-    await world.result(world.function(set_precision))
-    assert await world.result(world.function(precision)) == before
+    variable.set("set by the link loop")
+    # As one batch and as two, because they are started by different hands.
+    world.submit_many([world.function(look_and_set)] * 2)
+    await world.all_accounted_for()
+    world.submit(world.function(look_and_set))
+    await world.all_accounted_for()
+    assert seen == [("default", decimal.DefaultContext.prec)] * 3
 
 
 async def test_close_cancels_what_runs_and_drops_what_waits(world: World) -> None:
