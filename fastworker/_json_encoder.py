@@ -167,8 +167,10 @@ def _tag_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
         except _Refused as refused:
             refused.inside(f"[{key!r}]", value)
             raise
-    if len(result) == 1 and key[:1] == "$":
-        return {"$" + key: result[key]}
+    if len(result) == 1:
+        [(key, item)] = result.items()
+        if key[:1] == "$":
+            return {"$" + key: item}
     return result
 
 
