@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -30,6 +30,7 @@ async def open_child(
     *,
     grace: float,
     folder: str | None = None,
+    environ: Mapping[str, str] | None = None,
     stdout: int | None = None,
 ) -> AsyncIterator[trio.Process]:
     """Start a command; when the block is left, however that is, it has ended.
@@ -42,13 +43,19 @@ async def open_child(
       grace: seconds between SIGTERM and SIGKILL, if it still runs when the
         block is left. Its stdin is closed first.
       folder: where it runs; the current folder if not given.
+      environ: its environment; ours if not given.
       stdout: as for ``subprocess.Popen``.
 
     Raises:
       OSError: the command cannot be started.
     """
     process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=stdout, cwd=folder, process_group=0
+        command,
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        cwd=folder,
+        env=environ,
+        process_group=0,
     )
     assert process.stdin is not None
     try:

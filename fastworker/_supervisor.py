@@ -37,6 +37,7 @@ class Supervisor:
         code (or minus the signal's number) of each process that has ended.
       grace: seconds between SIGTERM and SIGKILL when cancelled.
       folder: where the processes run; the current folder if not given.
+      environ: their environment; ours if not given.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Supervisor:
         *,
         grace: float = GRACE,
         folder: str | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._commands = {worker_id: list(command) for worker_id, command in commands.items()}
         self._on_exit = on_exit
         self._grace = grace
         self._folder = folder
+        self._environ = environ
         self._processes: dict[str, trio.Process] = {}
         self._drain_requested = trio.Event()
 
@@ -110,7 +113,10 @@ class Supervisor:
 
     async def _run_once(self, worker_id: str, task_status: trio.TaskStatus[None]) -> None:
         async with open_child(
-            self._commands[worker_id], grace=self._grace, folder=self._folder
+            self._commands[worker_id],
+            grace=self._grace,
+            folder=self._folder,
+            environ=self._environ,
         ) as process:
             self._processes[worker_id] = process
             log.info("subworker %s is process %d", worker_id, process.pid)

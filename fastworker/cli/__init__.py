@@ -1,0 +1,37 @@
+"""The command line: one file for each command.
+
+Only click is imported here and at the top of the commands' files: ``--help``
+must not wait for event loops and sockets. What a command needs, it imports
+when it runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fastworker.cli._control_plane import control_plane
+from fastworker.cli._demo import demo
+from fastworker.cli._list import list_tasks
+from fastworker.cli._status import status
+from fastworker.cli._submit import submit
+from fastworker.cli._subworker import subworker
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fastworker", prog_name="fastworker")
+def main() -> None:
+    """A task queue with no broker to run.
+
+    Start a control plane, submit tasks to it, and add subworkers when one
+    process is not enough.
+
+    Exit codes: 0 done, 1 the task failed, 2 wrong usage, 3 unknown task or id,
+    4 timed out, 5 cancelled, 69 no control plane, 75 refused: try again,
+    78 wrong configuration, 130 and 143 ended by a signal.
+    """
+
+
+for command in (control_plane, subworker, submit, status, list_tasks, demo):
+    main.add_command(command)

@@ -1,0 +1,122 @@
+"""``fastworker control-plane``: the process that keeps the tasks, and its subworkers."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from fastworker.cli import _options
+from fastworker.cli._errors import errors_in_one_line, leave
+from fastworker.cli._logging import set_up_logging
+from fastworker.cli._options import with_default
+from fastworker.cli._values import CommandWithLists
+
+_LATER = "Accepted; the dashboard comes with a later version."
+
+
+@click.command("control-plane", cls=CommandWithLists)
+@_options.worker_id(default="control-plane")
+@_options.base_address("Base address: clients and subworkers connect here.")
+@_options.discovery_address("Discovery address: clients look here first.")
+@click.option(
+    "--subworker-port",
+    type=int,
+    metavar="PORT",
+    help=with_default("Subworker management port.", "5560"),
+)
+@click.option(
+    "--result-cache-size",
+    type=int,
+    metavar="N",
+    help=with_default("Maximum cached results.", "10000"),
+)
+@click.option(
+    "--result-cache-ttl",
+    type=float,
+    metavar="SECONDS",
+    help=with_default("Cache TTL in seconds.", "3600"),
+)
+@_options.task_modules("Task modules to load.")
+@click.option(
+    "--processes",
+    type=click.IntRange(0, 1000),
+    envvar="FASTWORKER_PROCESSES",
+    default=1,
+    show_default=True,
+    help="How many subworker processes to start and to watch over; "
+    "0 runs the tasks in this process.",
+)
+@_options.concurrency
+@_options.backend
+@_options.serialization_format("What arguments may be in, beside JSON.")
+@click.option(
+    "--gui-host", metavar="HOST", help=with_default(f"GUI host. {_LATER}", "127.0.0.1")
+)
+@click.option(
+    "--gui-port",
+    type=int,
+    metavar="PORT",
+    help=with_default(f"GUI port. {_LATER}", "8080"),
+)
+@click.option("--no-gui", is_flag=True, help=f"Disable GUI. {_LATER}")
+@_options.log_level("INFO")
+@_options.supervised
+def control_plane(
+    *,
+    worker_id: str | None,
+    base_address: str | None,
+    discovery_address: str | None,
+    subworker_port: int | None,
+    result_cache_size: int | None,
+    result_cache_ttl: float | None,
+    task_modules: tuple[str, ...],
+    processes: int,
+    concurrency: int | None,
+    backend: str | None,
+    serialization_format: str | None,
+    gui_host: str | None,
+    gui_port: int | None,
+    no_gui: bool,
+    log_level: str | None,
+    supervised: bool,
+) -> None:
+    """Start the control plane worker.
+
+    Task modules are found from the current folder. The first Ctrl-C or
+    SIGTERM lets running tasks end, the second ends them.
+    """
+    with errors_in_one_line():
+        level = set_up_logging(log_level)
+        import trio
+
+        from fastworker._config import CommandConfig, DashboardConfig
+        from fastworker._control_plane import ControlPlaneWorker
+        from fastworker._modules import load_task_modules, split_module_names
+        from fastworker.cli._parent_watch import ParentWatch
+        from fastworker.cli._service import Service
+
+        watch = ParentWatch() if supervised else None
+        worker = ControlPlaneWorker(
+            worker_id,
+            base_address,
+            discovery_address,
+            serialization_format,
+            subworker_port,
+            result_cache_size,
+            result_cache_ttl,
+            executes=processes == 0,
+            concurrency=concurrency,
+            backend=backend,  # type: ignore[arg-type]  # checked by click
+        )
+        DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
+        modules = CommandConfig.resolve(
+            os.environ, task_modules=split_module_names(task_modules) or None
+        ).task_modules
+        # Also when other processes run them: a module that fails to import is
+        # told here, once, before anything listens.
+        load_task_modules(modules)
+        service = Service(
+            worker, modules, processes=processes, log_level=level, concurrency=concurrency
+        )
+        leave(trio.run(service.run, watch))

@@ -1,0 +1,114 @@
+"""Exit codes, and errors in one line.
+
+A shell script sees only the exit code, a person only the last line; both must
+say what happened. Tracebacks are for ``--log-level DEBUG``, and for bugs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+from fastworker import _errors
+
+
+class Exit(enum.IntEnum):
+    """What the exit codes mean; from 64 on as in BSD's sysexits."""
+
+    OK = 0
+    TASK_FAILED = 1
+    USAGE = 2
+    UNKNOWN = 3
+    TIMED_OUT = 4
+    CANCELLED = 5
+    NO_CONTROL_PLANE = 69
+    TRY_AGAIN = 75
+    BAD_CONFIGURATION = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+# The first that fits counts.
+_EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
+    (_errors.UnknownTask, Exit.UNKNOWN),
+    (_errors.NotEncodable, Exit.USAGE),
+    (_errors.PayloadTooLarge, Exit.USAGE),
+    (_errors.SubmitError, Exit.TRY_AGAIN),
+    (_errors.LinkError, Exit.NO_CONTROL_PLANE),
+    (_errors.ClientBroken, Exit.NO_CONTROL_PLANE),
+    (_errors.ConfigurationError, Exit.BAD_CONFIGURATION),
+    (_errors.RegistrationError, Exit.BAD_CONFIGURATION),
+    (_errors.NotDecodable, Exit.BAD_CONFIGURATION),
+    (_errors.FastWorkerError, Exit.TASK_FAILED),
+    (KeyboardInterrupt, Exit.INTERRUPTED),
+)
+
+
+def say(message: str) -> None:
+    """Tell the user something: one line on stderr."""
+    click.echo(f"fastworker: {message}", err=True)
+
+
+def count(number: int) -> str:
+    """ "1 task", "2 tasks": for messages."""
+    return f"{number} task" if number == 1 else f"{number} tasks"
+
+
+def exit_of(error: BaseException) -> Exit | None:
+    """The exit code of an expected error, None for any other."""
+    return next((code for kind, code in _EXITS if isinstance(error, kind)), None)
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn an expected error into a line on stderr and an exit code.
+
+    Any other error is a bug and goes on, with its traceback.
+    """
+    try:
+        yield
+    except (_errors.FastWorkerError, KeyboardInterrupt, BaseExceptionGroup) as error:
+        single = _single(error)
+        code = exit_of(single)
+        if code is None:
+            raise
+        if logging.getLogger("fastworker").isEnabledFor(logging.DEBUG):
+            traceback.print_exception(error)
+        say(str(single) or "interrupted")
+        leave(code)
+
+
+def _single(error: BaseException) -> BaseException:
+    """What a nursery has wrapped, if it is one error only."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code, even if a thread of a task does not return."""
+    if _has_other_threads():
+        # sys.exit would wait for them, for ever if need be.
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _has_other_threads() -> bool:
+    main = threading.main_thread()
+    return any(
+        thread is not main and not thread.daemon and thread.is_alive()
+        for thread in threading.enumerate()
+    )

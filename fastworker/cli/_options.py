@@ -1,0 +1,103 @@
+"""Options that several commands share; their defaults stand in ``_config.py``.
+
+An option that was not given is None, so that its variable may count. That is
+why defaults are told to ``--help`` as texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def with_default(help: str, default: str | None) -> str:
+    """Tell the default in a help text. click would put it in brackets of its own."""
+    return help if default is None else f"{help}  [default: {default}]"
+
+
+def worker_id(*, default: str | None) -> Callable[[F], F]:
+    """``--worker-id``, required if it has no default."""
+    return click.option(
+        "--worker-id",
+        envvar="FASTWORKER_WORKER_ID" if default is None else None,
+        required=default is None,
+        metavar="TEXT",
+        help=with_default("Worker identifier, a label for people.", default),
+    )
+
+
+def base_address(help: str) -> Callable[[F], F]:
+    """``--base-address``."""
+    return click.option(
+        "--base-address",
+        metavar="ADDRESS",
+        help=with_default(help, "tcp://127.0.0.1:5555"),
+    )
+
+
+def discovery_address(help: str) -> Callable[[F], F]:
+    """``--discovery-address``."""
+    return click.option(
+        "--discovery-address",
+        metavar="ADDRESS",
+        help=with_default(help, "tcp://127.0.0.1:5550"),
+    )
+
+
+def task_modules(help: str) -> Callable[[F], F]:
+    """``--task-modules``, any number of them."""
+    return click.option(
+        "--task-modules",
+        multiple=True,
+        metavar="MODULE...",
+        help=f"{help} Several: 'a b', 'a,b', or given again.",
+    )
+
+
+def serialization_format(help: str) -> Callable[[F], F]:
+    """``--serialization-format``."""
+    return click.option(
+        "--serialization-format",
+        type=click.Choice(["json", "pickle"], case_sensitive=False),
+        help=with_default(help, "json"),
+    )
+
+
+def timeout(help: str, default: str = "30") -> Callable[[F], F]:
+    """``--timeout``."""
+    return click.option(
+        "--timeout", type=float, metavar="SECONDS", help=with_default(help, default)
+    )
+
+
+def log_level(default: str) -> Callable[[F], F]:
+    """``--log-level``."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(LOG_LEVELS, case_sensitive=False),
+        help=with_default("What is logged to stderr; DEBUG also shows tracebacks.", default),
+    )
+
+
+concurrency = click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    help=with_default(
+        "How many 'def' tasks one process runs at once; for 'async def' it is 100 or more.",
+        "the number of cores",
+    ),
+)
+backend = click.option(
+    "--backend",
+    type=click.Choice(["trio", "asyncio"]),
+    help=with_default("The event loop of 'async def' tasks that name none.", "trio"),
+)
+supervised = click.option(
+    "--supervised", is_flag=True, hidden=True, help="End when stdin ends: the parent is gone."
+)

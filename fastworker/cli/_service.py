@@ -1,0 +1,152 @@
+"""A control plane together with the subworker processes that it watches over."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+import trio
+
+import fastworker
+from fastworker._control_plane import ControlPlaneWorker
+from fastworker._registry import registry
+from fastworker._supervisor import Supervisor
+from fastworker.cli._errors import count
+from fastworker.cli._parent_watch import ParentWatch
+from fastworker.cli._signals import Drainable
+from fastworker.cli._supervised import (
+    address_to_dial,
+    addresses_to_json,
+    fastworker_command,
+)
+
+# A drained subworker says goodbye before it ends.
+FAREWELL_SECONDS: Final = 1.0
+_SHOWN_NAMES: Final = 12
+
+
+class Service:
+    """What ``fastworker control-plane`` runs.
+
+    Args:
+      worker: the control plane, not running yet.
+      modules: the task modules, loaded already.
+      processes: how many subworker processes run the tasks; with 0 the
+        worker does it itself.
+      log_level, concurrency: for those processes.
+    """
+
+    def __init__(
+        self,
+        worker: ControlPlaneWorker,
+        modules: Sequence[str],
+        *,
+        processes: int,
+        log_level: str,
+        concurrency: int | None,
+    ) -> None:
+        self._worker = worker
+        self._modules = modules
+        # Without a module they could run nothing, and would make the control
+        # plane refuse names that a subworker yet to come will know.
+        self._processes = processes if modules else 0
+        self._log_level = log_level
+        self._concurrency = concurrency
+        self._supervisor = Supervisor({}, lambda *_: None)
+
+    async def run(self, watch: ParentWatch | None = None) -> int:
+        """Run until a signal, or the end of the watched parent, ends it.
+
+        Returns:
+          The exit code.
+        """
+        is_supervised = watch is not None
+        self._drainable = Drainable(self._drain, None if is_supervised else self._describe)
+        self._is_supervised = is_supervised
+        return await self._drainable.run(
+            self._serve, on_scope=watch.cancels if watch is not None else None
+        )
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as subworkers:
+            async with trio.open_nursery() as plane:
+                await plane.start(self._worker.run)
+                self._supervisor = Supervisor(self._commands(), self._note_exit)
+                await subworkers.start(self._supervisor.run)
+                self._announce()
+                self._drainable.is_up()
+            # The control plane has drained: so have they, or they never will.
+            subworkers.cancel_scope.deadline = trio.current_time() + FAREWELL_SECONDS
+
+    def _drain(self) -> None:
+        self._worker.drain()
+        self._supervisor.drain()
+
+    def _note_exit(self, worker_id: str, returncode: int) -> None:
+        self._worker.note_process_exit(worker_id)
+
+    def _commands(self) -> dict[str, list[str]]:
+        worker = self._worker
+        commands: dict[str, list[str]] = {}
+        for number in range(1, self._processes + 1):
+            worker_id = f"{worker.worker_id}-{number}"
+            commands[worker_id] = fastworker_command(
+                "subworker",
+                {
+                    "worker-id": worker_id,
+                    "control-plane-address": address_to_dial(worker.management_address),
+                    "base-address": worker.base_address,
+                    "concurrency": self._concurrency,
+                    "backend": worker.backend,
+                    "serialization-format": worker.serialization_format.value,
+                    "log-level": self._log_level,
+                },
+                task_modules=self._modules,
+            )
+        return commands
+
+    # --- words ---
+
+    def _announce(self) -> None:
+        worker = self._worker
+        if self._is_supervised:
+            addresses = worker.base_address, worker.discovery_address, worker.management_address
+            click.echo(addresses_to_json(*addresses))
+            return
+        lines = [
+            f"FastWorker {fastworker.__version__}, control plane {worker.worker_id!r}, "
+            f"epoch {worker.epoch}, process {os.getpid()}",
+            f"  clients     {worker.discovery_address} (discovery), {worker.base_address}",
+            f"  subworkers  {worker.management_address}",
+            "  store       memory: when this process ends, tasks that have not ended are "
+            "lost, and their clients are told",
+            f"  tasks       {self._tasks()}",
+            f"  run by      {self._runners()}",
+        ]
+        click.echo("\n".join(lines), file=sys.stderr)
+
+    def _tasks(self) -> str:
+        if not self._modules:
+            return "none here (no --task-modules); subworkers bring theirs"
+        names = registry.names()
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        return f"{', '.join(names[:_SHOWN_NAMES]) or 'none'}{more}"
+
+    def _runners(self) -> str:
+        if self._processes:
+            names = ", ".join(self._supervisor.processes)
+            plural = "es" if self._processes > 1 else ""
+            return f"{self._processes} supervised process{plural}: {names}"
+        return "this process" if self._worker.executes else "subworkers, when they join"
+
+    def _describe(self) -> str:
+        statistics = self._worker.statistics()
+        if statistics is None:
+            return "nothing is running"
+        tasks = statistics.tasks
+        text = f"{count(tasks.started + tasks.leased)} running"
+        waiting = sum(tasks.ready) + tasks.held
+        return f"{text}, {waiting} waiting will be lost" if waiting else text

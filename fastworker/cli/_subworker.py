@@ -1,0 +1,93 @@
+"""``fastworker subworker``: one more process that runs tasks."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from fastworker.cli import _options
+from fastworker.cli._errors import count, errors_in_one_line, leave, say
+from fastworker.cli._logging import set_up_logging
+from fastworker.cli._values import CommandWithLists
+
+
+@click.command(cls=CommandWithLists)
+@_options.worker_id(default=None)
+@click.option(
+    "--control-plane-address",
+    envvar="FASTWORKER_CONTROL_PLANE_ADDRESS",
+    required=True,
+    metavar="ADDRESS",
+    help="Control plane address: its base or its subworker management address.",
+)
+@_options.base_address("Base address; a label in the status, nothing listens there.")
+@_options.discovery_address("Accepted; a subworker needs no discovery.")
+@_options.task_modules("Task modules to load.")
+@_options.concurrency
+@_options.backend
+@_options.serialization_format("What arguments may be in, beside JSON.")
+@_options.log_level("INFO")
+@_options.supervised
+def subworker(
+    worker_id: str,
+    control_plane_address: str,
+    *,
+    base_address: str | None,
+    discovery_address: str | None,
+    task_modules: tuple[str, ...],
+    concurrency: int | None,
+    backend: str | None,
+    serialization_format: str | None,
+    log_level: str | None,
+    supervised: bool,
+) -> None:
+    """Start a subworker.
+
+    Task modules are found from the current folder. The first Ctrl-C or
+    SIGTERM lets running tasks end, the second ends them.
+    """
+    with errors_in_one_line():
+        set_up_logging(log_level)
+        import trio
+
+        from fastworker._config import CommandConfig
+        from fastworker._modules import load_task_modules, split_module_names
+        from fastworker._subworker import SubWorker
+        from fastworker.cli._parent_watch import ParentWatch
+        from fastworker.cli._signals import Drainable
+
+        # Before anything that takes time: the parent may die meanwhile.
+        watch = ParentWatch() if supervised else None
+        worker = SubWorker(
+            worker_id,
+            control_plane_address,
+            base_address,
+            discovery_address,
+            serialization_format,
+            concurrency=concurrency,
+            backend=backend,  # type: ignore[arg-type]  # checked by click
+        )
+        modules = CommandConfig.resolve(
+            os.environ, task_modules=split_module_names(task_modules) or None
+        ).task_modules
+        load_task_modules(modules)
+        if not modules:
+            say("no --task-modules were given, so this subworker knows no tasks")
+
+        def describe() -> str:
+            statistics = worker.statistics()
+            return f"{count(statistics.running if statistics else 0)} running"
+
+        drainable = Drainable(worker.drain, None if supervised else describe)
+
+        async def program() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(worker.run)
+                drainable.is_up()
+
+        async def main() -> int:
+            on_scope = watch.cancels if watch is not None else None
+            return await drainable.run(program, on_scope=on_scope)
+
+        leave(trio.run(main))
