@@ -17,7 +17,12 @@ from typing import Any, Final
 import trio
 
 from fastworker._config import ControlPlaneConfig
-from fastworker._core._control_plane import ControlPlaneState, ControlPlaneStatistics
+from fastworker._core._bundle import first_bundle, join, split
+from fastworker._core._control_plane import (
+    ControlPlaneState,
+    ControlPlaneStatistics,
+    SubworkerView,
+)
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
@@ -29,11 +34,11 @@ from fastworker._core._control_plane_events import (
     RecordsDurable,
 )
 from fastworker._core._link_responder import SendTo
-from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed
+from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
-from fastworker._errors import LocalProtocolError
-from fastworker._hosting import host_on_trio
+from fastworker._errors import LocalProtocolError, RemoteProtocolError
+from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
 from fastworker._store._abc import Store
@@ -130,6 +135,7 @@ class ControlPlaneWorker:
         self._registry = registry
         self._state: ControlPlaneState | None = None
         self._listeners: dict[int, Listener] = {}  # by pipe
+        self._outgoing: dict[Route, list[bytes]] = {}
         self._alarm = trio.CancelScope()
         self._scope: trio.CancelScope | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -158,8 +164,9 @@ class ControlPlaneWorker:
     ) -> None:
         """Listen and work until stopped, drained or cancelled.
 
-        Runs under Trio and under asyncio (there on Trio in a thread of its
-        own, and ``task_status`` plays no part).
+        Runs under Trio and under asyncio, there on Trio in a thread of its
+        own; ``task_status`` may come from either, so that
+        ``await task_group.start(worker.start)`` of anyio works too.
 
         Raises:
           AddressInUse: somebody else listens on one of the addresses.
@@ -168,7 +175,7 @@ class ControlPlaneWorker:
           Everything stops; with a store in memory, tasks that have not ended
           are lost, and their clients are told when a control plane is back.
         """
-        await host_on_trio(lambda: self.run(task_status=task_status))
+        await host_on_trio(lambda status: self.run(task_status=status), task_status)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -182,8 +189,7 @@ class ControlPlaneWorker:
             listeners = self._listen(stack)
             stack.callback(self._forget)
             self._open_state()
-            with trio.CancelScope() as self._scope:
-                await self._serve(listeners, task_status)
+            await self._serve(listeners, task_status)
 
     def stop(self) -> None:
         """Stop now. From any thread; idempotent."""
@@ -211,7 +217,7 @@ class ControlPlaneWorker:
     # --- reading ---
 
     def get_subworker_status(self) -> dict[str, Any]:
-        """Describe all subworkers.
+        """Describe all subworkers. From any thread.
 
         Returns:
           ``{"total": 2, "active": 1, "subworkers": {"w1": {"address": str,
@@ -219,9 +225,7 @@ class ControlPlaneWorker:
           held), "capacity": {lane: int}, "last_seen": datetime (UTC),
           "tasks": [str]}}}``. The control plane's own lanes are one of them.
         """
-        if self._state is None:
-            return {"total": 0, "active": 0, "subworkers": {}}
-        views = self._state.subworkers(now=self._now())
+        views = read_in_loop(self._token, self._subworkers)
         wall = datetime.now(UTC)
         return {
             "total": len(views),
@@ -240,8 +244,13 @@ class ControlPlaneWorker:
         }
 
     def statistics(self) -> ControlPlaneStatistics | None:
-        """Return a snapshot, None while it is not running."""
-        return None if self._state is None else self._state.statistics()
+        """Return a snapshot, None while it is not running. From any thread."""
+        return read_in_loop(
+            self._token, lambda: None if self._state is None else self._state.statistics()
+        )
+
+    def _subworkers(self) -> list[SubworkerView]:
+        return [] if self._state is None else self._state.subworkers(now=self._now())
 
     # --- inside: life ---
 
@@ -300,21 +309,26 @@ class ControlPlaneWorker:
                 service.start_soon(self._receive_pipe_events, listener)
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
-            async with trio.open_nursery() as lanes:
-                if self.executes:
-                    await lanes.start(self._own_worker().run)
-                log.info(
-                    "epoch %d, listening on %s (base), %s (subworkers), %s (discovery)",
-                    self.epoch,
-                    self.base_address,
-                    self.management_address,
-                    self.discovery_address,
-                )
-                task_status.started()
-                await self._drain_requested.wait()
-                await self._wait_drained()
-                lanes.cancel_scope.cancel()
+            # stop() ends the lanes first: their goodbye needs somebody who hears it.
+            with trio.CancelScope() as self._scope:
+                await self._execute(task_status)
             service.cancel_scope.cancel()
+
+    async def _execute(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as lanes:
+            if self.executes:
+                await lanes.start(self._own_worker().run)
+            log.info(
+                "epoch %d, listening on %s (base), %s (subworkers), %s (discovery)",
+                self.epoch,
+                self.base_address,
+                self.management_address,
+                self.discovery_address,
+            )
+            task_status.started()
+            await self._drain_requested.wait()
+            await self._wait_drained()
+            lanes.cancel_scope.cancel()
 
     def _own_worker(self) -> SubWorker:
         return SubWorker(
@@ -350,9 +364,10 @@ class ControlPlaneWorker:
 
     async def _receive(self, port: Port, listener: Listener) -> None:
         while True:
-            for route, data in await listener.receive():
+            for route, message in await listener.receive():
                 self._listeners[route.pipe] = listener
-                self._apply(FrameArrived(port, route, data))
+                for frame in _frames(message):
+                    self._apply(FrameArrived(port, route, frame))
             self._flush()
 
     async def _receive_pipe_events(self, listener: Listener) -> None:
@@ -381,6 +396,7 @@ class ControlPlaneWorker:
             # A store in memory is done already; its news can go as well.
             self._appended = False
             self._apply(Flush())
+        self._send()
         deadline = self._state.next_deadline()
         # An alarm that is too early finds nothing due, and costs less than
         # moving it for every frame.
@@ -389,14 +405,22 @@ class ControlPlaneWorker:
         self._changed.set()
         self._changed = trio.Event()
 
+    def _send(self) -> None:
+        """Send all frames that go the same way as one message."""
+        for route, frames in self._outgoing.items():
+            listener = self._listeners.get(route.pipe)
+            while frames and listener is not None:
+                count = first_bundle(frames)
+                listener.send(route, join(frames[:count]))
+                del frames[:count]
+        self._outgoing.clear()
+
     def _apply(self, event: ControlPlaneEvent) -> None:
         assert self._state is not None
         for command in self._state.handle(event, now=self._now()):
             match command:
                 case SendTo(route=route, data=data):
-                    listener = self._listeners.get(route.pipe)
-                    if listener is not None:
-                        listener.send(route, data)
+                    self._outgoing.setdefault(route, []).append(data)
                 case AppendRecords():
                     self._store.append(command, self._on_durable)
                 case ClosePipe(pipe=pipe):
@@ -419,3 +443,10 @@ class ControlPlaneWorker:
                 token.run_sync_soon(call)
             except trio.RunFinishedError:
                 pass
+
+
+def _frames(message: bytes) -> list[bytes]:
+    try:
+        return split(message)
+    except RemoteProtocolError:
+        return [b""]  # no frame: the machine counts it and closes the pipe

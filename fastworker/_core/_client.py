@@ -461,6 +461,7 @@ class ClientState:
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
+        hurry = False
         size = 0
         while self._unsent and len(specs) < MAX_BATCH_ITEMS:
             task = self._unsent[0]
@@ -470,8 +471,9 @@ class ClientState:
                 break
             self._unsent.popleft()
             task.progress = _Progress.SENT
+            hurry = hurry or not task.wants_outcome
             specs.append(task.spec)
-        self._issue(Kind.SUBMIT, encode(Submit(specs)), [spec.id for spec in specs])
+        self._issue(Kind.SUBMIT, encode(Submit(specs, hurry)), [spec.id for spec in specs])
 
     def _issue(
         self,

@@ -89,6 +89,8 @@ BEAT_SECONDS: Final = 5.0
 RECONNECT_GRACE: Final = 0.75
 HELLO_SECONDS: Final = 5.0
 MAX_SESSIONS: Final = 10_000
+# How long a receipt waits for company.
+RECEIPT_DELAY: Final = 0.005
 
 ALLOWED_KINDS: Final = {
     Role.CLIENT: frozenset(
@@ -159,7 +161,7 @@ class ControlPlaneState:
         self._queued: list[TaskRecord] = []
         self._ended: list[TaskEvent] = []
         self._effects: deque[tuple[int, Callable[[], None]]] = deque()
-        self._receipts: list[ResponderCommand] = []
+        self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
@@ -208,7 +210,9 @@ class ControlPlaneState:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self._deadlines.next(), self._scheduler.next_deadline())
+        return min(
+            self._deadlines.next(), self._receipts.next(), self._scheduler.next_deadline()
+        )
 
     # --- reading ---
 
@@ -377,10 +381,13 @@ class ControlPlaneState:
             else:
                 reason = f"{session.label} was silent for {LEASE_SECONDS:g} s"
             self._end_session(session, reason)
+        for key in self._receipts.pop_due(self._now):
+            self._send_receipts(self._sessions[key])
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
 
     def _end_session(self, session: Session, reason: str, *, is_clean: bool = False) -> None:
+        self._send_receipts(session)
         del self._sessions[session.key]
         self._deadlines.clear(session.key)
         self._parked_leases.pop(session.key, None)
@@ -407,15 +414,17 @@ class ControlPlaneState:
             reason = f"a {session.role.name.lower()} may not ask {request.kind.name}"
             self._close_session(session, route, reason)
             return
-        self._follow(
-            session, session.link.handle(RequestReceived(route, request), now=self._now)
-        )
+        received = RequestReceived(route, request)
+        try:
+            self._follow(session, session.link.handle(received, now=self._now))
+        except RemoteProtocolError as error:  # its body is not what its kind promises
+            self._close_session(session, route, str(error)[:1000])
 
     def _follow(self, session: Session, commands: list[ResponderCommand]) -> None:
         for command in commands:
             match command:
                 case SendTo():
-                    self._out.append(command)
+                    self._send_with_receipts(session, command)
                 case Execute():
                     self._execute(session, command)
                 case CloseSession(route=route, reason=reason):
@@ -438,13 +447,14 @@ class ControlPlaneState:
                     Refusal(index, RefusalCode.STOPPING, message) for index in range(len(tasks))
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
-            case Submit(tasks=tasks):
+            case Submit(tasks=tasks, hurry=hurry):
                 event = TasksSubmitted(session.key, tasks)
-                self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
+                commands = self._scheduler.handle(event, now=self._now)
+                self._carry_out(commands, (session, ticket), hurry=hurry)
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
-                self._when_durable(lambda: self._answer(session, ticket, Nothing()))
+                self._when_durable(lambda: self._acknowledge(session, ticket, Nothing()))
             case Poll(cursor=cursor):
                 session.outbox.acknowledge(cursor)
                 self._park(session, ticket, cursor)
@@ -496,12 +506,7 @@ class ControlPlaneState:
     ) -> None:
         if self._sessions.get(session.key) is session and session.link.waits(ticket):
             answered = Answered(ticket, encode(body), keep)
-            commands = session.link.handle(answered, now=self._now)
-            if keep:
-                # Somebody waits for work and for news; nobody for a receipt.
-                self._receipts += commands
-            else:
-                self._follow(session, commands)
+            self._follow(session, session.link.handle(answered, now=self._now))
 
     # --- what the scheduler wants ---
 
@@ -509,6 +514,8 @@ class ControlPlaneState:
         self,
         commands: list[SchedulerCommand],
         asked_by: tuple[Session, Ticket] | None = None,
+        *,
+        hurry: bool = True,
     ) -> None:
         answer: Body | None = None
         for command in commands:
@@ -530,7 +537,37 @@ class ControlPlaneState:
         if asked_by is not None and answer is not None:
             asker, ticket = asked_by
             body = answer
-            self._when_durable(lambda: self._answer(asker, ticket, body))
+            self._when_durable(lambda: self._acknowledge(asker, ticket, body, hurry=hurry))
+
+    def _acknowledge(
+        self, session: Session, ticket: Ticket, body: Body, *, hurry: bool = False
+    ) -> None:
+        """Answer a request of which only the fact of the answer matters.
+
+        A message costs far more than a frame, so a receipt waits a moment for
+        another frame that goes the same way; never two of them, or the
+        peer's window could fill.
+        """
+        if self._sessions.get(session.key) is not session or not session.link.waits(ticket):
+            return
+        answered = Answered(ticket, encode(body))
+        for command in session.link.handle(answered, now=self._now):
+            assert isinstance(command, SendTo)
+            if hurry or session.receipts:
+                self._send_with_receipts(session, command)
+            else:
+                session.receipts.append(command)
+                self._receipts.set(session.key, self._now + RECEIPT_DELAY)
+
+    def _send_with_receipts(self, session: Session, frame: SendTo) -> None:
+        self._out.append(frame)
+        self._send_receipts(session)
+
+    def _send_receipts(self, session: Session) -> None:
+        if session.receipts:
+            self._out += session.receipts
+            session.receipts.clear()
+            self._receipts.clear(session.key)
 
     def _tell_when_durable(self, owner: bytes | None, event: TaskEvent) -> None:
         if owner is not None:
@@ -572,10 +609,6 @@ class ControlPlaneState:
         for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
             reply = session.outbox.take(session.cursor)
             self._answer(session, self._unpark(session), reply, keep=False)
-        for command in self._receipts:
-            assert isinstance(command, SendTo)
-            self._out.append(command)
-        self._receipts.clear()
         if self._queued or self._ended:
             self._batch += 1
             self._out.append(AppendRecords(self._batch, self._queued, self._ended))

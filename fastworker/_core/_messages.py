@@ -44,6 +44,8 @@ Line = Annotated[str, Meta(max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Priority = Annotated[int, Meta(ge=0, le=3)]
 Attempts = Annotated[int, Meta(ge=0, le=2**31)]
+# Seconds since 1970, up to the year 5138: what a datetime can be made of.
+WallTime = Annotated[float, Meta(ge=0, le=1e11)]
 # Deeper or longer text is cut by the sender (64 KiB of traceback).
 LongText = Annotated[str, Meta(max_length=128 * 1024)]
 
@@ -186,14 +188,18 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     priority: Priority
     format: Count
     payload: bytes
-    created: float
+    created: WallTime
     attached: bool = False
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Queue these tasks. Idempotent by task id and content."""
+    """Queue these tasks. Idempotent by task id and content.
+
+    ``hurry``: somebody waits for the answer itself, not only for outcomes.
+    """
 
     tasks: Annotated[list[TaskSpec], Meta(max_length=MAX_BATCH_ITEMS)]
+    hurry: bool = True
 
 
 class RefusalCode(enum.IntEnum):
@@ -258,8 +264,8 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes = b""
     error: Line = ""
     traceback: LongText = ""
-    started: float = 0.0
-    completed: float = 0.0
+    started: WallTime = 0.0
+    completed: WallTime = 0.0
     worker_id: ShortText = ""
     attempts: Attempts = 0
     value_dropped: bool = False
@@ -294,7 +300,7 @@ class StartedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     task_id: Name
     attempt: Attempts
-    wall: float
+    wall: WallTime
 
 
 class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -303,8 +309,8 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     task_id: Name
     attempt: Attempts
     outcome: WireStatus
-    started: float
-    completed: float
+    started: WallTime
+    completed: WallTime
     seconds: float
     format: Count = 0
     payload: bytes = b""

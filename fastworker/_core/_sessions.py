@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from fastworker._core._link_responder import ResponderLink, Ticket
+from fastworker._core._link_responder import ResponderLink, SendTo, Ticket
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
@@ -138,6 +138,7 @@ class Session:
         "outbox",
         "parked",
         "pipe",
+        "receipts",
         "role",
         "seen_at",
     )
@@ -153,6 +154,8 @@ class Session:
         self.pipe: int | None = None
         self.seen_at = now
         self.parked: Ticket | None = None  # the POLL or LEASE that waits
+        # answers that nobody waits for: they go with the next frame, or soon
+        self.receipts: list[SendTo] = []
         # a client's:
         self.outbox = Outbox()
         self.cursor = 0

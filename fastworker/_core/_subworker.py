@@ -78,11 +78,14 @@ from fastworker._core._subworker_events import (
 from fastworker._errors import RemoteProtocolError
 
 REPORT_WINDOW: Final = 3
+LEASE_WINDOW: Final = 2
 # A start is reported by itself only if no end follows within this time.
 STARTED_DELAY: Final = 0.005
 # A lane that neither starts nor ends anything for this long is busy: what
 # has not started goes back, so that no task waits here behind a long one.
 BUSY_SECONDS: Final = 0.010
+# After work has come, the next LEASE waits this long for a report to go with.
+LEASE_DELAY: Final = 0.002
 # Attempts are stopped this long before the lease could end (S7).
 FENCE_MARGIN: Final = 2.0
 
@@ -165,6 +168,7 @@ class SubworkerState:
         self._call_id = 0
         self._reports = 0
         self._leases = 0  # LEASEs under way
+        self._lease_due = -math.inf
         self._must_restate = False  # capacity changed since the last LEASE
         self._is_draining = False
         self._told_drained = False
@@ -184,6 +188,8 @@ class SubworkerState:
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
         deadline = min(self._link.next_deadline(), self._fence_at())
+        if not self._leases and self.is_connected and not self._is_stopping:
+            deadline = min(deadline, self._lease_due)
         for lane in self._lanes.values():
             deadline = min(deadline, lane.busy_at())
         if self._started and self._reports < REPORT_WINDOW:
@@ -206,6 +212,7 @@ class SubworkerState:
         """Assert every invariant."""
         self._link.check()
         assert 0 <= self._reports <= REPORT_WINDOW
+        assert 0 <= self._leases <= LEASE_WINDOW
         for name, lane in self._lanes.items():
             held = [r for r in self._attempts.values() if r.lane == name]
             assert lane.held == len(held)
@@ -323,7 +330,7 @@ class SubworkerState:
                 self._note_busy(name)
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
-        self._report(self._now)
+        self._on_flush()
 
     def _note_busy(self, lane: str) -> None:
         for running in self._attempts.values():
@@ -396,6 +403,9 @@ class SubworkerState:
             self._attempts[key] = _Running(lane_name, assignment.name)
             by_lane.setdefault(lane_name, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
+        if reply.assignments:
+            # Short work is reported at once, and the next LEASE goes with it.
+            self._lease_due = self._now + LEASE_DELAY
         for lane_name, assignments in by_lane.items():
             self._out.append(StartAttempts(lane_name, self._epoch, assignments))
         for item in reply.cancels:
@@ -415,14 +425,17 @@ class SubworkerState:
     def _on_flush(self) -> None:
         if self._said_goodbye:
             return
-        self._report(self._now)
+        has_reported = self._report(self._now)
         if self._link.state is not LinkState.OPEN:
             return
         if self._is_stopping:
             if self._link.can_issue_urgent and not self._reports:
                 self._issue(Kind.BYE, encode(Nothing()), reissue=False)
             return
-        if (not self._leases or self._must_restate) and self._link.free_slots > 2:
+        # A second LEASE makes the control plane answer the first. Were there no
+        # end to them, they would fill the slots while answers are slow.
+        is_due = has_reported or self._lease_due <= self._now
+        if self._leases < (LEASE_WINDOW if self._must_restate else int(is_due)):
             self._must_restate = False
             self._leases += 1
             lease = Lease(self._cursor, self._capacity(), self._is_draining)
@@ -443,15 +456,18 @@ class SubworkerState:
                 orphans[running.lane] += 1
         return {name: max(0, lane.slots - orphans[name]) for name, lane in self._lanes.items()}
 
-    def _report(self, now: float) -> None:
-        """Send what has gathered, if the window is open."""
+    def _report(self, now: float) -> bool:
+        """Send what has gathered, if the window is open; say whether anything was."""
+        has_sent = False
         while self._reports < REPORT_WINDOW and self._link.free_slots > 2:
             due = bool(self._started) and next(iter(self._started.values()))[0] <= now
             if not (due or self._ended or self._handed_back):
-                return
+                break
             report = self._next_report(now)
             self._reports += 1
+            has_sent = True
             self._issue(Kind.REPORT, encode(report), reissue=True)
+        return has_sent
 
     def _next_report(self, now: float) -> Report:
         """Take one epoch's news off the queues, as much as fits into a batch."""

@@ -12,8 +12,11 @@ from collections import deque
 from typing import Final, Protocol
 
 import anyio
+import anyio.lowlevel
 
+from fastworker._core._bundle import first_bundle, join, split
 from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened
+from fastworker._errors import RemoteProtocolError
 from fastworker._transport._abc import Link, Transport
 from fastworker._transport._address import replace_port
 
@@ -62,6 +65,7 @@ class Connection:
         self._machine = machine
         self._link: Link | None = None
         self._outbox: deque[bytes] = deque()
+        self._message: bytes | None = None  # made, and not taken by the network yet
         self._pipe: int | None = None
         self._wake = anyio.Event()
         self._pipe_news = anyio.Event()
@@ -85,13 +89,17 @@ class Connection:
 
     def flush(self) -> None:
         """Let the machine make frames now and send what the network takes."""
-        if not self._outbox:
+        if self._message is None:
             self._machine.gather()
         link = self._link
-        while link is not None and self._outbox and link.send_nowait(self._outbox[0]):
-            self._outbox.popleft()
-        if self._outbox:
-            self._wake.set()
+        while link is not None and (self._message is not None or self._outbox):
+            if self._message is None:
+                count = first_bundle(self._outbox)
+                self._message = join([self._outbox.popleft() for _ in range(count)])
+            if not link.send_nowait(self._message):
+                self._wake.set()
+                break
+            self._message = None
         self.set_alarm()
 
     def set_alarm(self) -> None:
@@ -144,9 +152,14 @@ class Connection:
 
     async def _receive(self, link: Link) -> None:
         while True:
-            frames = await link.receive()
-            self._machine.take_frames(frames)
-            self.flush()
+            for message in await link.receive():
+                try:
+                    frames = split(message)
+                except RemoteProtocolError:
+                    self.drop_pipe()
+                    break
+                self._machine.take_frames(frames)
+            self.wake()
 
     async def _receive_pipe_events(self, link: Link) -> None:
         while True:
@@ -156,6 +169,7 @@ class Connection:
 
     def _on_pipe_event(self, event: PipeEvent) -> None:
         self._outbox.clear()
+        self._message = None
         self._pipe = event.pipe if isinstance(event, PipeOpened) else None
         self._pipe_news.set()
         self._pipe_news = anyio.Event()
@@ -165,8 +179,11 @@ class Connection:
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
+            # Let those go first that were just woken: what they have to say
+            # goes into the same message.
+            await anyio.lowlevel.checkpoint()
             self.flush()
-            while self._outbox:
+            while self._message is not None:
                 await link.wait_sendable()
                 self.flush()
 

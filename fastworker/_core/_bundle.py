@@ -1,0 +1,55 @@
+"""Several frames in one message of the network.
+
+A message through NNG costs about 0.2 ms of processor time on both ends
+together, whatever is in it (it passes through six threads), and a frame costs
+a hundredth of that. So what goes one way at one moment goes as one message:
+each frame behind its length in four bytes, big-endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastworker._core._messages import BATCH_BYTES
+from fastworker._errors import RemoteProtocolError
+
+_PREFIX: Final = 4
+
+
+def join(frames: Sequence[bytes]) -> bytes:
+    """Make one message of frames."""
+    parts: list[bytes] = []
+    for frame in frames:
+        parts.append(len(frame).to_bytes(_PREFIX, "big"))
+        parts.append(frame)
+    return b"".join(parts)
+
+
+def split(message: bytes) -> list[bytes]:
+    """Take a message apart.
+
+    Raises:
+      RemoteProtocolError: it is not one that :func:`join` makes.
+    """
+    frames: list[bytes] = []
+    position, end = 0, len(message)
+    while position < end:
+        start = position + _PREFIX
+        position = start + int.from_bytes(message[position:start], "big")
+        if position > end or start > end:
+            raise RemoteProtocolError("a message ends inside a frame")
+        frames.append(message[start:position])
+    if not frames:
+        raise RemoteProtocolError("a message has no frame")
+    return frames
+
+
+def first_bundle(frames: Sequence[bytes]) -> int:
+    """How many of the first frames go into one message: a batch, at least one."""
+    size = 0
+    for count, frame in enumerate(frames):
+        size += len(frame)
+        if size > BATCH_BYTES and count:
+            return count
+    return len(frames)
