@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import sniffio
 import trio
 
+T = TypeVar("T")
+Program = Callable[[trio.TaskStatus[None]], Awaitable[None]]
 
-async def host_on_trio(program: Callable[[], Awaitable[None]]) -> None:
-    """Run ``program`` on Trio until it ends.
+
+async def host_on_trio(program: Program, task_status: trio.TaskStatus[None]) -> None:
+    """Run ``program`` on Trio until it ends; ``task_status`` may be of either loop.
 
     Raises:
       whatever ``program`` raises.
@@ -25,26 +29,52 @@ async def host_on_trio(program: Callable[[], Awaitable[None]]) -> None:
       The program is cancelled; this returns only when it has ended.
     """
     if sniffio.current_async_library() == "trio":
-        await program()
+        await program(task_status)
     else:
-        await _TrioThread(program).run()
+        await _TrioThread(program).run(task_status)
 
 
-class _TrioThread:
-    def __init__(self, program: Callable[[], Awaitable[None]]) -> None:
+def read_in_loop(token: trio.lowlevel.TrioToken | None, read: Callable[[], T]) -> T:
+    """Call ``read`` between two steps of that Trio loop, from whatever thread.
+
+    Under asyncio a worker lives in a thread of its own, and what it has would
+    change under the eyes of a reader. Takes as long as one step of the loop.
+    """
+    if token is None or _current_token() is token:
+        return read()
+    try:
+        return trio.from_thread.run_sync(read, trio_token=token)
+    except trio.RunFinishedError:
+        return read()
+
+
+def _current_token() -> trio.lowlevel.TrioToken | None:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
+class _TrioThread(trio.TaskStatus[None]):
+    def __init__(self, program: Program) -> None:
         self._program = program
         self._loop = asyncio.get_running_loop()
+        # Whether it has said that it is ready, once that is known.
+        self._ready: asyncio.Future[bool] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
         self._lock = threading.Lock()
         self._is_cancelled = False
 
-    async def run(self) -> None:
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
         threading.Thread(target=self._serve, name="fastworker-trio").start()
         try:
+            if await asyncio.shield(self._ready):
+                # Said here, because a task group wants to hear it from its own task.
+                task_status.started()
             await asyncio.shield(self._ended)
-        except asyncio.CancelledError:
+        except BaseException:
             self._cancel()
             # The thread must not outlive this call, however often it is cancelled.
             while not self._ended.done():
@@ -52,7 +82,7 @@ class _TrioThread:
                     await asyncio.shield(self._ended)
                 except asyncio.CancelledError:
                     continue
-            self._ended.exception()  # its error gives way to the cancellation
+            self._ended.exception()  # if there is another, it gives way to the first
             raise
 
     def _cancel(self) -> None:
@@ -79,9 +109,15 @@ class _TrioThread:
             if self._is_cancelled:
                 self._scope.cancel()
         with self._scope:
-            await self._program()
+            await self._program(self)
+
+    def started(self, value: None = None) -> None:
+        """Say, in the Trio loop, that the program is ready."""
+        self._loop.call_soon_threadsafe(self._ready.set_result, True)
 
     def _end(self, error: BaseException | None) -> None:
+        if not self._ready.done():
+            self._ready.set_result(False)
         if error is None:
             self._ended.set_result(None)
         else:

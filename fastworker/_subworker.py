@@ -13,7 +13,7 @@ from fastworker._config import SubWorkerConfig
 from fastworker._core._messages import FunctionInfo
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._errors import LocalProtocolError
-from fastworker._hosting import host_on_trio
+from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
 from fastworker._lanes._abc import Lane
 from fastworker._lanes._sink import TrioSink
@@ -111,8 +111,9 @@ class SubWorker:
     ) -> None:
         """Join the control plane and work until stopped, drained or cancelled.
 
-        Runs under Trio and under asyncio (there on Trio in a thread of its
-        own, and ``task_status`` plays no part).
+        Runs under Trio and under asyncio, there on Trio in a thread of its
+        own; ``task_status`` may come from either, so that
+        ``await task_group.start(worker.start)`` of anyio works too.
 
         Raises:
           ControlPlaneUnreachable: none was found within ``connect_timeout``.
@@ -123,7 +124,7 @@ class SubWorker:
           runs them elsewhere. Nothing is left behind but threads whose
           function does not return.
         """
-        await host_on_trio(lambda: self.run(task_status=task_status))
+        await host_on_trio(lambda status: self.run(task_status=status), task_status)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -173,8 +174,10 @@ class SubWorker:
             self._soon(session.drain)
 
     def statistics(self) -> SubworkerStatistics | None:
-        """Return a snapshot, None while it is not running."""
-        return None if self._session is None else self._session.statistics()
+        """Return a snapshot, None while it is not running. From any thread."""
+        return read_in_loop(
+            self._token, lambda: None if self._session is None else self._session.statistics()
+        )
 
     def _soon(self, call: Callable[[], None]) -> None:
         token = self._token

@@ -84,6 +84,7 @@ class SubworkerSession:
         self._drained = trio.Event()
         self._said_goodbye = trio.Event()
         self._connection_scope = trio.CancelScope(shield=True)
+        self._is_leaving = False
 
     # --- life ---
 
@@ -163,6 +164,7 @@ class SubworkerSession:
             await self._connection.run()
 
     async def _say_goodbye(self) -> None:
+        self._is_leaving = True
         self._apply(SubworkerStopped())
         self._connection.wake()
         await self._said_goodbye.wait()
@@ -182,7 +184,7 @@ class SubworkerSession:
 
     def take_pipe_event(self, event: PipeEvent) -> None:
         """Apply news of the pipe."""
-        if isinstance(event, PipeClosed) and self._settled.is_set():
+        if isinstance(event, PipeClosed) and self._settled.is_set() and not self._is_leaving:
             log.warning("lost the connection to %s; dialing again", self._connection.address)
         self._apply(event)
 
