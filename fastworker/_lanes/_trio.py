@@ -172,7 +172,10 @@ class TrioLane:
             await self._may_end.wait()
 
     def _give_up_running(self, error: BaseException) -> None:
-        reason = error_line(error if error.__cause__ is None else error.__cause__)
+        error = error.__cause__ or error  # that of a TrioInternalError says more
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        reason = error_line(error)
         running = list(self._running.values())
         self._token = None
         self._running.clear()

@@ -366,10 +366,38 @@ async def test_a_broken_trio_loop_fails_what_ran_and_a_new_one_takes_the_rest(
         culprit = world.submit(start_crash)
         waiting = world.submit(world.function(lambda: "after it"))
         assert (await world.end_of(waiting)).payload == b'"after it"'
-        assert world.ended[culprit].kind == OUTCOME_FAILURE
-        assert world.ended[neighbour].kind == OUTCOME_FAILURE
+        for key in (culprit, neighbour):
+            assert world.ended[key].kind == OUTCOME_FAILURE
+            assert world.ended[key].error == (
+                "LaneBroken: other code broke the Trio loop: ValueError: in a system task"
+            )
         assert await world.result(world.function(lambda: 1)) == 1
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_an_attempt_that_comes_while_a_trio_loop_breaks_waits_for_the_next() -> None:
+    async with open_world("trio", slots=2) as world:
+        breaking, submitted = threading.Event(), threading.Event()
+
+        async def crash() -> None:
+            raise ValueError("in a system task")
+
+        async def start_crash() -> None:
+            trio.lowlevel.spawn_system_task(crash)
+            try:
+                await trio.sleep_forever()
+            finally:
+                # The loop stands still in the middle of its end.
+                breaking.set()
+                assert submitted.wait(GUARD)
+
+        world.submit(start_crash)
+        try:
+            assert await trio.to_thread.run_sync(breaking.wait, GUARD)
+            key = world.submit(world.function(lambda: "in the next loop"))
+        finally:
+            submitted.set()
+        assert (await world.end_of(key)).payload == b'"in the next loop"'
 
 
 async def exit_in_a_subtask(gate: Gate) -> None:
@@ -378,7 +406,8 @@ async def exit_in_a_subtask(gate: Gate) -> None:
 
     subtask = asyncio.create_task(leave())
     await gate.wait_in_asyncio()
-    assert subtask.done()
+    while not subtask.done():
+        await asyncio.sleep(0)
 
 
 async def stop_the_loop(gate: Gate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 import sys
 from collections.abc import Callable
@@ -335,6 +336,30 @@ async def test_a_decorator_may_show_another_signature_than_it_has(world: World) 
 
         function = inject_async
     assert await world.result(function, 1) == 8
+
+
+async def test_wrong_arguments_are_judged_by_the_real_signature_not_the_shown_one(
+    world: World,
+) -> None:
+    def shown(x: int, y: int) -> None:
+        pass
+
+    @functools.wraps(shown)
+    def one(x: int) -> None:
+        raise TypeError("from inside")
+
+    @functools.wraps(shown)
+    async def one_async(x: int) -> None:
+        raise TypeError("from inside")
+
+    function: Any = one if world.kind == "thread" else one_async
+    ended = await world.outcome(function, 1, 2)
+    assert ended.error == "TypeError: shown() too many positional arguments"
+
+    # Now it tells a lie that inspect believes: what it raises still counts.
+    function.__signature__ = inspect.signature(shown)
+    ended = await world.outcome(function, 1)
+    assert ended.error == "TypeError: from inside"
 
 
 # --- what a function must not return ---------------------------------------------
