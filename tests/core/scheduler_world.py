@@ -1,0 +1,543 @@
+"""A Scheduler, and beside it a simple book of what it must have done by now.
+
+The book (``Entry`` for each task, ``Worker`` for each subworker) is kept from
+the events alone and from what was given out. ``World`` sends an event, works
+out by itself what has to follow, and complains about every difference, by
+the name of the promise (see reliability: S2 to S20, L1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from fastworker._core._messages import (
+    EndedAttempt,
+    FunctionInfo,
+    HandedBack,
+    Lease,
+    RefusalCode,
+    Report,
+    StartedAttempt,
+    TaskEvent,
+    TaskSpec,
+    WireStatus,
+)
+from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._results import Results
+from fastworker._core._scheduler import MAX_SOLO_LOSSES, UNKNOWN_NAME_SECONDS, Scheduler
+from fastworker._core._scheduler_events import (
+    Assign,
+    AttemptsReported,
+    CapacityStated,
+    Dispatch,
+    OwnerGone,
+    SchedulerCommand,
+    SchedulerEvent,
+    SubmitDecided,
+    SubworkerJoined,
+    SubworkerLost,
+    TaskChanged,
+    TasksCancelled,
+    TasksDescribed,
+    TasksSubmitted,
+    TasksWatched,
+)
+from fastworker._core._subworkers import PREFETCH_SECONDS
+
+EPOCH = 7
+FUNCTIONS = {
+    "work": FunctionInfo("work", "thread"),
+    "trivial": FunctionInfo("trivial", "thread"),
+    "once": FunctionInfo("once", "thread", on_lost="fail"),
+    "async": FunctionInfo("async", "loop"),
+    "late": FunctionInfo("late", "loop"),
+    "slow": FunctionInfo("slow", "process"),
+}
+LANES = ("thread", "loop", "process")
+FINAL = (WireStatus.SUCCESS, WireStatus.FAILURE, WireStatus.CANCELLED)
+HELD, READY, LEASED, STARTED, REFUSED = "held", "ready", "leased", "started", "refused"
+
+
+class Entry:
+    """What the book says of a task."""
+
+    def __init__(self, spec: TaskSpec, order: int, owner: bytes) -> None:
+        self.spec = spec
+        self.order = order
+        self.owner: bytes | None = owner
+        self.place = READY
+        self.ended: WireStatus | None = None
+        self.fence = 0
+        self.uncounted = 0
+        self.worker: Worker | None = None
+        self.cancel_asked = False
+        self.is_solo = False
+        self.losses: list[str] = []
+        self.held_until = 0.0
+
+    def __repr__(self) -> str:
+        return f"<{self.spec.id} {self.spec.name} p{self.spec.priority} {self.place}>"
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return self.spec.priority, self.order
+
+    @property
+    def is_live(self) -> bool:
+        return self.ended is None and self.place != REFUSED
+
+
+class Worker:
+    """What the book says of a subworker."""
+
+    def __init__(self, key: bytes, names: Iterable[str]) -> None:
+        self.key = key
+        self.names = list(names)
+        self.capacity = dict.fromkeys(LANES, 0)
+        self.is_draining = False
+        self.held: dict[str, list[Entry]] = {lane: [] for lane in LANES}  # in order of leasing
+        self.blocked: set[str] = set()
+        self.shortest: dict[str, float] = {}  # the shortest run of each name
+        self.to_stop: list[tuple[str, int]] = []
+
+    @property
+    def all_held(self) -> list[Entry]:
+        return [entry for lane in self.held.values() for entry in lane]
+
+    def lane(self, name: str) -> str:
+        return FUNCTIONS[name].lane
+
+
+class World:
+    """See the module's first lines."""
+
+    def __init__(self) -> None:
+        self.start = self.now = 100.0
+        self.scheduler = Scheduler(
+            epoch=EPOCH, results=Results(max_size=10_000, ttl=1e9), now=self.now
+        )
+        self.entries: dict[str, Entry] = {}
+        self.workers: dict[bytes, Worker] = {}
+        self.known: set[str] = set()
+        self.leases: list[tuple[bytes, str, int]] = []  # all that were ever given
+        self.submitted = self.refused = self.stale = self.order = self.joined = 0
+        self.ended = dict.fromkeys(FINAL, 0)
+        self.is_sound = True  # no complaint so far
+
+    # --- sending events ---
+
+    def _send(
+        self, event: SchedulerEvent, finals: dict[str, WireStatus] | None = None
+    ) -> list[SchedulerCommand]:
+        """Send it. ``finals`` are the tasks that must end by it, and no others may."""
+        self.is_sound = False
+        expected = finals or {}
+        commands = self.scheduler.handle(event, now=self.now)
+        ended: dict[str, TaskEvent] = {}
+        for command in commands:
+            if isinstance(command, TaskChanged):
+                entry = self.entries.get(command.event.task_id)
+                assert entry is not None, f"S3: news of a task nobody submitted: {command}"
+                assert command.owner == entry.owner, "news went to the wrong owner"
+                if command.is_final:
+                    assert entry.spec.id not in ended, "S2: ended twice"
+                    ended[entry.spec.id] = command.event
+        for task_id, told in ended.items():
+            entry = self.entries[task_id]
+            assert entry.ended is None, f"S2: {entry} ended before as {entry.ended}"
+            assert task_id in expected, f"S8: {entry} ended, and nothing live said so"
+            want = expected[task_id]
+            assert told.status is want, f"S10: {entry} ended as {told.status!r}, not {want!r}"
+            assert told.attempts == entry.fence - entry.uncounted, "attempts miscounted"
+            self._end(entry, told.status)
+        for task_id in expected:
+            assert task_id in ended, f"{self.entries[task_id]} should have ended"
+        return commands
+
+    def _end(self, entry: Entry, status: WireStatus) -> None:
+        entry.ended = status
+        entry.place = status.name
+        self.ended[status] += 1
+        self._release(entry)
+
+    def _release(self, entry: Entry) -> None:
+        if entry.worker is not None:
+            entry.worker.held[entry.worker.lane(entry.spec.name)].remove(entry)
+            entry.worker = None
+
+    def _back(self, entry: Entry) -> None:
+        self._release(entry)
+        entry.place = READY
+
+    def submit(self, owner: bytes, specs: list[TaskSpec]) -> None:
+        conflicts: list[int] = []
+        unknown: list[int] = []
+        held: list[int] = []
+        queued: list[str] = []
+        again: list[str] = []
+        for index, spec in enumerate(specs):
+            entry = self.entries.get(spec.id)
+            if entry is not None and entry.place != REFUSED:
+                if _content(entry.spec) != _content(spec):
+                    conflicts.append(index)
+                elif entry.is_live:
+                    entry.owner = owner
+                    if entry.place == HELD:
+                        held.append(index)
+                else:
+                    again.append(spec.id)
+                continue
+            self.submitted += 1
+            if spec.name not in self.known and self._is_settled():
+                self.refused += 1
+                unknown.append(index)
+                continue
+            self.order += 1
+            entry = self.entries[spec.id] = Entry(spec, self.order, owner)
+            if spec.name in self.known:
+                queued.append(spec.id)
+            else:
+                entry.place = HELD
+                entry.held_until = self.now + UNKNOWN_NAME_SECONDS
+                held.append(index)
+        self.is_sound = False
+        commands = self.scheduler.handle(TasksSubmitted(owner, specs), now=self.now)
+        decided = commands[0]
+        assert isinstance(decided, SubmitDecided)
+        refusals = {r.index: r.code for r in decided.reply.refusals}
+        wrong = {**dict.fromkeys(conflicts, RefusalCode.CONFLICT)}
+        wrong |= dict.fromkeys(unknown, RefusalCode.UNKNOWN_TASK)
+        assert refusals == wrong, f"S4: refused {refusals}, should be {wrong}"
+        assert [r.spec.id for r in decided.queued] == queued, "S4: a repeat was queued again"
+        assert decided.reply.held == held
+        told = [c.event.task_id for c in commands[1:] if isinstance(c, TaskChanged)]
+        assert told == again, "S4: who submits an ended task again is told its outcome"
+
+    def _is_settled(self) -> bool:
+        return bool(self.workers) and self.now >= self.start + UNKNOWN_NAME_SECONDS
+
+    def join(self, names: Iterable[str], worker_id: str = "w") -> Worker:
+        self.joined += 1
+        worker = Worker(b"worker-%d" % self.joined, names)
+        functions = [FUNCTIONS[name] for name in worker.names]
+        self.workers[worker.key] = worker
+        self.known |= set(worker.names)
+        for entry in self.entries.values():
+            if entry.place == HELD and entry.spec.name in self.known:
+                entry.place = READY
+        commands = self._send(SubworkerJoined(worker.key, worker_id, "", functions))
+        queued = [r.spec.id for c in commands if isinstance(c, SubmitDecided) for r in c.queued]
+        assert len(queued) == len(set(queued))
+        return worker
+
+    def capacity(
+        self, worker: Worker, capacity: dict[str, int], *, draining: bool = False
+    ) -> None:
+        worker.capacity = {lane: capacity.get(lane, 0) for lane in LANES}
+        worker.is_draining = draining
+        self._send(CapacityStated(worker.key, Lease(0, capacity, draining)))
+
+    def lose(self, worker: Worker, *, is_clean: bool) -> None:
+        finals: dict[str, WireStatus] = {}
+        back: list[Entry] = []
+        suspects: list[Entry] = []
+        for lane, held in worker.held.items():
+            for position, entry in enumerate(held):
+                slots = max(worker.capacity[lane], 1)
+                is_suspect = not is_clean and (position < slots or entry.place == STARTED)
+                if entry.cancel_asked:
+                    finals[entry.spec.id] = WireStatus.CANCELLED
+                elif FUNCTIONS[entry.spec.name].on_lost == "fail":
+                    finals[entry.spec.id] = WireStatus.FAILURE
+                elif is_suspect and entry.is_solo:
+                    entry.losses.append("gone")
+                    if len(entry.losses) >= MAX_SOLO_LOSSES:
+                        finals[entry.spec.id] = WireStatus.FAILURE
+                    else:
+                        back.append(entry)
+                else:
+                    entry.uncounted += 1
+                    back.append(entry)
+                    if is_suspect:
+                        suspects.append(entry)
+        del self.workers[worker.key]
+        commands = self._send(SubworkerLost(worker.key, "gone", is_clean), finals)
+        for command in commands:
+            if isinstance(command, TaskChanged) and command.is_final:
+                losses = self.entries[command.event.task_id].losses
+                if len(losses) >= MAX_SOLO_LOSSES:
+                    assert "gone; gone; gone" in command.event.error, "S9: without reasons"
+        for entry in back:
+            self._back(entry)
+        for entry in suspects:
+            entry.is_solo = True
+
+    def report(
+        self,
+        key: bytes,
+        epoch: int = EPOCH,
+        *,
+        started: list[StartedAttempt] | None = None,
+        ended: list[EndedAttempt] | None = None,
+        handed_back: list[HandedBack] | None = None,
+        busy: dict[str, float] | None = None,
+    ) -> None:
+        """Any report, honest or not; the book applies what is live."""
+        report = Report(epoch, started or [], ended or [], handed_back or [], busy or {})
+        finals: dict[str, WireStatus] = {}
+        back: list[Entry] = []
+        gone: set[str] = set()
+        for start in report.started:
+            entry = self._live(key, start.task_id, start.attempt, epoch)
+            if entry is None or entry.place != LEASED:
+                self.stale += 1
+            else:
+                entry.place = STARTED
+        for end in report.ended:
+            entry = self._live(key, end.task_id, end.attempt, epoch)
+            if entry is None or end.task_id in gone:
+                self.stale += 1
+                continue
+            gone.add(end.task_id)
+            status = end.outcome if end.outcome in FINAL else WireStatus.FAILURE
+            if status is WireStatus.CANCELLED and not entry.cancel_asked:
+                status = WireStatus.FAILURE
+            finals[end.task_id] = status
+            assert entry.worker is not None
+            entry.worker.blocked.discard(entry.worker.lane(entry.spec.name))
+            shortest = entry.worker.shortest
+            shortest[entry.spec.name] = min(
+                shortest.get(entry.spec.name, math.inf), end.seconds
+            )
+        for item in report.handed_back:
+            entry = self._live(key, item.task_id, item.attempt, epoch)
+            if entry is None or entry.place != LEASED or item.task_id in gone:
+                self.stale += 1
+                continue
+            gone.add(item.task_id)
+            entry.uncounted += 1
+            assert entry.worker is not None
+            entry.worker.blocked.add(entry.worker.lane(entry.spec.name))
+            if entry.cancel_asked:
+                finals[item.task_id] = WireStatus.CANCELLED
+            else:
+                back.append(entry)
+        worker = self.workers.get(key)
+        for name, seconds in report.busy.items():
+            if worker is not None and name in worker.names:
+                worker.shortest.setdefault(name, seconds)
+        self._send(AttemptsReported(key, report), finals)
+        for entry in back:
+            self._back(entry)
+
+    def _live(self, key: bytes, task_id: str, attempt: int, epoch: int) -> Entry | None:
+        """The entry if this fence is the live one (S8)."""
+        entry = self.entries.get(task_id)
+        if entry is None or entry.worker is None or entry.worker.key != key:
+            return None
+        return entry if entry.fence == attempt and epoch == EPOCH else None
+
+    def cancel(self, ids: list[str]) -> None:
+        finals = self._cancelling([self.entries[i] for i in ids if i in self.entries])
+        before = {i: self._status(i) for i in ids}
+        commands = self._send(TasksCancelled(ids), finals)
+        described = commands[-1]
+        assert isinstance(described, TasksDescribed)
+        for task_id, event in zip(ids, described.events, strict=True):
+            want = WireStatus.CANCELLED if task_id in finals else before[task_id]
+            assert event.status is want, f"S10: the answer to a CANCEL says {event.status!r}"
+
+    def _cancelling(self, entries: list[Entry]) -> dict[str, WireStatus]:
+        finals: dict[str, WireStatus] = {}
+        for entry in entries:
+            if entry.place in (HELD, READY):
+                finals[entry.spec.id] = WireStatus.CANCELLED
+            elif entry.worker is not None and not entry.cancel_asked:
+                entry.cancel_asked = True
+                entry.worker.to_stop.append((entry.spec.id, entry.fence))
+        return finals
+
+    def watch(self, owner: bytes, ids: list[str]) -> None:
+        for task_id in ids:
+            if task_id in self.entries and self.entries[task_id].is_live:
+                self.entries[task_id].owner = owner
+        commands = self._send(TasksWatched(owner, ids))
+        assert isinstance(commands[-1], TasksDescribed)
+        assert [e.status for e in commands[-1].events] == [self._status(i) for i in ids]
+
+    def owner_gone(self, owner: bytes) -> None:
+        mine = [e for e in self.entries.values() if e.is_live and e.owner == owner]
+        for entry in mine:
+            entry.owner = None
+        self._send(OwnerGone(owner), self._cancelling([e for e in mine if e.spec.attached]))
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.scheduler.next_deadline() <= end:
+            self.now = self.scheduler.next_deadline()
+            late = [e for e in self.entries.values() if e.place == HELD]
+            refused = [e for e in late if e.held_until <= self.now]
+            for entry in refused:
+                entry.place = REFUSED
+                self.refused += 1
+            commands = self._send(DeadlinePassed())
+            told = [c.event for c in commands if isinstance(c, TaskChanged)]
+            assert sorted(t.task_id for t in told) == sorted(e.spec.id for e in refused)
+            assert all(t.status is WireStatus.REFUSED for t in told)
+            assert self.scheduler.next_deadline() > self.now, "the alarm would spin"
+        self.now = end
+
+    def _status(self, task_id: str) -> WireStatus:
+        entry = self.entries.get(task_id)
+        if entry is None or entry.place == REFUSED:
+            return WireStatus.UNKNOWN
+        if entry.ended is not None:
+            return entry.ended
+        return {HELD: WireStatus.HELD, STARTED: WireStatus.STARTED}.get(
+            entry.place, WireStatus.PENDING
+        )
+
+    # --- handing out ---
+
+    def dispatch(self, workers: list[Worker]) -> int:
+        """Hand out work; return how many attempts were leased."""
+        commands = self._send(Dispatch([worker.key for worker in workers]))
+        given: dict[bytes, list[Entry]] = {}
+        for command in commands:
+            assert isinstance(command, Assign)
+            worker = self.workers[command.key]
+            assert worker in workers, "given to a subworker that cannot be reached"
+            given[worker.key] = [self._lease(worker, item) for item in command.assignments]
+            stops = [(item.task_id, item.attempt) for item in command.cancels]
+            assert stops == worker.to_stop, "S10: a cancel got lost"
+            worker.to_stop = []
+        for worker in workers:
+            assert not worker.to_stop, "S10: a cancel got lost"
+            self._check_credit(worker, given.get(worker.key, []))
+            self._check_order(worker, given.get(worker.key, []))
+        return sum(len(entries) for entries in given.values())
+
+    def _lease(self, worker: Worker, item: object) -> Entry:
+        task_id, attempt = item.task_id, item.attempt  # type: ignore[attr-defined]
+        entry = self.entries.get(task_id)
+        assert entry is not None, "S3: a lease of a task nobody submitted"
+        assert entry.place == READY, f"S5: {entry} was leased"
+        assert attempt > entry.fence, f"S5: the fence of {entry} did not grow: {attempt}"
+        assert entry.spec.name in worker.names, "given to a subworker that does not know it"
+        assert not worker.is_draining, "given to a subworker that drains"
+        entry.fence = attempt
+        entry.place = LEASED
+        entry.worker = worker
+        worker.held[worker.lane(entry.spec.name)].append(entry)
+        self.leases.append((worker.key, task_id, attempt))
+        return entry
+
+    def _check_credit(self, worker: Worker, given: list[Entry]) -> None:
+        for lane in {worker.lane(entry.spec.name) for entry in given}:
+            held, capacity = worker.held[lane], worker.capacity[lane]
+            if len(held) <= capacity:
+                continue
+            runs = [worker.shortest.get(entry.spec.name) for entry in held]
+            for entry in held:
+                assert FUNCTIONS[entry.spec.name].on_lost != "fail", "S16: sent ahead"
+            assert all(r is not None for r in runs), f"S16: {held} for capacity {capacity}"
+            least = sum(r for r in runs if r is not None)
+            assert least <= PREFETCH_SECONDS * capacity, f"S16: {least} s sent ahead"
+            assert lane not in worker.blocked, "S16: sent ahead to a blocked lane"
+
+    def _check_order(self, worker: Worker, given: list[Entry]) -> None:
+        waiting = [e for e in self.entries.values() if e.place == READY and not e.is_solo]
+        suspects = [e for e in self.entries.values() if e.place == READY and e.is_solo]
+        for lane in LANES:
+            ranks = [
+                e.rank for e in given if worker.lane(e.spec.name) == lane and not e.is_solo
+            ]
+            assert ranks == sorted(ranks), f"S15: given out of order: {ranks}"
+        for other in waiting:
+            if other.spec.name not in worker.names:
+                continue
+            lane = worker.lane(other.spec.name)
+            for entry in given:
+                if entry.is_solo:
+                    overtakes = other.spec.priority < entry.spec.priority
+                    overtakes &= worker.capacity[lane] > 0
+                else:
+                    overtakes = worker.lane(entry.spec.name) == lane and other.rank < entry.rank
+                assert not overtakes, f"S14/S15: {entry} was given before {other}"
+            if any(e.is_solo for e in worker.all_held) or worker.is_draining:
+                continue
+            if any(e.spec.priority <= other.spec.priority for e in suspects):
+                continue  # the subworker may be kept free for one of them
+            assert len(worker.held[lane]) >= worker.capacity[lane], (
+                f"L1: {other} waits and {worker.key!r} has room"
+            )
+
+    # --- what must hold ---
+
+    def check(self) -> None:
+        for worker in self.workers.values():
+            if any(entry.is_solo for entry in worker.all_held):
+                assert len(worker.all_held) == 1, "S9: a suspect does not run alone"
+        live = [entry for entry in self.entries.values() if entry.is_live]
+        told = self.scheduler.statistics()
+        ready = [e.spec.priority for e in live if e.place == READY]
+        held = sum(1 for e in live if e.place == HELD)
+        leased = sum(1 for e in live if e.place == LEASED)
+        started = sum(1 for e in live if e.place == STARTED)
+        mine = (
+            self.submitted,
+            self.refused,
+            held,
+            [ready.count(priority) for priority in range(4)],
+            leased,
+            started,
+            *self.ended.values(),
+            self.stale,
+        )
+        theirs = (
+            told.submitted,
+            told.refused,
+            told.held,
+            told.ready,
+            told.leased,
+            told.started,
+            told.succeeded,
+            told.failed,
+            told.cancelled,
+            told.stale_reports,
+        )
+        assert mine == theirs, f"S20: counted {mine}, told {theirs}"
+        total = self.refused + len(ready) + held + leased + started + sum(self.ended.values())
+        assert self.submitted == total, "S20: the book itself does not add up"
+        labels = [status.label for status in told.subworkers]
+        assert len(set(labels)) == len(labels), "two subworkers with one label"
+        self.scheduler.check()
+        self.is_sound = True
+
+    def finish(self) -> None:
+        """L1: with one subworker that knows every name, everything ends."""
+        for worker in list(self.workers.values()):
+            self.lose(worker, is_clean=True)
+        self.pass_time(UNKNOWN_NAME_SECONDS)
+        worker = self.join(FUNCTIONS)
+        self.capacity(worker, dict.fromkeys(LANES, 2))
+        while self.dispatch([worker]):
+            self.check()
+            for entry in worker.all_held:
+                self.report(worker.key, ended=[an_end(entry.spec.id, entry.fence)])
+        left = [entry for entry in self.entries.values() if entry.is_live]
+        assert not left, f"L1: never ended: {left}"
+
+
+def an_end(
+    task_id: str,
+    attempt: int,
+    outcome: WireStatus = WireStatus.SUCCESS,
+    seconds: float = 1.0,
+) -> EndedAttempt:
+    return EndedAttempt(task_id, attempt, outcome, 0.0, 0.0, seconds)
+
+
+def _content(spec: TaskSpec) -> tuple[str, bytes, int]:
+    return spec.name, spec.payload, spec.priority
