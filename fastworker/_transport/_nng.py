@@ -48,7 +48,7 @@ class _Endpoint:
         return self._address
 
     async def receive_pipe_events(self) -> list[PipeEvent]:
-        bell = self._socket.bells[0]
+        bell = self._socket.bell
         while True:
             # Waiting first makes this a checkpoint also when there is news.
             if not self._events:
@@ -141,25 +141,11 @@ class NngLink(_Endpoint):
     def send_nowait(self, frame: bytes) -> bool:
         self._check_open()
         check_frame_size(frame)
-        self._note_news()
-        # Without a pipe NNG would keep one frame, stale by the next pipe.
-        return self._pipe is not None and self._socket.send(_REQUEST_HEADER, frame)
+        return self._socket.send(_REQUEST_HEADER, frame)
 
     async def wait_sendable(self) -> None:
-        bell = self._socket.bells[1]
-        self._check_open()
-        while True:
-            bell.clear()
-            self._note_news()
-            if self._pipe is None:
-                # Not send_fd: it would not tell that the link was closed and
-                # opened again, nor wake for a pipe that has just been started.
-                await self._wait_readable(bell.fd)
-                continue
-            await self._wait_readable(self._socket.send_fd)
-            self._note_news()
-            if self._pipe is not None:
-                return
+        # Readable while a pipe is ready for a frame, so not while there is none.
+        await self._wait_readable(self._socket.send_fd)
 
     def drop_pipe(self) -> None:
         if self._closed:

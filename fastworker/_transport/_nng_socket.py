@@ -97,13 +97,13 @@ class RawSocket:
 
     Exactly one of :meth:`dial` and :meth:`listen` is called, once. Nothing
     here may be used by two threads, except by NNG's own threads, which only
-    append to :attr:`news` and ring the :attr:`bells` (H15: they hold locks of
+    append to :attr:`news` and ring the :attr:`bell` (H15: they hold locks of
     NNG and must neither run our code nor wait for a loop).
     """
 
     def __init__(self, opener: Any, *, send_queue_frames: int) -> None:
         self.news: deque[tuple[News, int]] = deque()
-        self.bells = (WakeUp(), WakeUp())
+        self.bell = WakeUp()
         try:
             # recv_max_size is not a tuning knob: by default it is unlimited,
             # and then sixteen hostile bytes abort the process (H1). It must be
@@ -117,7 +117,7 @@ class RawSocket:
                 reconnect_time_max=RECONNECT_MAX_MS,
             )
         except pynng.NNGException as exc:
-            self._close_bells()
+            self.bell.close()
             raise LinkError(f"cannot open a network socket: {exc}") from exc
         self._is_open = True
         # H19: else a peer whose machine vanished stays connected for ever.
@@ -238,16 +238,11 @@ class RawSocket:
             return
         self._is_open = False
         self._socket.close()
-        self._close_bells()
-
-    def _close_bells(self) -> None:
-        for bell in self.bells:
-            bell.close()
+        self.bell.close()
 
     def _note(self, news: News, pipe: Any) -> None:
         self.news.append((news, pipe.id))
-        for bell in self.bells:
-            bell.ring()
+        self.bell.ring()
 
 
 def _error(status: int) -> LinkError:
