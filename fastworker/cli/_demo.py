@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from fastworker.cli._errors import errors_in_one_line, leave
+from fastworker.cli._errors import errors_in_one_line
 from fastworker.cli._logging import set_up_logging
 
 
@@ -36,4 +37,4 @@ def demo(path: Path | None, *, as_json: bool) -> None:
         async def command() -> int:
             return await run_demo(path, view)
 
-        leave(trio.run(run_until_signal, command))
+        sys.exit(trio.run(run_until_signal, command))

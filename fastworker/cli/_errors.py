@@ -84,7 +84,7 @@ def errors_in_one_line() -> Iterator[None]:
         if logging.getLogger("fastworker").isEnabledFor(logging.DEBUG):
             traceback.print_exception(error)
         say(str(single) or "interrupted")
-        leave(code)
+        sys.exit(code)
 
 
 def _single(error: BaseException) -> BaseException:
@@ -95,15 +95,15 @@ def _single(error: BaseException) -> BaseException:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this code, even if a thread of a task does not return."""
-    if _has_other_threads():
-        # sys.exit would wait for them, for ever if need be.
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    """End the process of a worker, even if a thread that a task has made goes on."""
+    if code == Exit.OK or not _has_other_threads():
+        sys.exit(code)
+    # Somebody insists; sys.exit would wait for those threads, for ever if need be.
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _has_other_threads() -> bool:

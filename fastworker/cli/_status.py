@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastworker.cli import _options
-from fastworker.cli._errors import Exit, errors_in_one_line, leave, say
+from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import print_json
 
@@ -56,7 +57,7 @@ def status(
             print_json(describe(result))
             return Exit.OK
 
-        leave(trio.run(run_until_signal, command))
+        sys.exit(trio.run(run_until_signal, command))
 
 
 def describe(result: TaskResult) -> dict[str, Any]:

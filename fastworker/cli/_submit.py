@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastworker.cli import _options
-from fastworker.cli._errors import Exit, errors_in_one_line, leave, say
+from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import print_json
 from fastworker.cli._values import CommandWithLists, parse_value
@@ -77,7 +78,7 @@ def submit(
                 result = await client.submit_task(task_name, values, priority=priority)
             return report(result)
 
-        leave(trio.run(run_until_signal, command))
+        sys.exit(trio.run(run_until_signal, command))
 
 
 def report(result: TaskResult) -> int:
