@@ -12,20 +12,23 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 import anyio
-import anyio.lowlevel
 
-from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened, Route
-from fastworker._errors import AddressInUse, ConfigurationError, LinkClosed
+from fastworker._core._pipes import Route
+from fastworker._errors import AddressInUse, ConfigurationError
 from fastworker._transport._address import is_memory_address, parse_tcp_address
-from fastworker._transport._limits import MAX_BATCH_BYTES, MAX_BATCH_FRAMES, check_frame_size
+from fastworker._transport._memory_ends import (
+    Bell,
+    MemoryLink,
+    MemoryListener,
+    Pipe,
+    UnderWay,
+    Way,
+)
 
-# Frames under way on one pipe in one direction; then the sender has to wait.
-MAX_FRAMES_UNDER_WAY = 128
 # How many frames may overtake one that is reordered.
 _REORDER_REACH = 16
 _FIRST_INVENTED_PORT = 20000
@@ -58,226 +61,6 @@ class Faults:
             raise ConfigurationError(
                 f"delay is a number of seconds such as 0.01, not {self.delay!r}"
             )
-
-
-@dataclass(slots=True, order=True)
-class _UnderWay:
-    """One frame that has been sent and not been taken."""
-
-    at: float  # when it arrives; -inf if it is not delayed
-    order: float
-    serial: int  # no two are equal, so what follows is never compared
-    way: _Way = field(compare=False)
-    route: Route = field(compare=False)
-    frame: bytes = field(compare=False)
-
-
-@dataclass(slots=True, eq=False)
-class _Way:
-    """One direction of a pipe."""
-
-    receiver: _Endpoint
-    pipe: int  # as its receiver calls it
-    has_room: Callable[[], None]
-    frames: int = 0
-    latest: float = -math.inf
-
-
-@dataclass(slots=True, eq=False)
-class _Pipe:
-    """One connection. Each end has its own id for it, as with sockets."""
-
-    link: MemoryLink
-    listener: MemoryListener
-    to_link: _Way
-    to_listener: _Way
-    route: Route
-
-
-class _Bell:
-    """Lets one task wait until somebody rings, or until a moment has come."""
-
-    def __init__(self) -> None:
-        self._event: anyio.Event | None = None
-
-    def ring(self) -> None:
-        if self._event is not None:
-            self._event.set()
-
-    async def wait(self, until: float) -> None:
-        if self._event is not None:
-            raise anyio.BusyResourceError("waiting on")
-        self._event = anyio.Event()
-        try:
-            with anyio.CancelScope(deadline=until):
-                await self._event.wait()
-        finally:
-            self._event = None
-
-
-class _Endpoint:
-    """What both ends share."""
-
-    def __init__(self, network: MemoryNetwork, address: str) -> None:
-        self._network = network
-        self._address = address
-        self._closed = False
-        self._inbox: list[_UnderWay] = []  # a heap
-        self._events: list[PipeEvent] = []
-        # Pipes whose frames may be handed out: until PipeClosed has been.
-        self._readable: set[int] = set()
-        self._arrival = _Bell()
-        self._news = _Bell()
-        self._room = _Bell()
-
-    @property
-    def address(self) -> str:
-        return self._address
-
-    async def receive_pipe_events(self) -> list[PipeEvent]:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            if self._events:
-                events, self._events = self._events, []
-                for event in events:
-                    if isinstance(event, PipeClosed):
-                        self._readable.discard(event.pipe)
-                return events
-            await self._network._wait(self._news)
-
-    async def _receive(self) -> list[_UnderWay]:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            arrived = self._take()
-            if arrived:
-                return arrived
-            await self._network._wait(
-                self._arrival, until=self._inbox[0].at if self._inbox else math.inf
-            )
-
-    def _take(self) -> list[_UnderWay]:
-        arrived: list[_UnderWay] = []
-        size = 0
-        while self._inbox and len(arrived) < MAX_BATCH_FRAMES and size < MAX_BATCH_BYTES:
-            first = self._inbox[0]
-            if first.at > -math.inf and first.at > anyio.current_time():
-                break
-            heapq.heappop(self._inbox)
-            first.way.frames -= 1
-            first.way.has_room()
-            if first.way.pipe in self._readable:
-                arrived.append(first)
-                size += len(first.frame)
-        return arrived
-
-    def _pipe_opened(self, pipe: int) -> None:
-        self._readable.add(pipe)
-        self._events.append(PipeOpened(pipe))
-        self._news.ring()
-
-    def _pipe_closed(self, pipe: int) -> None:
-        # What has arrived may still be read; what is under way is lost.
-        if any(item.at > -math.inf for item in self._inbox):
-            now = anyio.current_time()
-            self._inbox = [
-                item for item in self._inbox if item.way.pipe != pipe or item.at <= now
-            ]
-            heapq.heapify(self._inbox)
-        self._events.append(PipeClosed(pipe))
-        # All who wait, because there may be a new time to dial again.
-        self._ring_all()
-
-    def _ring_all(self) -> None:
-        for bell in (self._arrival, self._news, self._room):
-            bell.ring()
-
-    def _end(self) -> None:
-        self._closed = True
-        self._inbox.clear()
-        self._events.clear()
-        self._ring_all()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LinkClosed(f"the link to {self._address} has been closed")
-
-
-class MemoryLink(_Endpoint):
-    """A dialing end; see :class:`fastworker._transport._abc.Link`."""
-
-    def __init__(self, network: MemoryNetwork, address: str) -> None:
-        super().__init__(network, address)
-        self._pipe: _Pipe | None = None
-        self._redial_at: float | None = None
-
-    async def receive(self) -> list[bytes]:
-        return [item.frame for item in await self._receive()]
-
-    def send_nowait(self, frame: bytes) -> bool:
-        self._check_open()
-        check_frame_size(frame)
-        if self._pipe is None or not self._has_room(self._pipe):
-            return False
-        self._network._transmit(self._pipe.to_listener, self._pipe.route, frame)
-        return True
-
-    async def wait_sendable(self) -> None:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            if self._pipe is not None and self._has_room(self._pipe):
-                return
-            await self._network._wait(self._room)
-
-    def drop_pipe(self) -> None:
-        if self._pipe is not None:
-            self._network._disconnect(self._pipe)
-
-    def close(self) -> None:
-        if not self._closed:
-            self._end()
-            self._network._link_closed(self)
-
-    @staticmethod
-    def _has_room(pipe: _Pipe) -> bool:
-        return pipe.to_listener.frames < MAX_FRAMES_UNDER_WAY
-
-
-class MemoryListener(_Endpoint):
-    """A listening end; see :class:`fastworker._transport._abc.Listener`."""
-
-    def __init__(self, network: MemoryNetwork, address: str) -> None:
-        super().__init__(network, address)
-        self._pipes: dict[int, _Pipe] = {}
-
-    async def receive(self) -> list[tuple[Route, bytes]]:
-        return [(item.route, item.frame) for item in await self._receive()]
-
-    def send(self, route: Route, frame: bytes) -> None:
-        check_frame_size(frame)
-        pipe = self._pipes.get(route.pipe)
-        # The header decides too, so that a test notices when it is not echoed.
-        if pipe is None or pipe.route != route:
-            return
-        if pipe.to_link.frames < MAX_FRAMES_UNDER_WAY:
-            self._network._transmit(pipe.to_link, route, frame)
-
-    async def run_backlog(self) -> None:
-        """Wait for the end: :meth:`send` never leaves anything for later."""
-        while True:
-            self._check_open()
-            await self._network._wait(self._room)
-
-    def close_pipe(self, pipe: int) -> None:
-        if pipe in self._pipes:
-            self._network._disconnect(self._pipes[pipe])
-
-    def close(self) -> None:
-        if not self._closed:
-            self._end()
-            self._network._listener_closed(self)
 
 
 class MemoryNetwork:
@@ -357,7 +140,7 @@ class MemoryNetwork:
             for pipe in list(listener._pipes.values()):
                 self._disconnect(pipe)
 
-    def _transmit(self, way: _Way, route: Route, frame: bytes) -> None:
+    def _transmit(self, way: Way, route: Route, frame: bytes) -> None:
         faults, random = self.faults, self._random
         if way.receiver._address in self._partitioned:
             return
@@ -375,11 +158,11 @@ class MemoryNetwork:
             else:
                 way.latest = at = max(at, way.latest)
             way.frames += 1
-            item = _UnderWay(at, order, serial, way, route, bytes(frame))
+            item = UnderWay(at, order, serial, way, route, bytes(frame))
             heapq.heappush(way.receiver._inbox, item)
         way.receiver._arrival.ring()
 
-    async def _wait(self, bell: _Bell, until: float = math.inf) -> None:
+    async def _wait(self, bell: Bell, until: float = math.inf) -> None:
         """Wait for a bell; on the way, let links dial whose time has come.
 
         There is no Trio task of the network that could do it. Every end of a
@@ -406,11 +189,11 @@ class MemoryNetwork:
         if link._closed or link._pipe is not None or link._redial_at is not None:
             return
         here, there = next(self._pipe_ids), next(self._pipe_ids)
-        pipe = _Pipe(
+        pipe = Pipe(
             link,
             listener,
-            to_link=_Way(link, here, has_room=_nothing),
-            to_listener=_Way(listener, there, has_room=link._room.ring),
+            to_link=Way(link, here, has_room=_nothing),
+            to_listener=Way(listener, there, has_room=link._room.ring),
             route=Route(there, b"memory%d" % there),
         )
         link._pipe = pipe
@@ -419,7 +202,7 @@ class MemoryNetwork:
         listener._pipe_opened(there)
         link._room.ring()
 
-    def _disconnect(self, pipe: _Pipe) -> None:
+    def _disconnect(self, pipe: Pipe) -> None:
         link, listener = pipe.link, pipe.listener
         link._pipe = None
         del listener._pipes[pipe.to_listener.pipe]
