@@ -6,6 +6,10 @@ whole or not at all. The network may drop, double, delay or reorder frames and
 close pipes at any time, and "sent" never means "delivered": the session link
 in ``_core`` is what makes requests exactly-once on top of this.
 
+Frames and news of pipes come by different methods, so a listener may hand out
+a frame before it has told of the frame's pipe. It never hands one out after
+:class:`PipeClosed` has been returned for its pipe.
+
 Every waiting method may be cancelled at any moment without losing anything:
 it takes what has arrived only after its last checkpoint. At most one Trio or
 asyncio task may wait in each method of one object. Everything else is
@@ -36,7 +40,10 @@ class Link(Protocol):
         ...
 
     async def receive(self) -> list[bytes]:
-        """Wait for frames and return all that have arrived, at least one.
+        """Wait for frames and return some that have arrived, at least one.
+
+        The batch is bounded, so that a flooding peer cannot keep the caller
+        from its other work.
 
         Raises:
           LinkClosed: the link has been closed.

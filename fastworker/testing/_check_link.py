@@ -6,8 +6,7 @@ both pass these checks, on Trio and on asyncio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import anyio
@@ -24,6 +23,7 @@ from fastworker._transport._abc import (
     Route,
     Transport,
 )
+from fastworker.testing._bench import Bench, News, race, request, round_trip, send
 
 # Long for one check, short for somebody who waits for a hanging one.
 _PATIENCE = 20.0
@@ -48,7 +48,7 @@ async def check_link(
       AssertionError: a rule of the contract is broken; the note names the check.
     """
     for check in _CHECKS:
-        bench = _Bench(make_transport(), make_address)
+        bench = Bench(make_transport(), make_address)
         try:
             with anyio.fail_after(_PATIENCE):
                 await check(bench)
@@ -57,97 +57,18 @@ async def check_link(
             raise
 
 
-class _Bench:
-    """Makes what the checks are about, and closes it."""
-
-    def __init__(self, transport: Transport, make_address: Callable[[], str]) -> None:
-        self.transport = transport
-        self.make_address = make_address
-
-    @contextmanager
-    def listener(self, address: str | None = None) -> Iterator[Listener]:
-        listener = self.transport.listen(self.make_address() if address is None else address)
-        try:
-            yield listener
-        finally:
-            listener.close()
-
-    @contextmanager
-    def link(self, address: str) -> Iterator[Link]:
-        link = self.transport.dial(address)
-        try:
-            yield link
-        finally:
-            link.close()
-
-    @asynccontextmanager
-    async def pair(self) -> AsyncIterator[tuple[Listener, Link]]:
-        """A listener and a link that have news of one open pipe each."""
-        with self.listener() as listener, self.link(listener.address) as link:
-            await link.wait_sendable()
-            yield listener, link
-
-    def unused_address(self) -> str:
-        with self.listener() as listener:
-            return listener.address
-
-
-class _News:
-    """Pipe events, one by one."""
-
-    def __init__(self, end: Link | Listener) -> None:
-        self._end = end
-        self._events: list[PipeEvent] = []
-
-    async def opened(self) -> int:
-        event = await self._next()
-        assert isinstance(event, PipeOpened), event
-        return event.pipe
-
-    async def closed(self) -> int:
-        event = await self._next()
-        assert isinstance(event, PipeClosed), event
-        return event.pipe
-
-    async def _next(self) -> PipeEvent:
-        if not self._events:
-            self._events = await self._end.receive_pipe_events()
-            assert self._events, "receive_pipe_events() returned nothing"
-        return self._events.pop(0)
-
-
-async def _send(link: Link, frame: bytes) -> None:
-    while not link.send_nowait(frame):
-        await link.wait_sendable()
-
-
-async def _request(listener: Listener, link: Link, frame: bytes) -> Route:
-    """Send a frame and take it at the other end."""
-    await _send(link, frame)
-    [(route, received)] = await listener.receive()
-    assert received == frame
-    return route
-
-
-async def _round_trip(listener: Listener, link: Link, frame: bytes) -> Route:
-    route = await _request(listener, link, frame)
-    listener.send(route, frame + b"!")
-    assert await link.receive() == [frame + b"!"]
-    return route
-
-
-async def _frames_go_there_and_back(bench: _Bench) -> None:
+async def _frames_go_there_and_back(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
         for number in range(50):
-            await _round_trip(listener, link, b"%d" % number)
+            await round_trip(listener, link, b"%d" % number)
 
 
-async def _replies_follow_their_routes(bench: _Bench) -> None:
+async def _replies_follow_their_routes(bench: Bench) -> None:
     async with bench.pair() as (listener, one):
         with bench.link(listener.address) as two:
             await two.wait_sendable()
-            to_one = await _request(listener, one, b"one")
-            to_two = await _request(listener, two, b"two")
+            to_one = await request(listener, one, b"one")
+            to_two = await request(listener, two, b"two")
             assert to_one.pipe != to_two.pipe
             listener.send(Route(to_one.pipe, b""), b"the header leads it, too")
             listener.send(to_two, b"for two")
@@ -156,10 +77,10 @@ async def _replies_follow_their_routes(bench: _Bench) -> None:
             assert await two.receive() == [b"for two"]
 
 
-async def _a_reply_may_come_late_and_more_than_once(bench: _Bench) -> None:
+async def _a_reply_may_come_late_and_more_than_once(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
-        first = await _request(listener, link, b"first")
-        second = await _request(listener, link, b"second")
+        first = await request(listener, link, b"first")
+        second = await request(listener, link, b"second")
         replies: list[bytes] = []
         for route, reply in ((second, b"2"), (first, b"1"), (first, b"1 again")):
             listener.send(route, reply)
@@ -168,14 +89,14 @@ async def _a_reply_may_come_late_and_more_than_once(bench: _Bench) -> None:
         assert replies == [b"2", b"1", b"1 again"]
 
 
-async def _order_is_kept_on_one_pipe(bench: _Bench) -> None:
+async def _order_is_kept_on_one_pipe(bench: Bench) -> None:
     frames = [b"%d" % number for number in range(2000)]
     async with bench.pair() as (listener, link):
         received: list[bytes] = []
 
         async def send_all() -> None:
             for frame in frames:
-                await _send(link, frame)
+                await send(link, frame)
 
         async with anyio.create_task_group() as group:
             group.start_soon(send_all)
@@ -186,7 +107,7 @@ async def _order_is_kept_on_one_pipe(bench: _Bench) -> None:
         # On the way back no more is sent than a session has slots.
         for start in range(0, 320, _WINDOW):
             window = frames[start : start + _WINDOW]
-            route = await _request(listener, link, b"next")
+            route = await request(listener, link, b"next")
             for frame in window:
                 listener.send(route, frame)
             replies: list[bytes] = []
@@ -195,13 +116,13 @@ async def _order_is_kept_on_one_pipe(bench: _Bench) -> None:
             assert replies == window
 
 
-async def _batches_are_bounded(bench: _Bench) -> None:
+async def _batches_are_bounded(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
         sizes: list[int] = []
 
         async def send_all() -> None:
             for _ in range(24):
-                await _send(link, bytes(1024 * 1024))
+                await send(link, bytes(1024 * 1024))
 
         async with anyio.create_task_group() as group:
             group.start_soon(send_all)
@@ -210,18 +131,18 @@ async def _batches_are_bounded(bench: _Bench) -> None:
         assert max(sizes) <= 5
 
 
-async def _frames_may_be_small_or_large(bench: _Bench) -> None:
+async def _frames_may_be_small_or_large(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
         for size in (1, 2, 1000, 65536, 1024 * 1024 + 1, _LARGEST_ITEM):
             frame = Random(size).randbytes(size)  # noqa: S311
-            route = await _request(listener, link, frame)
+            route = await request(listener, link, frame)
             listener.send(route, frame)
             assert await link.receive() == [frame]
 
 
-async def _too_large_a_frame_is_refused_by_the_sender(bench: _Bench) -> None:
+async def _too_large_a_frame_is_refused_by_the_sender(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
-        route = await _round_trip(listener, link, b"before")
+        route = await round_trip(listener, link, b"before")
         frame = bytes(MAX_FRAME_BYTES + 1)
         for send in (link.send_nowait, lambda frame: listener.send(route, frame)):
             try:
@@ -230,36 +151,36 @@ async def _too_large_a_frame_is_refused_by_the_sender(bench: _Bench) -> None:
                 pass
             else:
                 raise AssertionError("a frame over the limit was accepted")
-        await _round_trip(listener, link, b"after")
+        await round_trip(listener, link, b"after")
 
 
-async def _both_sides_hear_of_pipes(bench: _Bench) -> None:
+async def _both_sides_hear_of_pipes(bench: Bench) -> None:
     with bench.listener() as listener:
-        at_listener = _News(listener)
+        at_listener = News(listener)
         with bench.link(listener.address) as link:
-            at_link = _News(link)
+            at_link = News(link)
             await at_link.opened()
             pipe = await at_listener.opened()
-            assert (await _request(listener, link, b"x")).pipe == pipe
+            assert (await request(listener, link, b"x")).pipe == pipe
         assert await at_listener.closed() == pipe
 
 
-async def _a_link_comes_back_when_its_listener_does(bench: _Bench) -> None:
+async def _a_link_comes_back_when_its_listener_does(bench: Bench) -> None:
     with bench.listener() as listener:
         address = listener.address
         with bench.link(address) as link:
-            news = _News(link)
+            news = News(link)
             first = await news.opened()
-            await _round_trip(listener, link, b"before")
+            await round_trip(listener, link, b"before")
             listener.close()
             assert await news.closed() == first
             assert not link.send_nowait(b"to nobody")
             with bench.listener(address) as successor:
                 assert await news.opened() != first
-                await _round_trip(successor, link, b"after")
+                await round_trip(successor, link, b"after")
 
 
-async def _a_link_may_be_older_than_its_listener(bench: _Bench) -> None:
+async def _a_link_may_be_older_than_its_listener(bench: Bench) -> None:
     address = bench.unused_address()
     with bench.link(address) as link:
         for _ in range(5):
@@ -268,10 +189,10 @@ async def _a_link_may_be_older_than_its_listener(bench: _Bench) -> None:
         with bench.listener(address) as listener:
             await link.wait_sendable()
             # Nothing that was refused before arrives now.
-            await _round_trip(listener, link, b"first")
+            await round_trip(listener, link, b"first")
 
 
-async def _an_address_is_listened_on_once(bench: _Bench) -> None:
+async def _an_address_is_listened_on_once(bench: Bench) -> None:
     with bench.listener() as listener:
         try:
             bench.transport.listen(listener.address).close()
@@ -280,10 +201,10 @@ async def _an_address_is_listened_on_once(bench: _Bench) -> None:
         else:
             raise AssertionError("two listeners have the same address")
         with bench.link(listener.address) as link:
-            await _round_trip(listener, link, b"still served")
+            await round_trip(listener, link, b"still served")
 
 
-async def _close_wakes_all_who_wait(bench: _Bench) -> None:
+async def _close_wakes_all_who_wait(bench: Bench) -> None:
     woken: list[str] = []
 
     async def expect_closed(name: str, wait: Callable[[], Awaitable[object]]) -> None:
@@ -317,7 +238,7 @@ async def _close_wakes_all_who_wait(bench: _Bench) -> None:
         assert len(woken) == len(waits)
 
 
-async def _close_wakes_who_waits_for_a_busy_pipe(bench: _Bench) -> None:
+async def _close_wakes_who_waits_for_a_busy_pipe(bench: Bench) -> None:
     async with bench.pair() as (_, link):
         closed = anyio.Event()
 
@@ -325,7 +246,7 @@ async def _close_wakes_who_waits_for_a_busy_pipe(bench: _Bench) -> None:
             frame = bytes(1024 * 1024)
             try:
                 while True:  # nobody reads, so this has to wait
-                    await _send(link, frame)
+                    await send(link, frame)
             except LinkClosed:
                 closed.set()
 
@@ -336,9 +257,9 @@ async def _close_wakes_who_waits_for_a_busy_pipe(bench: _Bench) -> None:
             await closed.wait()
 
 
-async def _close_may_be_called_again(bench: _Bench) -> None:
+async def _close_may_be_called_again(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
-        route = await _request(listener, link, b"x")
+        route = await request(listener, link, b"x")
         for _ in range(2):
             link.close()
             listener.close()
@@ -353,43 +274,43 @@ async def _close_may_be_called_again(bench: _Bench) -> None:
             raise AssertionError("a closed link accepted a frame")
 
 
-async def _close_pipe_closes_just_that_one(bench: _Bench) -> None:
+async def _close_pipe_closes_just_that_one(bench: Bench) -> None:
     async with bench.pair() as (listener, one):
-        news_of_one = _News(one)
+        news_of_one = News(one)
         await news_of_one.opened()
         with bench.link(listener.address) as two:
             await two.wait_sendable()
-            of_two = (await _round_trip(listener, two, b"two")).pipe
-            of_one = (await _round_trip(listener, one, b"one")).pipe
+            of_two = (await round_trip(listener, two, b"two")).pipe
+            of_one = (await round_trip(listener, one, b"one")).pipe
             listener.close_pipe(of_one)
             await news_of_one.closed()
             await news_of_one.opened()
-            again = (await _round_trip(listener, one, b"one again")).pipe
+            again = (await round_trip(listener, one, b"one again")).pipe
             assert again not in (of_one, of_two), "a pipe id was used again"
-            assert (await _round_trip(listener, two, b"two again")).pipe == of_two
+            assert (await round_trip(listener, two, b"two again")).pipe == of_two
             listener.close_pipe(of_one)  # long gone, and no error
 
 
-async def _drop_pipe_makes_the_link_dial_again(bench: _Bench) -> None:
+async def _drop_pipe_makes_the_link_dial_again(bench: Bench) -> None:
     async with bench.pair() as (listener, link):
-        at_link, at_listener = _News(link), _News(listener)
+        at_link, at_listener = News(link), News(listener)
         for _ in range(3):
             pipe = await at_link.opened()
             other_end = await at_listener.opened()
-            await _round_trip(listener, link, b"x")
+            await round_trip(listener, link, b"x")
             link.drop_pipe()
             assert await at_link.closed() == pipe
             assert await at_listener.closed() == other_end
         await at_link.opened()
-        await _round_trip(listener, link, b"x")
+        await round_trip(listener, link, b"x")
 
 
-async def _frames_to_a_dead_route_vanish(bench: _Bench) -> None:
+async def _frames_to_a_dead_route_vanish(bench: Bench) -> None:
     with bench.listener() as listener:
-        news = _News(listener)
+        news = News(listener)
         with bench.link(listener.address) as link:
             await news.opened()
-            dead = await _request(listener, link, b"I am leaving")
+            dead = await request(listener, link, b"I am leaving")
         await news.closed()
         for _ in range(300):
             listener.send(dead, b"where are you?")
@@ -398,39 +319,25 @@ async def _frames_to_a_dead_route_vanish(bench: _Bench) -> None:
             async with anyio.create_task_group() as group:
                 # More was sent above than the network takes at once.
                 group.start_soon(listener.run_backlog)
-                await _round_trip(listener, link, b"still served")
+                await round_trip(listener, link, b"still served")
                 group.cancel_scope.cancel()
             listener.send(dead, b"where are you?")
-            await _round_trip(listener, link, b"and nobody else got it")
+            await round_trip(listener, link, b"and nobody else got it")
 
 
-async def _nothing_arrives_after_the_news_of_a_closed_pipe(bench: _Bench) -> None:
+async def _nothing_arrives_after_the_news_of_a_closed_pipe(bench: Bench) -> None:
     with bench.listener() as listener:
-        news = _News(listener)
+        news = News(listener)
         with bench.link(listener.address) as link:
             await news.opened()
             for number in range(10):
-                await _send(link, b"%d" % number)
+                await send(link, b"%d" % number)
         await news.closed()
         with bench.link(listener.address) as link:
-            await _round_trip(listener, link, b"from another pipe")
+            await round_trip(listener, link, b"from another pipe")
 
 
-async def _race(random: Random, wait: Callable[[], Awaitable[None]]) -> None:
-    """Call ``wait`` and cancel it, perhaps before, while or after it gets something."""
-
-    async def cancel_soon() -> None:
-        for _ in range(random.randrange(8)):
-            await anyio.lowlevel.checkpoint()
-        group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(cancel_soon)
-        await wait()
-        group.cancel_scope.cancel()
-
-
-async def _cancelled_waits_lose_no_frame(bench: _Bench) -> None:
+async def _cancelled_waits_lose_no_frame(bench: Bench) -> None:
     random = Random(1)  # noqa: S311
     frames = [b"%d" % number for number in range(400)]
     async with bench.pair() as (listener, link):
@@ -450,11 +357,11 @@ async def _cancelled_waits_lose_no_frame(bench: _Bench) -> None:
                 while number - len(returned) >= _WINDOW:
                     await anyio.lowlevel.checkpoint()
                 while not link.send_nowait(frame):
-                    await _race(random, link.wait_sendable)
+                    await race(random, link.wait_sendable)
 
         async def race_until(log: list[bytes], wait: Callable[[], Awaitable[None]]) -> None:
             while len(log) < len(frames):
-                await _race(random, wait)
+                await race(random, wait)
 
         async with anyio.create_task_group() as group:
             group.start_soon(send_all)
@@ -464,7 +371,7 @@ async def _cancelled_waits_lose_no_frame(bench: _Bench) -> None:
         assert returned == frames
 
 
-async def _cancelled_waits_lose_no_pipe_event(bench: _Bench) -> None:
+async def _cancelled_waits_lose_no_pipe_event(bench: Bench) -> None:
     random = Random(2)  # noqa: S311
     pipes = 6
     with bench.listener() as listener, bench.link(listener.address) as link:
@@ -479,7 +386,7 @@ async def _cancelled_waits_lose_no_pipe_event(bench: _Bench) -> None:
                     link.drop_pipe()
 
             while not is_over():
-                await _race(random, take)
+                await race(random, take)
                 if random.random() < 0.1 and not is_over():
                     await take()  # a virtual clock moves only while all wait
 
@@ -497,7 +404,7 @@ async def _cancelled_waits_lose_no_pipe_event(bench: _Bench) -> None:
                 assert log.index(PipeOpened(pipe)) < log.index(PipeClosed(pipe))
 
 
-_CHECKS: tuple[Callable[[_Bench], Awaitable[None]], ...] = (
+_CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     _frames_go_there_and_back,
     _replies_follow_their_routes,
     _a_reply_may_come_late_and_more_than_once,
