@@ -172,7 +172,7 @@ class Client:
         """
         self.stop()
         await anyio.lowlevel.checkpoint()
-        if self._host is not None:
+        if self._host is not None and os.getpid() == self._pid:
             await self._host.wait_ended()
 
     async def __aenter__(self) -> Client:
@@ -214,6 +214,10 @@ class Client:
             await session.run()
         except Exception as error:  # noqa: BLE001 - told to every caller
             self._break(session, error)
+        finally:
+            # Its loop may have ended without a word to us; start() works again then.
+            if self._session is session and self._error is None:
+                self._session = None
 
     def _new_state(self) -> ClientState:
         return ClientState(

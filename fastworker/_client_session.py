@@ -168,6 +168,7 @@ class ClientSession:
         Cancellation:
           A caller that leaves takes its task back, unless it has its answer.
         """
+        self._check_open()
         call = self._submits[spec.id] = Call(wants_outcome=wants_outcome)
         self._apply(TaskSubmitted(spec, wants_outcome, self._clock() + within))
         self._connection.wake()
@@ -192,6 +193,7 @@ class ClientSession:
         Raises:
           what :meth:`close` was given.
         """
+        self._check_open()
         self._query_count += 1
         query_id = self._query_count
         call = self._queries[query_id] = Call()
@@ -209,6 +211,11 @@ class ClientSession:
             raise call.error
         assert call.answer is not None
         return call.answer
+
+    def _check_open(self) -> None:
+        """A call that comes when nobody is left to answer it must not wait."""
+        if self._end is not None:
+            raise self._end
 
     # --- what the connection wants (Machine) ---
 

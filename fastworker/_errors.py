@@ -84,12 +84,13 @@ class ClientBroken(FastWorkerError):
 
 
 class ForkedClient(FastWorkerError):
-    """A client with an open socket was used in a forked child process."""
+    """A process that was forked from one with open sockets used them, or wants its own."""
 
     def __init__(self, owner_pid: int, pid: int) -> None:
         super().__init__(
-            f"this client was started by process {owner_pid} and cannot be used in "
-            f"process {pid}, a fork of it; create a Client in the child instead"
+            f"process {pid} was forked from {owner_pid}, which had opened sockets by then, and "
+            f"can neither use those nor open others; fork before the first client starts, or "
+            f"start the process by spawn or exec"
         )
 
 

@@ -18,7 +18,7 @@ from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened, Route
 from fastworker._errors import LinkClosed
 from fastworker._transport._address import parse_tcp_address
 from fastworker._transport._limits import MAX_BATCH_BYTES, MAX_BATCH_FRAMES, check_frame_size
-from fastworker._transport._nng_socket import Arrived, News, RawSocket
+from fastworker._transport._nng_socket import Arrived, News, RawSocket, check_process
 
 # Replies that wait because NNG's own queue is full.
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
@@ -223,7 +223,14 @@ class NngListener(_Endpoint):
 
 
 class NngTransport:
-    """Makes links and listeners on ``tcp://host:port`` addresses."""
+    """Makes links and listeners on ``tcp://host:port`` addresses.
+
+    Raises:
+      ForkedClient: this process was forked from one that had opened sockets.
+    """
+
+    def __init__(self) -> None:
+        check_process()
 
     def dial(self, address: str) -> NngLink:
         parse_tcp_address(address, listening=False)

@@ -9,6 +9,7 @@ is small and typed; above it nobody knows pynng.
 from __future__ import annotations
 
 import enum
+import os
 import socket
 import threading
 from collections import deque
@@ -16,7 +17,13 @@ from typing import Any, NamedTuple
 
 import pynng
 
-from fastworker._errors import AddressInUse, ConfigurationError, LinkClosed, LinkError
+from fastworker._errors import (
+    AddressInUse,
+    ConfigurationError,
+    ForkedClient,
+    LinkClosed,
+    LinkError,
+)
 from fastworker._transport._abc import MAX_FRAME_BYTES
 
 # One flooding peer fills this queue, so it is what such a peer can make us hold.
@@ -34,6 +41,21 @@ _ffi: Any = pynng.ffi
 _NONBLOCK: int = _lib.NNG_FLAG_NONBLOCK
 _EAGAIN: int = _lib.NNG_EAGAIN
 _ECLOSED: int = _lib.NNG_ECLOSED
+
+
+# Which process has opened sockets, 0 for none so far.
+_owner_pid = 0
+
+
+def check_process() -> None:
+    """Refuse what NNG would answer by aborting the process (H17).
+
+    Raises:
+      ForkedClient: this is a fork of a process that had opened sockets.
+    """
+    pid = os.getpid()
+    if _owner_pid not in (0, pid):
+        raise ForkedClient(_owner_pid, pid)
 
 
 class Arrived(NamedTuple):
@@ -102,6 +124,9 @@ class RawSocket:
     """
 
     def __init__(self, opener: Any, *, send_queue_frames: int) -> None:
+        global _owner_pid
+        check_process()
+        _owner_pid = os.getpid()
         self.news: deque[tuple[News, int]] = deque()
         self.bell = WakeUp()
         try:
