@@ -64,7 +64,7 @@ class NaiveResults:
 steps = st.lists(
     st.tuples(
         st.sampled_from(["put", "get", "content"]),
-        st.sampled_from([f"t{n}" for n in range(8)]),
+        st.sampled_from([f"t{n}" for n in range(4)]),
         st.sampled_from([0, 0, 100, 700, 3000]),
         st.sampled_from([0.0, 0.0, 1.0, 4.0, TOMBSTONE_SECONDS]),
     ),
