@@ -135,6 +135,9 @@ class Client:
           ControlPlaneUnreachable: none was found within ``connect_timeout``
             seconds. Nothing is left behind.
           LinkBroken: the control plane refused this client.
+          ClientClosed: it was stopped meanwhile.
+          ClientBroken: the background work failed, now or, if the client was
+            started already, before.
 
         Cancellation:
           Always a checkpoint. If it raises ``Cancelled``, the client is not
@@ -145,7 +148,7 @@ class Client:
             self._usable_session()
             return
         session = self._open()
-        host = self._host = Host(self._run_guarded)
+        host = self._host = Host(lambda: self._run_guarded(session))
         host.open()
         try:
             await session.wait_connected(self.connect_timeout)
@@ -181,7 +184,7 @@ class Client:
         session = self._open()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._run_guarded)
+        self._group.start_soon(self._run_guarded, session)
         try:
             await session.wait_connected(self.connect_timeout)
         except BaseException:
@@ -202,18 +205,16 @@ class Client:
         # the body raised is not the group's business: it goes on unwrapped.
         await self._group.__aexit__(None, None, None)
 
-    async def _run_guarded(self) -> None:
+    async def _run_guarded(self, session: ClientSession) -> None:
         """Do the background work; should it fail, every call raises ClientBroken.
 
         Nothing may escape: in Trio's system nursery an error would end the
         whole program, and asyncio would mention it to nobody.
         """
-        session = self._session
-        assert session is not None
         try:
             await session.run()
-        except Exception as error:  # noqa: BLE001 - told to every caller
-            self._break(session, error)
+        except* Exception as errors:  # noqa: BLE001 - told to every caller
+            self._break(session, _unwrapped(errors))
         finally:
             # Its loop may have ended without a word to us; start() works again then.
             if self._session is session and self._error is None:
@@ -241,14 +242,13 @@ class Client:
         session, self._session = self._session, None
         # A forked child has a copy of the session and must leave it alone.
         if session is not None and os.getpid() == self._pid:
-            session.close(ClientClosed(reason))
+            session.close(lambda: ClientClosed(reason))
 
     def _break(self, session: ClientSession, error: Exception) -> None:
         """The background work failed: every call raises from now on."""
-        self._error = error
-        broken = ClientBroken(f"the client's connection failed: {error!r}")
-        broken.__cause__ = error
-        session.close(broken)
+        if session is self._session:
+            self._error = error
+        session.close(lambda: _broken(error))
 
     def _usable_session(self) -> ClientSession:
         session = self._session
@@ -259,9 +259,7 @@ class Client:
         if os.getpid() != self._pid:
             raise ForkedClient(self._pid, os.getpid())
         if self._error is not None:
-            raise ClientBroken(
-                f"the client's connection failed: {self._error!r}"
-            ) from self._error
+            raise _broken(self._error)
         return session
 
     # --- submitting ---
@@ -432,3 +430,16 @@ class Client:
             error=f"timed out after {self.timeout:g} s {where}",
             worker_id=worker,
         )
+
+
+def _broken(cause: Exception) -> ClientBroken:
+    error = ClientBroken(f"the client's connection failed: {cause!r}")
+    error.__cause__ = cause
+    return error
+
+
+def _unwrapped(errors: Exception) -> Exception:
+    """The one error in a group that task groups have put around it, else the group."""
+    while isinstance(errors, ExceptionGroup) and len(errors.exceptions) == 1:
+        errors = errors.exceptions[0]
+    return errors

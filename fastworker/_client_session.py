@@ -49,6 +49,7 @@ from fastworker._errors import (
 )
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
+from fastworker._validation import validated
 
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
@@ -91,6 +92,7 @@ class ClientSession:
         clock: Callable[[], float],
     ) -> None:
         self._state = state
+        self._handle = validated(state)
         self._clock = clock
         self._connection = Connection(transport, address, self)
         self._address = address
@@ -102,26 +104,37 @@ class ClientSession:
         self._stopping = anyio.Event()
         self._said_goodbye = anyio.Event()
         self._connection_scope = anyio.CancelScope(shield=True)
-        self._end: FastWorkerError | None = None
+        self._has_failed = False
+        # Makes the error that every call ends with from now on.
+        self._end: Callable[[], FastWorkerError] | None = None
 
     # --- life ---
 
     async def run(self) -> None:
-        """Do the background work until :meth:`close`; nothing is left behind."""
+        """Do the background work until :meth:`close`; nothing is left behind.
+
+        If it fails, callers still wait: the error has to go to :meth:`close`.
+        """
         async with anyio.create_task_group() as group:
             group.start_soon(self._run_connection)
             try:
                 await self._stopping.wait()
             finally:
-                self.close(ClientClosed("the client was cancelled"))
-                with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
-                    await self._said_goodbye.wait()
+                if not self._has_failed:
+                    self.close(lambda: ClientClosed("the client was cancelled"))
+                    with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
+                        await self._said_goodbye.wait()
                 self._connection_scope.cancel()
 
     async def _run_connection(self) -> None:
         # Outlives a cancellation, for the goodbye; run() ends it.
         with self._connection_scope:
-            await self._connection.run()
+            try:
+                await self._connection.run()
+            except BaseException:
+                self._has_failed = not self._connection_scope.cancel_called
+                self._said_goodbye.set()  # nobody is left who could
+                raise
 
     async def wait_connected(self, within: float) -> None:
         """Wait until the session is open.
@@ -129,27 +142,29 @@ class ClientSession:
         Raises:
           ControlPlaneUnreachable: it is not, after ``within`` seconds.
           LinkBroken: the control plane refused the session.
+          or what :meth:`close` was given.
         """
         with anyio.move_on_after(within):
             await self._settled.wait()
         if self._end is not None:
-            raise self._end
+            raise self._end()
         if self._refusal is not None:
             raise LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
         if not self._settled.is_set():
             raise ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
 
-    def close(self, error: FastWorkerError) -> None:
-        """End the session; every caller raises ``error``. Idempotent."""
+    def close(self, make_error: Callable[[], FastWorkerError]) -> None:
+        """End the session; every caller raises an error of its own. Idempotent."""
         if self._end is not None:
             return
-        self._end = error
+        self._end = make_error
         for call in [*self._submits.values(), *self._queries.values()]:
-            call.fail(error)
-        self._apply(ClientStopped())
+            call.fail(make_error())
         self._settled.set()
         self._stopping.set()
-        self._connection.wake()
+        if not self._has_failed:
+            self._apply(ClientStopped())
+            self._connection.wake()
 
     # --- calls ---
 
@@ -215,7 +230,7 @@ class ClientSession:
     def _check_open(self) -> None:
         """A call that comes when nobody is left to answer it must not wait."""
         if self._end is not None:
-            raise self._end
+            raise self._end()
 
     # --- what the connection wants (Machine) ---
 
@@ -243,7 +258,7 @@ class ClientSession:
     # --- carrying out ---
 
     def _apply(self, event: ClientEvent) -> None:
-        for command in self._state.handle(event, now=self._clock()):
+        for command in self._handle(event, now=self._clock()):
             self._carry_out(command)
 
     def _carry_out(self, command: ClientCommand) -> None:

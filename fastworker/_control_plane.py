@@ -26,6 +26,7 @@ from fastworker._core._control_plane import (
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
+    ControlPlaneCommand,
     ControlPlaneEvent,
     DrainRequested,
     FrameArrived,
@@ -39,6 +40,8 @@ from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
+from fastworker._lanes import make_lane
+from fastworker._lanes._abc import Lane
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
 from fastworker._store._abc import Store
@@ -49,11 +52,12 @@ from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
+from fastworker._validation import Handle, validated
 
 log = logging.getLogger("fastworker.control_plane")
 
-# A name in this process's own network, which has nothing else in it.
-LOCAL_ADDRESS: Final = "tcp://127.0.0.1:1"
+# Where its own lanes join: any free port of a network in memory.
+LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
 
@@ -106,6 +110,7 @@ class ControlPlaneWorker:
         store: Store | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
+        make_lane: Callable[..., Lane] = make_lane,
     ) -> None:
         config = ControlPlaneConfig.resolve(
             os.environ,
@@ -133,7 +138,9 @@ class ControlPlaneWorker:
         self._store = store or MemoryStore()
         self._transport = transport
         self._registry = registry
+        self._make_lane = make_lane
         self._state: ControlPlaneState | None = None
+        self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
         self._outgoing: dict[Route, list[bytes]] = {}
         self._alarm = trio.CancelScope()
@@ -256,7 +263,11 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
-        self._local_network = MemoryNetwork()
+        # Pipes have numbers that are unique within one network, and negative in
+        # memory; so two networks in memory would get in each other's way.
+        self._local_network = (
+            transport if isinstance(transport, MemoryNetwork) else MemoryNetwork()
+        )
         listeners: list[tuple[Port, Listener]] = []
         for port, address in (
             (Port.BASE, self.base_address),
@@ -274,6 +285,7 @@ class ControlPlaneWorker:
         if self.executes:
             local = self._local_network.listen(LOCAL_ADDRESS)
             stack.callback(local.close)
+            self._local_address = local.address
             listeners.append((Port.BASE, local))
         return listeners
 
@@ -294,6 +306,7 @@ class ControlPlaneWorker:
             base_port=base_port,
             management_port=self.subworker_management_port,
         )
+        self._handle = validated(self._state)
 
     def _forget(self) -> None:
         self._store.close()
@@ -333,13 +346,14 @@ class ControlPlaneWorker:
     def _own_worker(self) -> SubWorker:
         return SubWorker(
             self.worker_id,
-            LOCAL_ADDRESS,
+            self._local_address,
             base_address=self.base_address,
             serialization_format=self.serialization_format,
             concurrency=self.concurrency,
             backend=self.backend,
             transport=self._local_network,
             registry=self._registry,
+            make_lane=self._make_lane,
         )
 
     async def _wait_drained(self) -> None:
@@ -417,7 +431,7 @@ class ControlPlaneWorker:
 
     def _apply(self, event: ControlPlaneEvent) -> None:
         assert self._state is not None
-        for command in self._state.handle(event, now=self._now()):
+        for command in self._handle(event, now=self._now()):
             match command:
                 case SendTo(route=route, data=data):
                     self._outgoing.setdefault(route, []).append(data)

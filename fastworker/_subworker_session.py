@@ -44,6 +44,7 @@ from fastworker._lanes._sink import TrioSink
 from fastworker._task_function import TaskFunction
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
+from fastworker._validation import validated
 
 log = logging.getLogger("fastworker.subworker")
 
@@ -73,6 +74,7 @@ class SubworkerSession:
         sink: TrioSink,
     ) -> None:
         self._state = state
+        self._handle = validated(state)
         self._connection = Connection(transport, address, self)
         self._address = address
         self._functions = functions
@@ -203,7 +205,7 @@ class SubworkerSession:
     # --- carrying out ---
 
     def _apply(self, event: SubworkerEvent) -> None:
-        for command in self._state.handle(event, now=trio.current_time()):
+        for command in self._handle(event, now=trio.current_time()):
             self._carry_out(command)
 
     def _carry_out(self, command: SubworkerCommand) -> None:
