@@ -79,6 +79,8 @@ def errors_in_one_line() -> Iterator[None]:
     except (_errors.FastWorkerError, KeyboardInterrupt, BaseExceptionGroup) as error:
         single = _single(error)
         code = exit_of(single)
+        if isinstance(single, BrokenPipeError):
+            raise single from None  # click ends quietly, if it is not in a group
         if code is None:
             raise
         if logging.getLogger("fastworker").isEnabledFor(logging.DEBUG):
