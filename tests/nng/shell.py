@@ -86,7 +86,11 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._mark = uuid.uuid4().hex
-        self.environ = {k: v for k, v in os.environ.items() if not k.startswith("FASTWORKER_")}
+        self.environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("FASTWORKER_") or name == "FASTWORKER_VALIDATE"
+        }
         self.environ[MARK] = self._mark
         self._started: list[Background] = []
 

@@ -1,0 +1,69 @@
+"""Everything that has to pass, one command each: ``nox -s lint`` and so on.
+
+``nox`` alone runs all of it, in environments of its own, from PyPI.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "tests_nng"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "venv"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+TYPE_TESTS = Path("tests/type_tests")
+
+
+def install(session: nox.Session, *groups: str, package: bool = True) -> None:
+    """Install dependency groups of ``pyproject.toml``, and the package itself."""
+    requirements = nox.project.dependency_groups(PROJECT, *groups)
+    # Editable, so that the tests and the processes they start see one source.
+    session.install("-q", *requirements, *(["-e", "."] if package else []))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes, and for code that is not in the one format."""
+    install(session, "lint", package=False)
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types inside, and those that users see."""
+    install(session, "types", "test")
+    session.run("mypy", *session.posargs)
+    if TYPE_TESTS.exists():
+        session.run("mypy", "--strict", str(TYPE_TESTS))
+        session.run("pyright", "--pythonpath", python_of(session), str(TYPE_TESTS))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test in memory and in virtual time: the same result every time."""
+    install(session, "test")
+    session.run("pytest", "-m", "not nng", *session.posargs)
+
+
+@nox.session
+def tests_nng(session: nox.Session) -> None:
+    """Test with real sockets, real processes and real time."""
+    install(session, "test")
+    session.run("pytest", "-m", "nng", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which lines and branches the tests in memory reach."""
+    install(session, "test", "coverage")
+    session.run("coverage", "run", "-m", "pytest", "-m", "not nng", *session.posargs)
+    session.run("coverage", "report")
+
+
+def python_of(session: nox.Session) -> str:
+    """The interpreter of the session's environment."""
+    return str(Path(session.bin) / "python")
