@@ -1,11 +1,18 @@
-"""Peers that hostile bytes may kill without killing the tests."""
+"""Real processes for tests: started, waited for, and always ended."""
 
 from __future__ import annotations
 
+import json
+import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 SERVE = """
 import anyio, sys
@@ -59,3 +66,110 @@ def read_line(process: subprocess.Popen[str]) -> str:
     if not line:
         raise AssertionError(f"ended with {process.wait()}: {process.stderr.read()[-2000:]}")
     return line.strip()
+
+
+class Peer:
+    """A process of ``tests.nng.peer`` that is ready; ``facts`` is what it said then."""
+
+    def __init__(self, role: str, settings: dict[str, Any]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() does it
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.nng.peer", role, json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            cwd=ROOT,
+        )
+        self.settings = settings
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_ready(self) -> None:
+        """Read what it says when it is ready."""
+        self.facts = self._read()
+
+    def ask(self) -> dict[str, Any]:
+        """Its figures now; see ``tests.nng.peer``."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"?\n")
+        return self._read()
+
+    def kill(self) -> None:
+        """As kill -9 does it: no goodbye."""
+        self.process.kill()
+        self.process.wait()
+
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def words(self) -> str:
+        """What it wrote to stderr so far."""
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """End it, whatever state it is in, and everything that belongs to it."""
+        self.kill()
+        for stream in (self.process.stdin, self.process.stdout, self._stderr):
+            assert stream is not None
+            stream.close()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], 30)
+        line = self.process.stdout.readline() if ready else b""
+        if not line:
+            raise AssertionError(
+                f"it said nothing (exit {self.process.poll()}): {self.words()}"
+            )
+        return dict(json.loads(line))
+
+
+class Processes:
+    """Starts peers for one control plane; :meth:`close` ends them all."""
+
+    def __init__(self) -> None:
+        self._peers: list[Peer] = []
+
+    def control_plane(self, **settings: Any) -> Peer:
+        """Start a control plane, by default on free ports and without lanes."""
+        self.plane = self._start("control-plane", settings)
+        self.plane.wait_ready()
+        return self.plane
+
+    def restart(self) -> Peer:
+        """Start a control plane on the ports of the one before, which is dead."""
+        known = {name: self.plane.facts[name] for name in ("base", "management", "discovery")}
+        return self.control_plane(**{**self.plane.settings, **known})
+
+    def subworkers(self, *names: str, **settings: Any) -> list[Peer]:
+        """Start several subworkers at once."""
+        settings["connect"] = self.plane.facts["management_address"]
+        peers = [self._start("subworker", {"name": name, **settings}) for name in names]
+        for peer in peers:
+            peer.wait_ready()
+        return peers
+
+    def client(self, **settings: Any) -> Peer:
+        """Start a client that waits for one task and has forty others."""
+        peer = self._start("client", {"connect": self.discovery, **settings})
+        peer.wait_ready()
+        return peer
+
+    @property
+    def discovery(self) -> str:
+        """Where clients find the control plane."""
+        return str(self.plane.facts["discovery"])
+
+    def close(self) -> None:
+        for peer in self._peers:
+            peer.close()
+
+    def _start(self, role: str, settings: dict[str, Any]) -> Peer:
+        peer = Peer(role, settings)
+        self._peers.append(peer)
+        return peer
