@@ -401,7 +401,8 @@ class Client:
     ) -> TaskSpec:
         name = task if isinstance(task, str) else self._registry.name_of(task)
         if not 0 < len(name) <= 256:
-            raise UnknownTask(f"unknown task {name[:80]!r}: a name has 1 to 256 characters")
+            message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
+            raise UnknownTask(message, task_name=name)
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
             raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)

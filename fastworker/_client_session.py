@@ -58,10 +58,11 @@ GOODBYE_SECONDS: Final = 0.5
 class Call:
     """One caller that waits: for an acknowledgement, an outcome or an answer."""
 
-    __slots__ = ("answer", "done", "error", "timed_out", "wants_outcome")
+    __slots__ = ("answer", "done", "error", "task_name", "timed_out", "wants_outcome")
 
-    def __init__(self, *, wants_outcome: bool = False) -> None:
+    def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
         self.done = anyio.Event()
+        self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
         self.timed_out: TaskTimedOut | None = None
@@ -184,7 +185,7 @@ class ClientSession:
           A caller that leaves takes its task back, unless it has its answer.
         """
         self._check_open()
-        call = self._submits[spec.id] = Call(wants_outcome=wants_outcome)
+        call = self._submits[spec.id] = Call(spec.name, wants_outcome=wants_outcome)
         self._apply(TaskSubmitted(spec, wants_outcome, self._clock() + within))
         self._connection.wake()
         try:
@@ -283,7 +284,7 @@ class ClientSession:
             case TaskRejected(task_id=task_id):
                 call = self._submits.get(task_id)
                 if call is not None:
-                    call.fail(self._rejection(command))
+                    call.fail(self._rejection(command, call.task_name))
             case QueryAnswered(query_id=query_id, event=event):
                 call = self._queries.get(query_id)
                 if call is not None:
@@ -301,7 +302,9 @@ class ClientSession:
             case SaidGoodbye():
                 self._said_goodbye.set()
 
-    def _rejection(self, rejected: TaskRejected) -> FastWorkerError:
+    def _rejection(self, rejected: TaskRejected, task_name: str) -> FastWorkerError:
+        if rejected.code is RefusalCode.UNKNOWN_TASK:
+            return UnknownTask(rejected.message, task_name=task_name)
         make = _REJECTIONS.get(rejected.code)
         if make is None:
             return ControlPlaneUnreachable(self._address, rejected.message)
@@ -309,7 +312,6 @@ class ClientSession:
 
 
 _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] = {
-    RefusalCode.UNKNOWN_TASK: UnknownTask,
     RefusalCode.CONFLICT: Conflict,
     RefusalCode.QUEUE_FULL: QueueFull,
     RefusalCode.STOPPING: SubmitRefused,

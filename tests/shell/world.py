@@ -27,8 +27,8 @@ class World:
     """See the module's first lines.
 
     Attributes:
-      registry: the tasks below: ``add``, ``echo`` and ``fail`` are ``def`` and
-          so have another lane, with slots of its own, than the others.
+      registry: the tasks below: those that are ``def`` have another lane, with slots
+          of its own, than the others.
       ran: what has run, in the order of starting, as the tasks were told.
       stopped: which waiting tasks were cancelled.
     """
@@ -41,7 +41,16 @@ class World:
         self.stopped: list[Any] = []
         self._doors: dict[Any, trio.Event] = {}
         self._plane: ControlPlaneWorker | None = None
-        for function in (self.add, self.echo, self.note, self.wait, self.sleep, self.fail):
+        for function in (
+            self.add,
+            self.echo,
+            self.fail,
+            self.length,
+            self.note,
+            self.opaque,
+            self.sleep,
+            self.wait,
+        ):
             self.registry.register(function)
 
     # --- the tasks ---
@@ -74,6 +83,12 @@ class World:
 
     def fail(self, message: str = "no luck") -> None:
         raise ValueError(message)
+
+    def length(self, text: str) -> int:
+        return len(text)
+
+    def opaque(self) -> object:
+        return object()
 
     def let_go(self, what: Any) -> None:
         """Let the task that waits with this end, and all later ones."""
