@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from random import Random
 from typing import Any
 
 import trio
@@ -33,8 +34,8 @@ class World:
       stopped: which waiting tasks were cancelled.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self.network = MemoryNetwork()
+    def __init__(self, nursery: trio.Nursery, seed: int) -> None:
+        self.network = MemoryNetwork(random=Random(seed))
         self.registry = Registry()
         self.nursery = nursery
         self.ran: list[Any] = []
@@ -191,13 +192,15 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(*, workers: int = 1, slots: int = 1) -> AsyncIterator[World]:
+async def open_world(
+    *, workers: int = 1, slots: int = 1, seed: int = 0
+) -> AsyncIterator[World]:
     """A control plane that executes nothing itself, and subworkers w1, w2, ….
 
     Everything is stopped at the end, and nothing may be left behind then.
     """
     async with trio.open_nursery() as nursery:
-        world = World(nursery)
+        world = World(nursery, seed)
         await world.start_plane()
         for number in range(1, workers + 1):
             await world.start_worker(f"w{number}", slots=slots)
