@@ -17,7 +17,7 @@ import trio
 
 from fastworker._child_process import describe_exit, open_child
 from fastworker._client import Client
-from fastworker._errors import ControlPlaneUnreachable, SubmitError, UnknownTask
+from fastworker._errors import ControlPlaneUnreachable, LinkBroken, SubmitError, UnknownTask
 from fastworker._models import TaskResult, TaskStatus
 from fastworker._supervisor import GRACE, Supervisor
 from fastworker.cli._errors import Exit
@@ -33,7 +33,6 @@ MAX_IN_FLIGHT: Final = 500
 TASK_SECONDS: Final = 24 * 3600.0
 START_SECONDS: Final = 60.0
 MAX_SHOWN_FAILURES: Final = 5
-_THIS_PROGRAM: Final = "this program"
 
 
 @dataclass
@@ -96,7 +95,7 @@ async def run_demo(path: Path | None, view: View) -> int:
     """Run it; see the command's help.
 
     Raises:
-      ControlPlaneUnreachable: the processes did not come up.
+      LinkError: a process did not come up, or the control plane ended.
 
     Cancellation:
       All processes have ended.
@@ -222,7 +221,7 @@ async def _read_addresses(plane: trio.Process) -> tuple[str, str, str]:
                 break
             line += more
     if not line.endswith(b"\n"):
-        raise ControlPlaneUnreachable(_THIS_PROGRAM, "its control plane process did not start")
+        raise LinkBroken("the demo's control plane process did not start")
     return addresses_from_json(line.decode())
 
 
@@ -230,7 +229,7 @@ async def _fail_when_it_ends(plane: trio.Process) -> None:
     # The client would look for it for ever: it cannot know that nobody will
     # start it again.
     how = describe_exit(await plane.wait())
-    raise ControlPlaneUnreachable(_THIS_PROGRAM, f"its control plane process ended: {how}")
+    raise LinkBroken(f"the demo's control plane process ended with {how}")
 
 
 def files_below(

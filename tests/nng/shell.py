@@ -124,15 +124,20 @@ class Shell:
             background.master = master
         return background
 
-    def processes(self) -> list[int]:
-        """The ids of all processes that came of this shell's commands and still run."""
+    def processes(self, argument: str | None = None) -> list[int]:
+        """The ids of all processes that came of this shell's commands and still run.
+
+        Only those that were given this argument, if there is one.
+        """
         found = []
-        wanted = f"{MARK}={self._mark}".encode()
+        mark = f"{MARK}={self._mark}".encode()
         for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(
-                    b"\0"
-                ):
+                environ = (entry / "environ").read_bytes().split(b"\0")
+                command = (entry / "cmdline").read_text().split("\0")
+                if mark in environ and (argument is None or argument in command):
                     found.append(int(entry.name))
         return found
 

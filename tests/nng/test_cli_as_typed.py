@@ -207,17 +207,17 @@ def test_a_reader_that_has_gone_is_no_error_worth_a_word(plane: Plane) -> None:
 
 def test_an_unreachable_control_plane_exits_with_69_and_is_named(shell: Shell) -> None:
     address = free_address()
-    for arguments in (
-        ["submit", "--task-name", "add", "--discovery-address", address],
-        ["status", "--task-id", "x", "--discovery-address", address],
-        ["subworker", "--worker-id", "w", "--control-plane-address", address],
-    ):
-        started_at = time.monotonic()
-        done = shell.run(*arguments)
-        assert time.monotonic() - started_at < 10
-        assert (done.returncode, done.stdout) == (Exit.NO_CONTROL_PLANE, "")
-        assert address in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
+    started_at = time.monotonic()
+    commands = [
+        shell.start("submit", "--task-name", "add", "--discovery-address", address),
+        shell.start("status", "--task-id", "x", "--discovery-address", address),
+        shell.start("subworker", "--worker-id", "w", "--control-plane-address", address),
+    ]
+    for command in commands:
+        assert command.wait() == Exit.NO_CONTROL_PLANE
+        assert address in command.stderr.splitlines()[-1]
+        assert "Traceback" not in command.stderr
+    assert time.monotonic() - started_at < 10
 
 
 # --- control plane and subworkers ---

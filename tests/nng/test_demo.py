@@ -100,6 +100,31 @@ def test_ctrl_c_leaves_no_process(shell: Shell, slow_files: Path, after: float) 
     assert "Traceback" not in demo.stderr
 
 
+def test_a_killed_worker_costs_no_task(shell: Shell, slow_files: Path) -> None:
+    for number in range(200, 2000):
+        (slow_files / str(number)).unlink()
+    demo = shell.start("demo", str(slow_files), "--json", terminal=True)
+    wait_until(lambda: shell.processes("--worker-id=worker-1"), "the worker is there")
+    time.sleep(1)
+    (worker,) = shell.processes("--worker-id=worker-1")
+    os.kill(worker, signal.SIGKILL)
+    figures = json.loads(demo.read_terminal())
+    assert demo.wait() == Exit.OK
+    assert (figures["tasks"], figures["failures"]) == (200, 0)
+    assert "worker-1 (process" in demo.stderr
+
+
+def test_without_its_control_plane_it_ends_with_a_word(shell: Shell, slow_files: Path) -> None:
+    demo = shell.start("demo", str(slow_files))
+    wait_until(lambda: len(shell.processes()) == 4, "all processes are up")
+    (plane,) = shell.processes("control-plane")
+    os.kill(plane, signal.SIGKILL)
+    assert demo.wait() == Exit.NO_CONTROL_PLANE
+    assert "control plane process ended with SIGKILL" in demo.stderr
+    assert "Traceback" not in demo.stderr
+    assert shell.processes() == []
+
+
 def test_killing_it_leaves_no_process_after_two_seconds(shell: Shell, slow_files: Path) -> None:
     demo = shell.start("demo", str(slow_files))
     wait_until(lambda: len(shell.processes()) == 4, "all processes are up")
