@@ -14,6 +14,9 @@ from typing import Final
 from fastworker._core._messages import BATCH_BYTES
 from fastworker._errors import RemoteProtocolError
 
+# Far more than a session has slots to fill. Without a limit one message could
+# be millions of frames, and take seconds during which nobody else is heard.
+MAX_FRAMES: Final = 256
 _PREFIX: Final = 4
 
 
@@ -40,6 +43,8 @@ def split(message: bytes) -> list[bytes]:
         if position > end or start > end:
             raise RemoteProtocolError("a message ends inside a frame")
         frames.append(message[start:position])
+        if len(frames) > MAX_FRAMES:
+            raise RemoteProtocolError(f"a message has more than {MAX_FRAMES} frames")
     if not frames:
         raise RemoteProtocolError("a message has no frame")
     return frames
@@ -51,5 +56,5 @@ def first_bundle(frames: Sequence[bytes]) -> int:
     for count, frame in enumerate(frames):
         size += len(frame)
         if size > BATCH_BYTES and count:
-            return count
-    return len(frames)
+            return min(count, MAX_FRAMES)
+    return min(len(frames), MAX_FRAMES)
