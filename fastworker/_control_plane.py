@@ -378,11 +378,18 @@ class ControlPlaneWorker:
 
     async def _receive(self, port: Port, listener: Listener) -> None:
         while True:
-            for route, message in await listener.receive():
-                self._listeners[route.pipe] = listener
-                for frame in _frames(message):
-                    self._apply(FrameArrived(port, route, frame))
+            self._take(port, listener, await listener.receive())
             self._flush()
+
+    def _take(
+        self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]
+    ) -> None:
+        # Not a part of _receive(): its variables would keep the last message,
+        # of up to 16 MiB, until the next one.
+        for route, message in messages:
+            self._listeners[route.pipe] = listener
+            for frame in _frames(message):
+                self._apply(FrameArrived(port, route, frame))
 
     async def _receive_pipe_events(self, listener: Listener) -> None:
         while True:
