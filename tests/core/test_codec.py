@@ -23,9 +23,8 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a field's type, within its caps."""
-    info = (
-        msgspec.inspect.type_info(kind) if not isinstance(kind, msgspec.inspect.Type) else kind
-    )
+    is_info = isinstance(kind, msgspec.inspect.Type)
+    info = kind if is_info else msgspec.inspect.type_info(kind)
     match info:
         case msgspec.inspect.StructType(cls=cls, fields=fields):
             values = {f.encode_name: strategy_of(f.type) for f in fields}
@@ -43,6 +42,12 @@ def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
             return st.none()
         case msgspec.inspect.StrType(pattern=str() as pattern, max_length=high):
             return st.from_regex(pattern).filter(lambda text: len(text) <= (high or 9))
+        case msgspec.inspect.UnionType(types=types):
+            return st.one_of([strategy_of(one) for one in types])
+        case msgspec.inspect.NoneType():
+            return st.none()
+        case msgspec.inspect.StrType(pattern=str() as pattern):
+            return st.from_regex(pattern, alphabet=st.characters(max_codepoint=127))
         case msgspec.inspect.StrType(min_length=low, max_length=high):
             return st.text(min_size=low or 0, max_size=min(high or 9, 9))
         case msgspec.inspect.BytesType(min_length=low, max_length=high):
@@ -181,7 +186,7 @@ def a_submit(**changes: Any) -> list[Any]:
         (Submit, a_submit(created=1e300)),
         (TaskIds, [["a"] * 20_001]),
         (messages.Poll, [-1]),
-        (messages.Poll, [2**64]),
+        (messages.Poll, [2**62 + 1]),
         (messages.Lease, [0, {"l": 100_001}]),
         (messages.Lease, [0, {"x" * 257: 1}]),
         (messages.Report, [1, [["t", 2**31 + 1, 0.0]]]),
