@@ -71,7 +71,6 @@ class Connection:
         self._pipe_news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._alarm = anyio.CancelScope()
-        self._moves = False
 
     @property
     def address(self) -> str:
@@ -86,6 +85,9 @@ class Connection:
     def wake(self) -> None:
         """Let the machine make frames soon, together with what else comes up."""
         self._wake.set()
+        if self._message is not None:
+            # The writer waits for the network, and a caller's time runs all the same.
+            self.set_alarm()
 
     def flush(self) -> None:
         """Let the machine make frames now and send what the network takes."""
@@ -130,11 +132,9 @@ class Connection:
 
     def _go_to(self, address: str) -> None:
         self._address = address
-        self._moves = True
         self._scope.cancel()
 
     async def _run_link(self) -> None:
-        self._moves = False
         link = self._link = self._transport.dial(self._address)
         try:
             async with anyio.create_task_group() as group:

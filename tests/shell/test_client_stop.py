@@ -9,7 +9,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from fastworker import Client, ClientBroken, ClientClosed, FastWorkerError, TaskStatus
+from fastworker import (
+    Client,
+    ClientBroken,
+    ClientClosed,
+    ControlPlaneUnreachable,
+    FastWorkerError,
+    TaskStatus,
+)
 from fastworker._transport._memory import MemoryNetwork
 from tests.shell.world import open_world, settle
 
@@ -168,6 +175,30 @@ async def test_a_transport_that_cannot_dial_breaks_the_start(
         with pytest.raises(ClientBroken):
             async with Client(transport=BrokenNetwork()):
                 raise AssertionError("not reached")
+
+
+async def test_an_error_that_meets_a_cancellation_ends_no_program(
+    autojump_clock: MockClock,
+) -> None:
+    class StubbornNetwork(MemoryNetwork):
+        def dial(self, address: str) -> Any:
+            link: Any = super().dial(address)
+            close = link.close
+
+            def fail() -> None:
+                close()
+                raise _Bug("it does not let go")
+
+            link.close = fail
+            return link
+
+    # From Trio's system nursery it would come out as TrioInternalError.
+    client = Client(transport=StubbornNetwork(), connect_timeout=1)
+    with pytest.raises(ControlPlaneUnreachable):
+        await client.start()
+    with trio.move_on_after(0.5) as scope:
+        await client.start()
+    assert scope.cancelled_caught
 
 
 class _Bug(Exception):

@@ -92,6 +92,17 @@ async def test_no_answer_within_the_timeout_raises_and_leaves_nothing(
         assert await client.get_task_result("any") is None
 
 
+async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        world.cut_off(world.plane.base_address)
+        await settle()
+        with trio.move_on_after(1):
+            await client.get_task_result("any")
+        assert not client._state._queries
+
+
 async def test_hundreds_may_ask_at_once(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
         ids = [await client.delay("add", number, 1) for number in range(100)]

@@ -267,6 +267,23 @@ def _gag(worker: SubWorker) -> None:
     link.drop_pipe = lambda: None
 
 
+async def test_a_client_that_was_sent_to_a_dead_port_asks_the_discovery_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world:
+        world.network.partition(BASE)
+        client = world.new_client(connect_timeout=30)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.start)
+            await trio.sleep(5)
+            with world.restarting():
+                await settle()
+                await world.start_plane(base_address="tcp://127.0.0.1:6001")
+            before = trio.current_time()
+        assert trio.current_time() - before < 3
+        await client.aclose()
+
+
 async def _until(condition: Any, step: float = 0.001) -> None:
     with trio.fail_after(100):
         while not condition():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -164,6 +166,33 @@ async def test_a_task_that_is_lost_once_runs_again_for_the_same_caller(
             assert world.ran == ["a", "a"]
             world.let_go("a")
         assert results[0].worker_id == "w2"
+
+
+async def test_a_timeout_is_kept_although_the_network_takes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_world() as world,
+        world.client(timeout=1) as client,
+        trio.open_nursery() as nursery,
+    ):
+        await trio.sleep(6)  # the next beat is far
+        assert client._session is not None
+        link: Any = client._session._connection._link
+        link.send_nowait = lambda frame: False
+        link.wait_sendable = trio.sleep_forever
+        # The query wakes the writer, which waits for the network from then on.
+        with trio.move_on_after(0.3):
+            await client.get_task_result("any")
+        nursery.start_soon(_time_out, client)
+
+
+async def _time_out(client: Client) -> None:
+    before = trio.current_time()
+    result = await client.submit_task("note", ("never",))
+    assert trio.current_time() - before == 1
+    assert result.error is not None
+    assert result.error.startswith("timed out after 1 s")
 
 
 async def _assert_cancelled(client: Client, result: TaskResult) -> None:
