@@ -135,6 +135,7 @@ class Client:
           ControlPlaneUnreachable: none was found within ``connect_timeout``
             seconds. Nothing is left behind.
           LinkBroken: the control plane refused this client.
+          ForkedClient: this is a fork of a process that had opened a client.
           ClientClosed: it was stopped meanwhile.
           ClientBroken: the background work failed, now or, if the client was
             started already, before.
@@ -143,10 +144,12 @@ class Client:
           Always a checkpoint. If it raises ``Cancelled``, the client is not
           started and nothing is left behind.
         """
-        await anyio.lowlevel.checkpoint()
         if self._session is not None:
             self._usable_session()
+            await anyio.lowlevel.checkpoint()
             return
+        # First of all, so that a fork raises before it gives way to the copies
+        # of the parent's tasks: they share its descriptors.
         session = self._open()
         host = self._host = Host(lambda: self._run_guarded(session))
         host.open()

@@ -13,6 +13,7 @@ import enum
 import os
 import socket
 import threading
+import weakref
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -128,6 +129,18 @@ class WakeUp:
         self._writer.close()
 
 
+_open_sockets: weakref.WeakSet[RawSocket] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for raw in list(_open_sockets):
+        raw.abandon()
+    _open_sockets.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+
+
 class RawSocket:
     """A raw REQ or REP socket that never blocks.
 
@@ -159,6 +172,7 @@ class RawSocket:
             self.bell.close()
             raise LinkError(f"cannot open a network socket: {exc}") from exc
         self._is_open = True
+        _open_sockets.add(self)
         # H19: else a peer whose machine vanished stays connected for ever.
         self._socket.tcp_keepalive = True
         # "pre" is the only callback that always precedes the first frame, and
@@ -214,6 +228,7 @@ class RawSocket:
 
     def send(self, header: bytes, frame: bytes) -> bool:
         """Hand one frame to NNG, or return False if it takes none now."""
+        self._check_open()
         size = len(frame)
         status = _lib.nng_msg_alloc(self._slot, size)
         if status:
@@ -233,6 +248,7 @@ class RawSocket:
 
     def receive(self, max_frames: int, max_bytes: int) -> list[Arrived]:
         """Take what has arrived, in order, but no more than about the limits."""
+        self._check_open()
         slot, handle = self._slot, self._handle
         arrived: list[Arrived] = []
         size = 0
@@ -259,6 +275,7 @@ class RawSocket:
 
     def close_pipe(self, pipe: int) -> None:
         """Close one pipe; its removal is reported. No error if it is gone."""
+        self._check_open()
         _lib.nng_pipe_close(_ffi.new("nng_pipe *", {"id": pipe})[0])
 
     def forget_pipe(self, pipe: int) -> None:
@@ -277,8 +294,22 @@ class RawSocket:
         if not self._is_open:
             return
         self._is_open = False
+        _open_sockets.discard(self)
         self._socket.close()
         self.bell.close()
+
+    def abandon(self) -> None:
+        """Forget the socket without a word to NNG, in a fork of its process.
+
+        There NNG has no threads, and any call would panic or hang (H17), also
+        the one that pynng makes when its object is collected.
+        """
+        self._is_open = False
+        del self._socket._socket
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise LinkClosed("this link has been closed, or belongs to another process")
 
     def _note(self, news: News, pipe: Any) -> None:
         self.news.append((news, pipe.id))
