@@ -13,9 +13,8 @@ import pytest
 TYPE_TESTS = Path(__file__).parent / "type_tests"
 
 
-@pytest.mark.slow
+@pytest.mark.types
 def test_mypy_agrees_with_the_type_tests() -> None:
-    pytest.importorskip("mypy")
     result = subprocess.run(
         [
             sys.executable,
@@ -31,12 +30,11 @@ def test_mypy_agrees_with_the_type_tests() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.types
 def test_pyright_agrees_with_the_type_tests() -> None:
     beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     pyright = shutil.which("pyright", path=beside_python)
-    if pyright is None:
-        pytest.skip("pyright is not installed")
+    assert pyright is not None, "install pyright, or run 'nox -s types'"
     result = subprocess.run(
         [pyright, "--pythonpath", sys.executable, str(TYPE_TESTS)],
         capture_output=True,

@@ -43,7 +43,9 @@ def empty() -> Registry:
 
 @pytest.fixture(autouse=True)
 def _default_registry_as_before() -> Iterator[None]:
-    functions, names = dict(registry._functions), dict(registry._names)
+    functions, names = registry._functions, registry._names
+    # Modules of other tests register functions that have the same names.
+    registry._functions, registry._names = {}, {}
     yield
     registry._functions, registry._names = functions, names
 
