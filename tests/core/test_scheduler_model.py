@@ -265,7 +265,7 @@ class SchedulerModel(RuleBasedStateMachine):
 
 
 BUDGET = settings(
-    max_examples=300,
+    max_examples=200,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
