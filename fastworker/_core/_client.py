@@ -466,7 +466,7 @@ class ClientState:
         while self._unsent and len(specs) < MAX_BATCH_ITEMS:
             task = self._unsent[0]
             assert task.spec is not None
-            size += len(task.spec.payload) + 100
+            size += task.spec.size
             if specs and size > BATCH_BYTES:
                 break
             self._unsent.popleft()

@@ -13,9 +13,11 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._callbacks import CallbackStatistics
 from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, encode
 from fastworker._core._control_plane_events import (
     AppendRecords,
+    CallBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
@@ -39,6 +41,7 @@ from fastworker._core._messages import (
     BATCH_BYTES,
     PROTOCOL_VERSION,
     Body,
+    Callback,
     Hello,
     Kind,
     Lease,
@@ -113,7 +116,7 @@ class SubworkerView(msgspec.Struct, frozen=True):
 
 
 class ControlPlaneStatistics(msgspec.Struct, frozen=True):
-    """A snapshot."""
+    """A snapshot. ``callbacks`` are the shell's, which sends them."""
 
     epoch: int
     clients: int
@@ -122,6 +125,7 @@ class ControlPlaneStatistics(msgspec.Struct, frozen=True):
     kept_bytes: int
     malformed_frames: int
     closed_sessions: int
+    callbacks: CallbackStatistics = CallbackStatistics()
 
 
 class ControlPlaneState:
@@ -524,6 +528,8 @@ class ControlPlaneState:
                     if is_final:
                         self._ended.append(event)
                     self._tell_when_durable(owner, event)
+                    if command.callback is not None:
+                        self._call_back_when_durable(command.callback, event)
                 case SubmitDecided(reply=reply, queued=queued):
                     self._queued += queued
                     answer = reply
@@ -572,6 +578,9 @@ class ControlPlaneState:
     def _tell_when_durable(self, owner: bytes | None, event: TaskEvent) -> None:
         if owner is not None:
             self._when_durable(lambda: self._tell(owner, event))
+
+    def _call_back_when_durable(self, callback: Callback, event: TaskEvent) -> None:
+        self._when_durable(lambda: self._out.append(CallBack(callback, event)))
 
     def _tell(self, owner: bytes, event: TaskEvent) -> None:
         session = self._sessions.get(owner)

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from fastworker._core._link_responder import SendTo
-from fastworker._core._messages import TaskEvent
+from fastworker._core._messages import Callback, TaskEvent
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._task_states import TaskRecord
 
@@ -75,4 +75,11 @@ class AppendRecords(msgspec.Struct, frozen=True, gc=False):
     ended: list[TaskEvent]
 
 
-ControlPlaneCommand = SendTo | ClosePipe | AppendRecords
+class CallBack(msgspec.Struct, frozen=True, gc=False):
+    """Tell this of the task's end, whose record is durable."""
+
+    callback: Callback
+    event: TaskEvent
+
+
+ControlPlaneCommand = SendTo | ClosePipe | AppendRecords | CallBack

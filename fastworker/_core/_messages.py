@@ -48,6 +48,13 @@ Attempts = Annotated[int, Meta(ge=0, le=2**31)]
 WallTime = Annotated[float, Meta(ge=0, le=1e11)]
 # Deeper or longer text is cut by the sender (64 KiB of traceback).
 LongText = Annotated[str, Meta(max_length=128 * 1024)]
+# Whoever may submit chooses where the control plane connects to: nowhere but to
+# TCP ports, never to files or to places inside its own process.
+CallbackAddress = Annotated[
+    str, Meta(max_length=300, pattern=r"\Atcp://[A-Za-z0-9_.:%\[\]\-]+:[1-9][0-9]{0,4}\Z")
+]
+MAX_CALLBACK_DATA_BYTES: Final = 256 * 1024
+CallbackData = Annotated[bytes, Meta(max_length=MAX_CALLBACK_DATA_BYTES)]
 
 
 class Role(enum.IntEnum):
@@ -180,6 +187,22 @@ Frame = Hello | Welcome | Redirect | Refused | Request | Reply | Working | Rehel
 # --- bodies -----------------------------------------------------------------
 
 
+class Callback(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Whom to tell when the task has ended. ``data`` is JSON that goes along.
+
+    ``event_id`` names what is told, the same however often it is sent.
+    """
+
+    address: CallbackAddress
+    event_id: Name
+    data: CallbackData = b"null"
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 200 + len(self.address) + len(self.event_id) + len(self.data)
+
+
 class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One task as its client submits it. ``created`` is wall time."""
 
@@ -190,6 +213,13 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes
     created: WallTime
     attached: bool = False
+    callback: Callback | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        size = 100 + len(self.payload)
+        return size if self.callback is None else size + self.callback.size
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -508,7 +508,7 @@ class Scheduler:
         del self._tasks[event.task_id]
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
-        return TaskChanged(record.owner, event, is_final=True)
+        return TaskChanged(record.owner, event, True, record.spec.callback)
 
     # --- cancelling, watching ---
 

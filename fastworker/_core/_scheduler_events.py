@@ -6,6 +6,7 @@ import msgspec
 
 from fastworker._core._messages import (
     Assignment,
+    Callback,
     FunctionInfo,
     HandedBack,
     Lease,
@@ -110,11 +111,15 @@ class SubmitDecided(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskChanged(msgspec.Struct, frozen=True, gc=False):
-    """Tell ``owner`` what became of a task. ``is_final`` wants a durable record."""
+    """Tell ``owner`` what became of a task. ``is_final`` wants a durable record.
+
+    ``callback`` is somebody else who wants to be told of the end.
+    """
 
     owner: bytes | None
     event: TaskEvent
     is_final: bool
+    callback: Callback | None = None
 
 
 class Assign(msgspec.Struct, frozen=True, gc=False):

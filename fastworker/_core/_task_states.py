@@ -151,6 +151,7 @@ class TaskRecord:
             and own.payload == spec.payload
             and own.priority == spec.priority
             and own.format == spec.format
+            and own.callback == spec.callback
         )
 
     def event(self, *, error: str = "") -> TaskEvent:
@@ -169,4 +170,4 @@ def content_digest(spec: TaskSpec) -> int:
     """Tells the contents of two tasks with one id apart, long after the task ended."""
     # A collision would accept a second, different task under a used id as the
     # first one; within one process's life 64 bits of hash are plenty for that.
-    return hash((spec.name, spec.payload, spec.priority, spec.format))
+    return hash((spec.name, spec.payload, spec.priority, spec.format, spec.callback))
