@@ -10,6 +10,7 @@ from fastworker.cli import _options
 from fastworker.cli._errors import errors_in_one_line, leave
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._options import with_default
+from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._values import CommandWithLists
 
 _LATER = "Accepted; the dashboard comes with a later version."
@@ -87,16 +88,15 @@ def control_plane(
     SIGTERM lets running tasks end, the second ends them.
     """
     with errors_in_one_line():
+        watch = ParentWatch() if supervised else None
         level = set_up_logging(log_level)
         import trio
 
         from fastworker._config import CommandConfig, DashboardConfig
         from fastworker._control_plane import ControlPlaneWorker
         from fastworker._modules import load_task_modules, split_module_names
-        from fastworker.cli._parent_watch import ParentWatch
         from fastworker.cli._service import Service
 
-        watch = ParentWatch() if supervised else None
         worker = ControlPlaneWorker(
             worker_id,
             base_address,

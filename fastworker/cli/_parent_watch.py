@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-import trio
+if TYPE_CHECKING:
+    import trio
 
 # Time for async tasks to clean up. Nobody is left to be told anything.
 GRACE: Final = 1.2
@@ -23,14 +24,15 @@ EXIT_CODE: Final = 143
 class ParentWatch:
     """Watches for the end of the parent from its creation on.
 
-    Takes stdin for itself: user code that reads there finds it empty.
+    Make it before anything is imported that takes time, as a parent can die
+    that early too. Takes stdin for itself: user code that reads there finds
+    it empty.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._is_over = False
+        self._scope: trio.CancelScope | None = None
         pipe = os.dup(0)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -41,11 +43,11 @@ class ParentWatch:
 
     def cancels(self, scope: trio.CancelScope) -> None:
         """Have this scope of the running loop cancelled before the process ends."""
+        import trio
+
         with self._lock:
             self._token = trio.lowlevel.current_trio_token()
             self._scope = scope
-            if self._is_over:
-                scope.cancel()
 
     def _watch(self, pipe: int) -> NoReturn:
         try:
@@ -54,12 +56,16 @@ class ParentWatch:
         except OSError:
             pass  # no pipe any more is no parent any more
         with self._lock:
-            self._is_over = True
-            token, scope = self._token, self._scope
-        if token is not None:
-            try:
-                token.run_sync_soon(scope.cancel)
-            except trio.RunFinishedError:
-                pass
-        time.sleep(GRACE)
-        os._exit(EXIT_CODE)
+            if self._token is not None and self._scope is not None:
+                self._cancel(self._token, self._scope)
+                time.sleep(GRACE)
+            os._exit(EXIT_CODE)
+
+    @staticmethod
+    def _cancel(token: trio.lowlevel.TrioToken, scope: trio.CancelScope) -> None:
+        import trio
+
+        try:
+            token.run_sync_soon(scope.cancel)
+        except trio.RunFinishedError:
+            pass

@@ -9,6 +9,7 @@ import click
 from fastworker.cli import _options
 from fastworker.cli._errors import count, errors_in_one_line, leave, say
 from fastworker.cli._logging import set_up_logging
+from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._values import CommandWithLists
 
 
@@ -48,17 +49,15 @@ def subworker(
     SIGTERM lets running tasks end, the second ends them.
     """
     with errors_in_one_line():
+        watch = ParentWatch() if supervised else None
         set_up_logging(log_level)
         import trio
 
         from fastworker._config import CommandConfig
         from fastworker._modules import load_task_modules, split_module_names
         from fastworker._subworker import SubWorker
-        from fastworker.cli._parent_watch import ParentWatch
         from fastworker.cli._signals import Drainable
 
-        # Before anything that takes time: the parent may die meanwhile.
-        watch = ParentWatch() if supervised else None
         worker = SubWorker(
             worker_id,
             control_plane_address,

@@ -51,6 +51,14 @@ def hold(name, seconds):
     return name
 
 @task
+def hold_until_told(name):
+    """As ``hold``, until the test writes a file."""
+    open(f"begun-{name}-{os.getpid()}", "w").close()
+    while not os.path.exists(f"release-{name}"):
+        time.sleep(0.01)
+    return name
+
+@task
 async def hold_async(name):
     open(f"begun-{name}-{os.getpid()}", "w").close()
     await trio.sleep_forever()
@@ -71,6 +79,10 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     (folder / "mytasks.py").write_text(TASKS)
     with open_shell(folder) as shell:
         yield Plane(shell, "--task-modules", "mytasks.py")
+
+
+def release(shell: Shell, name: str) -> None:
+    (shell.folder / f"release-{name}").touch()
 
 
 def begun(shell: Shell, name: str) -> list[Path]:
@@ -136,13 +148,14 @@ def test_an_unknown_task_exits_with_3_and_near_names(plane: Plane) -> None:
 
 
 def test_a_wait_that_was_too_long_exits_with_4(plane: Plane) -> None:
-    done = plane.submit("hold", "--args", "late", "1", "--timeout", "0.3")
+    done = plane.submit("hold_until_told", "--args", "late", "--timeout", "1.5")
+    release(plane.shell, "late")
     assert (done.returncode, done.stdout) == (Exit.TIMED_OUT, "")
-    assert "timed out after 0.3 s while running on control-plane-1" in done.stderr
+    assert "timed out after 1.5 s while running on control-plane-1" in done.stderr
 
 
 def test_non_blocking_prints_the_id_alone_and_status_follows_it(plane: Plane) -> None:
-    done = plane.submit("hold", "--args", "followed", "1", "--non-blocking")
+    done = plane.submit("hold_until_told", "--args", "followed", "--non-blocking")
     task_id = done.stdout.strip()
     assert (done.returncode, done.stderr) == (Exit.OK, "")
     assert len(task_id) == 36
@@ -156,7 +169,7 @@ def test_non_blocking_prints_the_id_alone_and_status_follows_it(plane: Plane) ->
     assert shown["started_at"]
     assert shown["completed_at"] is None
 
-    wait_until((plane.shell.folder / "ended-followed").exists, "it has ended")
+    release(plane.shell, "followed")
     wait_until(
         lambda: json.loads(plane.status(task_id).stdout)["status"] == "success", "success"
     )
@@ -179,7 +192,15 @@ def test_status_tells_failure_and_unknown_apart(plane: Plane) -> None:
 
 def test_list_names_the_tasks_of_the_modules(plane: Plane) -> None:
     done = plane.shell.run("list", "--task-modules", "mytasks")
-    assert done.stdout.split() == ["add", "echo", "fail", "hold", "hold_async", "today"]
+    assert done.stdout.split() == [
+        "add",
+        "echo",
+        "fail",
+        "hold",
+        "hold_async",
+        "hold_until_told",
+        "today",
+    ]
 
 
 def test_variables_count_where_no_option_is_given(plane: Plane) -> None:
@@ -255,7 +276,11 @@ def test_with_no_processes_the_control_plane_runs_tasks_itself(shell: Shell) -> 
 
 def test_several_processes_share_the_work(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--processes", "2", "--concurrency", "1")
-    submits = [plane.start_submit("hold", "--args", str(n), "1") for n in range(2)]
+    submits = [plane.start_submit("hold_until_told", "--args", name) for name in "ab"]
+    for name in "ab":
+        wait_begun(shell, name)
+    for name in "ab":
+        release(shell, name)
     assert [submit.wait() for submit in submits] == [Exit.OK, Exit.OK]
     pids = {path.name.rpartition("-")[2] for path in shell.folder.glob("begun-*")}
     assert pids == {str(plane.process_of(f"control-plane-{n}")) for n in (1, 2)}
@@ -283,9 +308,11 @@ def test_a_broken_task_module_is_told_before_anything_listens(shell: Shell) -> N
 
 def test_a_killed_subworker_process_starts_again_and_its_task_too(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks")
-    submit = plane.start_submit("hold", "--args", "twice", "1")
+    submit = plane.start_submit("hold_until_told", "--args", "twice")
     wait_begun(shell, "twice")
     os.kill(plane.process_of("control-plane-1"), signal.SIGKILL)
+    wait_begun(shell, "twice", times=2)
+    release(shell, "twice")
     assert submit.wait() == Exit.OK
     assert len(begun(shell, "twice")) == 2
     assert "ended with SIGKILL" in plane.command.stderr
@@ -309,13 +336,13 @@ def test_supervised_processes_end_with_a_killed_control_plane(shell: Shell) -> N
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_the_first_ctrl_c_lets_running_tasks_end(shell: Shell, processes: str) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--processes", processes, terminal=True)
-    submit = plane.start_submit("hold", "--args", "drained", "1")
+    submit = plane.start_submit("hold_until_told", "--args", "drained")
     wait_begun(shell, "drained")
     plane.command.press_ctrl_c()
     plane.command.wait_for("draining, 1 task running")
+    release(shell, "drained")
     assert submit.wait() == Exit.OK
     assert plane.command.wait() == Exit.OK
-    assert (shell.folder / "ended-drained").exists()
     assert shell.processes() == []
 
 
@@ -361,25 +388,25 @@ def test_a_subworker_drains_with_the_first_ctrl_c(shell: Shell) -> None:
         "subworker", "--worker-id", "w1", "--control-plane-address", plane.management,
         "--task-modules", "mytasks", terminal=True,
     )  # fmt: skip
-    submit = plane.start_submit("hold", "--args", "drained", "1")
+    submit = plane.start_submit("hold_until_told", "--args", "drained")
     wait_begun(shell, "drained")
     subworker.press_ctrl_c()
     subworker.wait_for("draining, 1 task running")
+    release(shell, "drained")
     assert submit.wait() == Exit.OK
     assert subworker.wait() == Exit.OK
 
 
 def test_ctrl_c_while_submit_waits_exits_with_130(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--concurrency", "1")
-    plane.submit("hold", "--args", "first", "2", "--non-blocking")
+    plane.submit("hold_until_told", "--args", "first", "--non-blocking")
     wait_begun(shell, "first")
     submit = plane.start_submit("hold", "--args", "second", "0", terminal=True)
-    plane.command.wait_for("")  # it is up; the task waits behind the first
-    time.sleep(1)
+    time.sleep(2)  # by now it is up, and its task waits behind the first
     submit.press_ctrl_c()
     assert submit.wait(5) == Exit.INTERRUPTED
     assert "Traceback" not in submit.stderr
-    wait_until((shell.folder / "ended-first").exists, "the first ends")
+    release(shell, "first")
     # Taken back: behind it, another one runs and the second never did.
     assert plane.submit("echo").returncode == Exit.OK
     assert begun(shell, "second") == []
