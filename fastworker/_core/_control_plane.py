@@ -609,9 +609,9 @@ class ControlPlaneState:
         Work goes ahead of the records: a lease that is lost with this process
         is no promise to anybody.
         """
-        if self._parked_leases and self._scheduler.has_work and not self._is_draining:
+        if self._parked_leases and self._scheduler.has_work:
             reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
-            dispatch = Dispatch(reachable)
+            dispatch = Dispatch(reachable, only_cancels=self._is_draining)
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
         for session in [s for s in self._parked_leases.values() if len(s.handout)]:
             self._give(session)

@@ -112,8 +112,8 @@ class Scheduler:
     def handle(self, event: SchedulerEvent, *, now: float) -> list[SchedulerCommand]:
         """Apply an event and return what has to be done."""
         match event:
-            case Dispatch(keys=keys):
-                return self._on_dispatch(keys)
+            case Dispatch(keys=keys, only_cancels=only_cancels):
+                return self._on_dispatch(keys, only_cancels)
             case AttemptsReported(key=key, report=report):
                 return self._on_report(key, report, now)
             case TasksSubmitted(owner=owner, tasks=tasks):
@@ -362,13 +362,7 @@ class Scheduler:
                     if was_alone:
                         record.losses = (*record.losses, reason)
                         if len(record.losses) >= MAX_SOLO_LOSSES:
-                            fate = (
-                                Step.FAIL,
-                                (
-                                    f"lost: its worker died {len(record.losses)} times while it "
-                                    f"ran alone there ({'; '.join(record.losses)})"
-                                ),
-                            )
+                            fate = Step.FAIL, _poison(record.losses)
                     else:
                         record.uncounted += 1
                     record.is_solo = True
@@ -558,20 +552,24 @@ class Scheduler:
 
     # --- handing out ---
 
-    def _on_dispatch(self, keys: list[bytes]) -> list[SchedulerCommand]:
+    def _on_dispatch(self, keys: list[bytes], only_cancels: bool) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in keys if key in self._workers]
         rounds = [Round(worker) for worker in workers]
-        reserved = self._take_reservations() if self._suspects else {}
-        for priority in PRIORITIES:
-            if self._suspects:
-                self._place_suspects(priority, rounds, reserved)
-            self._place_priority(priority, rounds)
+        if not only_cancels:
+            self._place(rounds)
         commands: list[SchedulerCommand] = []
         for given in rounds:
             cancels, given.worker.cancels = given.worker.cancels, []
             if given.assignments or cancels:
                 commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands
+
+    def _place(self, rounds: list[Round]) -> None:
+        reserved = self._take_reservations() if self._suspects else {}
+        for priority in PRIORITIES:
+            if self._suspects:
+                self._place_suspects(priority, rounds, reserved)
+            self._place_priority(priority, rounds)
 
     def _take_reservations(self) -> dict[str, SubworkerRecord]:
         """Undo all reservations: each is made again in its turn, or is no longer right."""
@@ -643,6 +641,11 @@ class Scheduler:
                     heapq.heappop(heads)
                 else:
                     heapq.heapreplace(heads, (following.sequence, name))
+
+
+def _poison(losses: tuple[str, ...]) -> str:
+    reasons = "; ".join(losses)
+    return f"lost: its worker died {len(losses)} times while it ran alone there ({reasons})"
 
 
 def _rank(record: TaskRecord) -> tuple[int, int]:

@@ -82,9 +82,13 @@ class OwnerGone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """Hand out work to these subworkers, which can all be reached now."""
+    """Hand out work to these subworkers, which can all be reached now.
+
+    ``only_cancels``: no work any more, only what is to be stopped.
+    """
 
     keys: list[bytes]
+    only_cancels: bool = False
 
 
 SchedulerEvent = (

@@ -25,6 +25,7 @@ from fastworker._core._control_plane import (
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
+    DrainRequested,
     FrameArrived,
     Port,
     ProcessExited,
@@ -399,6 +400,25 @@ def test_a_cancel_reaches_the_subworker_by_its_parked_lease(hall: Hall) -> None:
         if pipe == BOB_PIPE and isinstance(frame, Reply)
     ]
     assert [reply.cancels for reply in replies] == [[HandedBack("a1", 1)]]
+
+
+def test_a_control_plane_that_drains_leases_nothing_and_still_passes_cancels_on(
+    hall: Hall,
+) -> None:
+    """L5: what runs may take long, and its caller may leave meanwhile."""
+    hall.handle(DrainRequested())
+    hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(9, {"thread": 2}), slot=1)
+    before = len(hall.sent)
+    hall.ask(ANN_PIPE, ANN, Kind.CANCEL, TaskIds(["a1"]), slot=URGENT_SLOT)
+    replies = [
+        decode_body(LeaseReply, frame.body)
+        for pipe, frame in hall.sent[before:]
+        if pipe == BOB_PIPE and isinstance(frame, Reply)
+    ]
+    assert [(reply.assignments, reply.cancels) for reply in replies] == [
+        ([], [HandedBack("a1", 1)])
+    ]
+    assert not hall.state.is_drained
 
 
 def test_who_says_goodbye_takes_its_attached_tasks_along(hall: Hall) -> None:
