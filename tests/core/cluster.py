@@ -135,12 +135,19 @@ class Cluster:
 
     def restart(self) -> None:
         """The control plane dies and comes back with an empty store."""
-        self.epoch += 1
         self.frames.clear()
         for peer in self.peers:
             if peer.pipe is not None:
                 peer.pipe = None
                 self._tell_pipe(peer, opened=None)
+        self.begin_epoch()
+        for peer in self.peers:
+            self.connect(peer)
+
+    def begin_epoch(self) -> None:
+        """Make a control plane that knows nothing of the one before."""
+        self.epoch += 1
+        for peer in self.peers:
             peer.lost_at = -math.inf
             peer.heard_at = -math.inf
         results = Results(max_size=1000, ttl=3600.0)
@@ -153,8 +160,6 @@ class Cluster:
             management_port=5560,
         )
         self.live_workers: dict[bytes, str] = {}
-        for peer in self.peers:
-            self.connect(peer)
 
     def connect(self, peer: Peer) -> None:
         if peer.pipe is None:
@@ -283,6 +288,10 @@ class Cluster:
                     self.run_network()
             self.pass_time(1.0)
             self.check()
+        self.check_settled()
+
+    def check_settled(self) -> None:
+        """Everybody who stayed has an answer, once, and nothing is left to do."""
         for client in self.clients:
             assert not client.waiting, f"never acknowledged: {client.waiting}"
             assert not client.queries, "a query was never answered"
