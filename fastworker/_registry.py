@@ -13,14 +13,12 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 
 from fastworker._errors import RegistrationError, UnknownTask
-from fastworker._models import TaskPriority
 from fastworker._task_function import (
     Backend,
     LaneKind,
     OnLost,
     TaskFunction,
     TaskOptions,
-    checked_priority,
     describe,
 )
 
@@ -146,8 +144,6 @@ def task(
     *,
     name: str | None = None,
     backend: Backend | None = None,
-    priority: TaskPriority | int | str | None = None,
-    timeout: float | None = None,
     on_lost: OnLost = "retry",
 ) -> Callable[[F], F]: ...
 def task(
@@ -156,8 +152,6 @@ def task(
     *,
     name: str | None = None,
     backend: Backend | None = None,
-    priority: TaskPriority | int | str | None = None,
-    timeout: float | None = None,
     on_lost: OnLost = "retry",
 ) -> F | Callable[[F], F]:
     """Register a function as a task that workers can run.
@@ -170,20 +164,13 @@ def task(
       name: What clients call it by; by default the function's own name.
       backend: For an ``async def``: the event loop it needs, ``"trio"`` or
           ``"asyncio"``. By default the worker's own default, Trio.
-      priority: For clients that submit it without one.
-      timeout: Seconds that one run of it may take; no limit by default.
       on_lost: ``"retry"`` runs it again after its worker was lost; ``"fail"``
           never does, so that it runs at most once.
 
     Raises:
       RegistrationError: it cannot be a task, or another function has its name.
     """
-    options = TaskOptions(
-        backend=backend,
-        priority=None if priority is None else checked_priority(priority),
-        timeout=timeout,
-        on_lost=on_lost,
-    )
+    options = TaskOptions(backend=backend, on_lost=on_lost)
 
     def register(function: F) -> F:
         registry.register(function, name=name, options=options)

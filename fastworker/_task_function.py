@@ -10,13 +10,11 @@ import dataclasses
 import functools
 import inspect
 import os
-import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, get_args
 
 from fastworker._errors import RegistrationError
-from fastworker._models import TaskPriority
 
 Backend = Literal["trio", "asyncio"]
 LaneKind = Literal["thread", "trio", "asyncio"]
@@ -30,22 +28,18 @@ _MAX_DOC: Final = 200
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """What the decorator was told. ``timeout`` is in seconds of running.
+    """What the decorator was told.
 
-    ``backend`` None leaves the choice to the worker's default, ``priority``
-    None to the client. ``on_lost="fail"`` makes the task run at most once.
+    ``backend`` None leaves the choice to the worker's default.
+    ``on_lost="fail"`` makes the task run at most once.
     """
 
     backend: Backend | None = None
-    priority: TaskPriority | None = None
-    timeout: float | None = None
     on_lost: OnLost = "retry"
 
     def __post_init__(self) -> None:
         _check_choice("backend", self.backend, (None, *get_args(Backend)))
         _check_choice("on_lost", self.on_lost, get_args(OnLost))
-        if self.timeout is not None:
-            object.__setattr__(self, "timeout", _checked_timeout(self.timeout))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,27 +181,6 @@ def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> No
         raise RegistrationError(
             f"@task({option}={value!r}): use one of {', '.join(map(repr, choices))}"
         )
-
-
-def _checked_timeout(value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= sys.float_info.max:
-        raise RegistrationError(
-            f"@task(timeout={value!r}): use a positive number of seconds, or None for no limit"
-        )
-    return float(value)
-
-
-def checked_priority(value: TaskPriority | int | str) -> TaskPriority:
-    """Accept a member, its number or its name.
-
-    Raises:
-      RegistrationError: it names no priority.
-    """
-    try:
-        return TaskPriority.parse(value)
-    except ValueError as error:
-        raise RegistrationError(f"@task: {error}") from None
 
 
 def _without_partial(function: Any) -> Any:

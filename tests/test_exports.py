@@ -91,7 +91,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
     [
         "from fastworker import task",
         "from fastworker import TaskPriority, TaskResult, UnknownTask, __version__",
-        "from fastworker import task\n@task(name='x', priority='high')\ndef f(): pass",
+        "from fastworker import task\n@task(name='x', on_lost='fail')\ndef f(): pass",
     ],
 )
 def test_a_module_of_task_functions_loads_no_event_loop_and_no_socket(code: str) -> None:

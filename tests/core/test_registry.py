@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from fastworker._errors import RegistrationError, UnknownTask
-from fastworker._models import TaskPriority
 from fastworker._registry import Registry, TaskOptions, near_matches, registry, task
 
 
@@ -52,19 +51,17 @@ def _default_registry_as_before() -> Iterator[None]:
 
 def test_the_decorator_returns_the_very_same_function() -> None:
     assert task(add) is add
-    assert task(name="add-again", priority="high", timeout=5, on_lost="fail")(add) is add
+    assert task(name="add-again", on_lost="fail")(add) is add
     assert task()(add) is add
     assert pickle.loads(pickle.dumps(add)) is add
     assert inspect.signature(add).parameters.keys() == {"x", "y", "rest"}
 
 
 def test_the_decorator_fills_the_default_registry() -> None:
-    task(name="tests.add", priority=1, timeout=5, on_lost="fail")(add)
+    task(name="tests.add", on_lost="fail")(add)
     found = registry.find("tests.add")
     assert found.function is add
-    assert found.options == TaskOptions(
-        priority=TaskPriority.HIGH, timeout=5.0, on_lost="fail", backend=None
-    )
+    assert found.options == TaskOptions(on_lost="fail", backend=None)
 
 
 def test_the_name_by_default_is_the_functions_own() -> None:
@@ -279,15 +276,6 @@ def test_a_name_that_can_be_shown_is_accepted(empty: Registry, name: str) -> Non
         ({"backend": "curio"}, "backend='curio'.*'trio', 'asyncio'"),
         ({"on_lost": "explode"}, "on_lost='explode'.*'retry', 'fail'"),
         ({"on_lost": None}, "on_lost=None"),
-        ({"priority": 9}, "priority 9"),
-        ({"priority": "urgent"}, "priority 'urgent'"),
-        ({"timeout": 0}, "timeout=0"),
-        ({"timeout": -1.5}, "timeout=-1.5"),
-        ({"timeout": True}, "timeout=True"),
-        ({"timeout": "5"}, "timeout='5'"),
-        ({"timeout": math.inf}, "timeout=inf"),
-        ({"timeout": math.nan}, "timeout=nan"),
-        ({"timeout": 10**400}, "timeout=1000"),
         ({"backend": "trio"}, "add is not an async def"),
     ],
 )
@@ -312,8 +300,8 @@ ADD = "def add(): pass"
 
 def test_the_same_function_may_be_registered_again_with_other_options(empty: Registry) -> None:
     empty.register(add)
-    empty.register(add, options=TaskOptions(timeout=5))
-    assert empty.find("add").options.timeout == 5
+    empty.register(add, options=TaskOptions(on_lost="fail"))
+    assert empty.find("add").options.on_lost == "fail"
 
 
 def test_a_reloaded_module_replaces_its_functions(empty: Registry) -> None:

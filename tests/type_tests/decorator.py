@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, assert_type, overload
 
-from fastworker import TaskPriority, task
+from fastworker import task
 
 
 @task
@@ -20,14 +20,12 @@ def add_again(x: int) -> str:
     return str(x)
 
 
-@task(
-    name="shop.fetch", backend="asyncio", priority=TaskPriority.HIGH, timeout=2, on_lost="fail"
-)
+@task(name="shop.fetch", backend="asyncio", on_lost="fail")
 async def fetch(url: str) -> bytes:
     return url.encode()
 
 
-@task(priority="low", timeout=None, backend=None, name=None)
+@task(backend=None, name=None)
 async def no_result() -> None: ...
 
 
