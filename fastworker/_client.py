@@ -18,12 +18,19 @@ from typing import Any, ParamSpec, overload
 
 import anyio
 
+from fastworker._client_callback import make_callback
 from fastworker._client_host import Host, current_clock
 from fastworker._client_session import ClientSession
 from fastworker._config import ClientConfig
 from fastworker._core._client import ClientState, ClientStatistics
 from fastworker._core._client_events import TaskTimedOut
-from fastworker._core._messages import MAX_ITEM_BYTES, TaskEvent, TaskSpec, WireStatus
+from fastworker._core._messages import (
+    MAX_ITEM_BYTES,
+    Callback,
+    TaskEvent,
+    TaskSpec,
+    WireStatus,
+)
 from fastworker._core._results import Results
 from fastworker._errors import (
     ClientBroken,
@@ -300,17 +307,77 @@ class Client:
           If it raises ``Cancelled``, the task is taken back: it was never
           sent, or it is cancelled as soon as the control plane hears of it.
         """
+        return await self._delay(task_name, args, kwargs, None)
+
+    async def _delay(
+        self,
+        task_name: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callback: Callback | None,
+    ) -> str:
         priority = TaskPriority.NORMAL
         if isinstance(task_name, str):
             priority = TaskPriority.parse(kwargs.pop("priority", priority))
         session = self._usable_session()
-        spec = self._spec(task_name, args, kwargs, priority, attached=False)
+        spec = self._spec(task_name, args, kwargs, priority, callback, attached=False)
         late = await session.submit(spec, wants_outcome=False, within=self.timeout)
         if late is not None:
             raise ControlPlaneUnreachable(
                 self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
             )
         return spec.id
+
+    @overload
+    async def delay_with_callback(
+        self,
+        task_name: str,
+        callback_address: str,
+        *args: Any,
+        callback_data: dict[str, Any] | None = None,
+        priority: TaskPriority | int | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> str: ...
+
+    @overload
+    async def delay_with_callback(
+        self,
+        task_name: Callable[P, Any],
+        callback_address: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str: ...
+
+    async def delay_with_callback(
+        self, task_name: Any, callback_address: str, *args: Any, **kwargs: Any
+    ) -> str:
+        """Submit a task as :meth:`delay` does; its end is told to an address.
+
+        The control plane sends one JSON object to the Pair0 socket that
+        listens there, at least once: see docs/callbacks.md.
+
+        Args:
+          task_name: a task's name, or a function that ``@task`` registered.
+          callback_address: ``tcp://host:port``, as the control plane sees it.
+          callback_data: goes along as JSON, whatever the client's format; with
+            a name only. A function gets all keywords itself.
+          priority: with a name only.
+
+        Raises:
+          ConfigurationError: the address cannot be one. Nothing was sent.
+          NotEncodable: an argument or ``callback_data`` cannot travel. Nothing
+            was sent.
+          PayloadTooLarge: the arguments are larger than 16 MiB, or
+            ``callback_data`` than 256 KiB. Nothing was sent.
+          everything else: as for :meth:`delay`.
+
+        Cancellation:
+          As for :meth:`delay`. The callback tells of a task that was taken
+          back, too, if the control plane had it.
+        """
+        data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
+        callback = make_callback(callback_address, data, self._new_task_id())
+        return await self._delay(task_name, args, kwargs, callback)
 
     async def submit_task(
         self,
@@ -399,6 +466,7 @@ class Client:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         priority: TaskPriority,
+        callback: Callback | None = None,
         *,
         attached: bool,
     ) -> TaskSpec:
@@ -417,6 +485,7 @@ class Client:
             payload=payload,
             created=self._wall_clock(),
             attached=attached,
+            callback=callback,
         )
 
     def _timed_out(self, late: TaskTimedOut) -> TaskResult:

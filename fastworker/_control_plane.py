@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 import trio
 
+from fastworker._callbacks import Callbacks
 from fastworker._config import ControlPlaneConfig
 from fastworker._core._bundle import first_bundle, join, split
 from fastworker._core._control_plane import (
@@ -25,6 +28,7 @@ from fastworker._core._control_plane import (
 )
 from fastworker._core._control_plane_events import (
     AppendRecords,
+    CallBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
@@ -88,6 +92,8 @@ class ControlPlaneWorker:
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained.
       store: where tasks are kept; in memory if not given.
+      callback_transport: makes the connections to callback addresses; by
+        default the one that makes all others.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -109,8 +115,10 @@ class ControlPlaneWorker:
         drain_timeout: float = 30.0,
         store: Store | None = None,
         transport: Transport | None = None,
+        callback_transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
+        rng: random.Random | None = None,
     ) -> None:
         config = ControlPlaneConfig.resolve(
             os.environ,
@@ -137,8 +145,11 @@ class ControlPlaneWorker:
         self.drain_timeout = drain_timeout
         self._store = store or MemoryStore()
         self._transport = transport
+        self._callback_transport = callback_transport
         self._registry = registry
         self._make_lane = make_lane
+        self._rng = rng or random.Random()  # noqa: S311 - spreads retries, hides nothing
+        self._callbacks: Callbacks
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
@@ -252,8 +263,13 @@ class ControlPlaneWorker:
 
     def statistics(self) -> ControlPlaneStatistics | None:
         """Return a snapshot, None while it is not running. From any thread."""
-        return read_in_loop(
-            self._token, lambda: None if self._state is None else self._state.statistics()
+        return read_in_loop(self._token, self._statistics)
+
+    def _statistics(self) -> ControlPlaneStatistics | None:
+        if self._state is None:
+            return None
+        return msgspec.structs.replace(
+            self._state.statistics(), callbacks=self._callbacks.statistics()
         )
 
     def _subworkers(self) -> list[SubworkerView]:
@@ -263,6 +279,8 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
+        self._callbacks = Callbacks(self._callback_transport or transport, self._rng)
+        stack.callback(self._callbacks.close)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.
         self._local_network = (
@@ -322,9 +340,11 @@ class ControlPlaneWorker:
                 service.start_soon(self._receive_pipe_events, listener)
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
+            await service.start(self._callbacks.run)
             # stop() ends the lanes first: their goodbye needs somebody who hears it.
             with trio.CancelScope() as self._scope:
                 await self._execute(task_status)
+            await self._callbacks.wait_quiet()
             service.cancel_scope.cancel()
 
     async def _execute(self, task_status: trio.TaskStatus[None]) -> None:
@@ -444,6 +464,8 @@ class ControlPlaneWorker:
                     self._outgoing.setdefault(route, []).append(data)
                 case AppendRecords():
                     self._store.append(command, self._on_durable)
+                case CallBack(callback=callback, event=ended):
+                    self._callbacks.tell(callback, ended)
                 case ClosePipe(pipe=pipe):
                     listener = self._listeners.get(pipe)
                     if listener is not None:

@@ -81,20 +81,20 @@ def encode_json_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> byte
         raise NotEncodable(f"arguments: {_NO_STACK}") from None
 
 
-def encode_json_value(value: Any) -> bytes:
-    """Encode a task's result.
+def encode_json_value(value: Any, place: str = "result") -> bytes:
+    """Encode one value, which errors call ``place``.
 
     Raises:
-      NotEncodable: the message names the path in the result and the type.
+      NotEncodable: the message names the path in the value and the type.
     """
     try:
         return _encode(_tag(value, 0))
     except _Refused as refused:
-        _refuse("result", refused)
+        _refuse(place, refused)
     except UnicodeEncodeError:
-        _refuse_surrogates([("result", value)])
+        _refuse_surrogates([(place, value)])
     except RecursionError:
-        raise NotEncodable(f"result: {_NO_STACK}") from None
+        raise NotEncodable(f"{place}: {_NO_STACK}") from None
 
 
 def _tag(value: Any, depth: int) -> Any:

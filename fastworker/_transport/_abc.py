@@ -141,6 +141,17 @@ class Transport(Protocol):
         """
         ...
 
+    def dial_pair(self, address: str) -> Link:
+        """As :meth:`dial`, for a plain Pair0 socket that knows nothing of FastWorker.
+
+        Such a socket has one peer at a time. It closes the pipe of a second
+        one after that has opened, and maybe taken a frame that nobody sees.
+
+        Raises:
+          ConfigurationError: the address cannot be one.
+        """
+        ...
+
     def listen(self, address: str) -> Listener:
         """Listen on ``address``; a port of 0 means any free one.
 

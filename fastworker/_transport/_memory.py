@@ -105,6 +105,14 @@ class MemoryNetwork:
         self._connect(link)
         return link
 
+    def dial_pair(self, address: str) -> MemoryLink:
+        """As :meth:`dial`: here all sockets are alike.
+
+        That a second peer is refused is up to whoever listens: it closes the
+        pipe, as Pair0 does.
+        """
+        return self.dial(address)
+
     def listen(self, address: str) -> MemoryListener:
         if not is_memory_address(address):
             host, port = parse_tcp_address(address, listening=True)

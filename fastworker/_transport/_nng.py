@@ -10,6 +10,7 @@ a wait is cancelled, on Trio and on asyncio alike.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
@@ -131,8 +132,11 @@ class _Endpoint:
 class NngLink(_Endpoint):
     """A dialing end; see :class:`fastworker._transport._abc.Link`."""
 
-    def __init__(self, socket: RawSocket, address: str) -> None:
+    def __init__(
+        self, socket: RawSocket, address: str, header: bytes = _REQUEST_HEADER
+    ) -> None:
         super().__init__(socket, address)
+        self._header = header
         self._pipe: int | None = None
 
     async def receive(self) -> list[bytes]:
@@ -141,7 +145,7 @@ class NngLink(_Endpoint):
     def send_nowait(self, frame: bytes) -> bool:
         self._check_open()
         check_frame_size(frame)
-        return self._socket.send(_REQUEST_HEADER, frame)
+        return self._socket.send(self._header, frame)
 
     async def wait_sendable(self) -> None:
         # Readable while a pipe is ready for a frame, so not while there is none.
@@ -233,14 +237,10 @@ class NngTransport:
         check_process()
 
     def dial(self, address: str) -> NngLink:
-        parse_tcp_address(address, listening=False)
-        socket = RawSocket.open_req()
-        try:
-            socket.dial(address)
-        except BaseException:
-            socket.close()
-            raise
-        return NngLink(socket, address)
+        return _dial(RawSocket.open_req, address, _REQUEST_HEADER)
+
+    def dial_pair(self, address: str) -> NngLink:
+        return _dial(RawSocket.open_pair, address, b"")
 
     def listen(self, address: str) -> NngListener:
         host, _ = parse_tcp_address(address, listening=True)
@@ -251,3 +251,14 @@ class NngTransport:
             socket.close()
             raise
         return NngListener(socket, f"tcp://{host}:{port}")
+
+
+def _dial(open_socket: Callable[[], RawSocket], address: str, header: bytes) -> NngLink:
+    parse_tcp_address(address, listening=False)
+    socket = open_socket()
+    try:
+        socket.dial(address)
+    except BaseException:
+        socket.close()
+        raise
+    return NngLink(socket, address, header)

@@ -30,6 +30,10 @@ from fastworker._transport._abc import MAX_FRAME_BYTES
 
 # One flooding peer fills this queue, so it is what such a peer can make us hold.
 RECEIVE_QUEUE_FRAMES = 32
+# Nothing is wanted of a callback's listener. What it sends all the same may take
+# this much of our memory, for each listener.
+PAIR_MAX_FRAME_BYTES = 4096
+PAIR_RECEIVE_QUEUE_FRAMES = 1
 # A raw REP socket's own thread empties this queue into the pipes' queues of 64.
 REPLY_QUEUE_FRAMES = 128
 # NNG sleeps a random part of the current back-off, which doubles from the first
@@ -142,7 +146,7 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 
 class RawSocket:
-    """A raw REQ or REP socket that never blocks.
+    """A raw REQ or REP socket, or a Pair0 socket, that never blocks.
 
     Exactly one of :meth:`dial` and :meth:`listen` is called, once. Nothing
     here may be used by two threads, except by NNG's own threads, which only
@@ -150,7 +154,14 @@ class RawSocket:
     NNG and must neither run our code nor wait for a loop).
     """
 
-    def __init__(self, opener: Any, *, send_queue_frames: int) -> None:
+    def __init__(
+        self,
+        opener: Any,
+        *,
+        send_queue_frames: int,
+        receive_queue_frames: int = RECEIVE_QUEUE_FRAMES,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
         global _owner_pid
         check_process()
         _owner_pid = os.getpid()
@@ -162,8 +173,8 @@ class RawSocket:
             # set before the first pipe exists, hence in the constructor.
             self._socket: Any = pynng.Socket(
                 opener=opener,
-                recv_max_size=MAX_FRAME_BYTES,
-                recv_buffer_size=RECEIVE_QUEUE_FRAMES,
+                recv_max_size=max_frame_bytes,
+                recv_buffer_size=receive_queue_frames,
                 send_buffer_size=send_queue_frames,
                 reconnect_time_min=RECONNECT_MIN_MS,
                 reconnect_time_max=RECONNECT_MAX_MS,
@@ -196,6 +207,16 @@ class RawSocket:
         """Make a listening socket."""
         return_large_blocks()
         return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES)
+
+    @classmethod
+    def open_pair(cls) -> RawSocket:
+        """Make a dialing socket for a plain Pair0 listener; it queues nothing either."""
+        return cls(
+            _lib.nng_pair0_open,
+            send_queue_frames=0,
+            receive_queue_frames=PAIR_RECEIVE_QUEUE_FRAMES,
+            max_frame_bytes=PAIR_MAX_FRAME_BYTES,
+        )
 
     def dial(self, address: str) -> None:
         """Start to dial in the background, for ever; errors are not reported."""
