@@ -268,11 +268,10 @@ class ClientSession:
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
                     call.done.set()
-            case TaskEnded(task_id=task_id):
+            case TaskEnded(task_id=task_id, event=event):
                 call = self._submits.get(task_id)
                 if call is not None and call.wants_outcome:
-                    # Taken now: the bounded cache may have dropped it later.
-                    call.answer = self._state.outcome(task_id)
+                    call.answer = event
                     call.done.set()
             case SendFrame(data=data):
                 self._connection.send(data)

@@ -424,7 +424,7 @@ class ClientState:
             return
         self._forget(event.task_id)
         self._outcomes.put(event, 0, now=self._now)
-        self._out.append(TaskEnded(event.task_id))
+        self._out.append(TaskEnded(event.task_id, event))
 
     # --- frames ---
 

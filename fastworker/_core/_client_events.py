@@ -90,9 +90,10 @@ class TaskRejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskEnded(msgspec.Struct, frozen=True, gc=False):
-    """The task has its outcome; ``outcome()`` has it now."""
+    """The task has its outcome. The local cache may have dropped it already."""
 
     task_id: str
+    event: TaskEvent
 
 
 class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):

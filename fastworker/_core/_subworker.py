@@ -105,13 +105,14 @@ class _Running:
 class _LaneView:
     """What this machine knows of one lane."""
 
-    __slots__ = ("held", "progress_at", "slots", "unstarted")
+    __slots__ = ("held", "is_stuck", "progress_at", "slots", "unstarted")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.held = 0
         self.unstarted = 0
         self.progress_at = 0.0
+        self.is_stuck = False  # has free slots, and starts nothing
 
     def busy_at(self) -> float:
         return self.progress_at + BUSY_SECONDS if self.unstarted else math.inf
@@ -262,6 +263,9 @@ class SubworkerState:
             return
         lane = self._lanes[running.lane]
         lane.progress_at = self._now
+        if lane.is_stuck:
+            lane.is_stuck = False
+            self._must_restate = True
         if isinstance(event, AttemptStarted):
             running.started_at = self._now
             lane.unstarted -= 1
@@ -327,6 +331,9 @@ class SubworkerState:
             if lane.busy_at() <= self._now:
                 self._out.append(TakeBack(name))
                 lane.progress_at = self._now
+                if lane.held - lane.unstarted < lane.slots and not lane.is_stuck:
+                    lane.is_stuck = True
+                    self._must_restate = True
                 self._note_busy(name)
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
@@ -454,7 +461,15 @@ class SubworkerState:
         for running in self._attempts.values():
             if running.is_orphan:
                 orphans[running.lane] += 1
-        return {name: max(0, lane.slots - orphans[name]) for name, lane in self._lanes.items()}
+        capacity: dict[str, int] = {}
+        for name, lane in self._lanes.items():
+            capacity[name] = max(0, lane.slots - orphans[name])
+            if lane.is_stuck:
+                # A coroutine blocks the loop of its lane: what comes would go
+                # back at once, again and again. One attempt tells when it is free.
+                started = lane.held - lane.unstarted - orphans[name]
+                capacity[name] = min(capacity[name], max(0, started) + 1)
+        return capacity
 
     def _report(self, now: float) -> bool:
         """Send what has gathered, if the window is open; say whether anything was."""

@@ -98,6 +98,7 @@ def test_it_states_its_whole_capacity_and_one_lease_is_always_parked(bench: Benc
     (lease,) = bench.asked(Kind.LEASE)
     assert lease.capacity == {"thread": 2}
     bench.lease("a")
+    bench.start("a")
     bench.pass_time(0.1)
     (lease,) = bench.asked(Kind.LEASE)
     assert (lease.cursor, lease.capacity) == (1, {"thread": 2})
@@ -159,6 +160,25 @@ def test_a_lane_that_gets_on_is_not_busy(bench: Bench) -> None:
         bench.pass_time(BUSY_SECONDS * 0.8)
         bench.end(task_id)
     assert bench.take(TakeBack) == []
+
+
+def test_a_lane_that_starts_nothing_with_a_free_slot_is_given_one_attempt_to_try(
+    bench: Bench,
+) -> None:
+    """A coroutine blocks its loop: without this, work would go back and forth."""
+    bench.lease("a", "b")
+    bench.start("a")
+    bench.pass_time(0.02)
+    bench.take_back()
+    assert bench.state._capacity() == {"thread": 2}  # one runs, one to try
+    bench.end("a")
+    bench.lease("c")
+    bench.pass_time(0.02)
+    bench.take_back()
+    assert bench.state._capacity() == {"thread": 1}  # nothing runs, one to try
+    bench.lease("d")
+    bench.start("d")
+    assert bench.state._capacity() == {"thread": 2}  # it gets on again
 
 
 def test_a_cancel_is_passed_to_the_lane_and_the_end_is_reported_as_such(bench: Bench) -> None:

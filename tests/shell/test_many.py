@@ -41,7 +41,6 @@ async def test_2000_delays_at_once_all_end_right(
         assert world.tasks().succeeded == 2000
 
 
-@pytest.mark.xfail(reason="outcomes that arrive together drop each other from a small cache")
 async def test_a_cache_of_10_keeps_10_and_every_waiting_caller_has_its_own(
     autojump_clock: MockClock,
 ) -> None:
