@@ -54,8 +54,9 @@ from fastworker._errors import LocalProtocolError, RemoteProtocolError
 # A healthy pipe loses nothing, so repeats are rare; together with the one
 # request that is always parked they are also the heartbeat.
 REPEAT_INTERVAL: Final = 5.0
-# HELLO is repeated faster: nothing else can happen before it is answered.
-HELLO_INTERVAL: Final = 1.0
+# HELLO is repeated faster: nothing else can happen before it is answered, and
+# one that is lost must not cost the leases (the grace is 0.75 s).
+HELLO_INTERVAL: Final = 0.25
 # Three beats without an answer: the peer or the way to it is gone although
 # TCP has not noticed (H19).
 SILENCE_LIMIT: Final = 15.0
@@ -233,6 +234,7 @@ class RequesterLink:
         self._sequences = [0] * SLOT_COUNT
         self._slots: list[_Outstanding | None] = [None] * SLOT_COUNT
         self._hello_at = math.inf
+        self._is_dropping = False  # DropPipe was said, PipeClosed has not come
         self._heard_at = -math.inf
         self._confirmed_at = -math.inf
         self._sessions_opened = 0
@@ -290,6 +292,7 @@ class RequesterLink:
                 return []
             case PipeOpened(pipe=pipe):
                 self._pipe = pipe
+                self._is_dropping = False
                 self._heard_at = now
                 return [self._greet(now)]
             case PipeClosed(pipe=pipe):
@@ -308,6 +311,8 @@ class RequesterLink:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
+        if self._is_dropping and self._pipe is not None:
+            return self._heard_at + SILENCE_LIMIT
         if self._state is LinkState.GREETING:
             return min(self._hello_at, self._heard_at + SILENCE_LIMIT)
         if self._state is not LinkState.OPEN:
@@ -464,6 +469,7 @@ class RequesterLink:
         if now >= self._heard_at + SILENCE_LIMIT:
             # The shell's PipeClosed follows; until then nothing is due.
             self._heard_at = now
+            self._is_dropping = True
             return [DropPipe()]
         if self._state is LinkState.GREETING:
             return [self._greet(now)]
