@@ -92,8 +92,6 @@ class ControlPlaneWorker:
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained.
       store: where tasks are kept; in memory if not given.
-      callback_transport: makes the connections to callback addresses; by
-        default the one that makes all others.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -115,7 +113,6 @@ class ControlPlaneWorker:
         drain_timeout: float = 30.0,
         store: Store | None = None,
         transport: Transport | None = None,
-        callback_transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
         rng: random.Random | None = None,
@@ -145,7 +142,6 @@ class ControlPlaneWorker:
         self.drain_timeout = drain_timeout
         self._store = store or MemoryStore()
         self._transport = transport
-        self._callback_transport = callback_transport
         self._registry = registry
         self._make_lane = make_lane
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, hides nothing
@@ -279,7 +275,7 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
-        self._callbacks = Callbacks(self._callback_transport or transport, self._rng)
+        self._callbacks = Callbacks(transport, self._rng)
         stack.callback(self._callbacks.close)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.

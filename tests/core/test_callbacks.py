@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from fastworker._core._callback_events import (
@@ -16,8 +17,10 @@ from fastworker._core._callback_events import (
     Disconnect,
 )
 from fastworker._core._callbacks import CallbackLimits, CallbackState, CallbackStatistics
-from fastworker._core._messages import Callback, TaskEvent, WireStatus
+from fastworker._core._codec import decode_body, encode
+from fastworker._core._messages import Callback, Submit, TaskEvent, TaskSpec, WireStatus
 from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._task_states import TaskRecord, content_digest
 
 A, B, C = "tcp://a:1", "tcp://b:2", "tcp://c:3"
 
@@ -329,3 +332,35 @@ def test_a_report_of_what_was_not_under_way_is_our_own_error(delivered: int) -> 
     talk.due("t1")
     with pytest.raises(AssertionError):
         talk.arrived(delivered)
+
+
+# --- as a part of a task ---
+
+
+def a_spec(callback: Callback | None) -> TaskSpec:
+    return TaskSpec("t1", "add", 2, 1, b"[[1,2],{}]", 1.0, callback=callback)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [None, Callback(A, "e2", b"{}"), Callback(B, "e1", b"{}"), Callback(A, "e1", b"null")],
+    ids=str,
+)
+def test_another_callback_makes_another_task(other: Callback | None) -> None:
+    spec = a_spec(Callback(A, "e1", b"{}"))
+    record = TaskRecord(spec, 1, None)
+    assert record.has_content(a_spec(Callback(A, "e1", b"{}")))
+    assert content_digest(spec) == content_digest(a_spec(Callback(A, "e1", b"{}")))
+    assert not record.has_content(a_spec(other))
+    assert content_digest(spec) != content_digest(a_spec(other))
+
+
+def test_a_task_weighs_at_least_what_its_bytes_do() -> None:
+    callback = Callback("tcp://" + "h" * 200 + ":1", "e" * 256, b"1" * 1_000)
+    for spec in (a_spec(None), a_spec(callback)):
+        assert len(encode(Submit([spec]))) <= spec.size + 50
+
+
+def test_a_peer_that_knows_no_callbacks_is_understood() -> None:
+    old = msgspec.msgpack.encode([[["t1", "add", 2, 1, b"[[1,2],{}]", 1.0, False]], True])
+    assert decode_body(Submit, old).tasks == [a_spec(None)]

@@ -9,10 +9,12 @@ from typing import Any
 
 import trio
 
+from fastworker._core._callbacks import CallbackStatistics
 from fastworker._core._pipes import PipeOpened
 from fastworker._errors import LinkClosed
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._memory_ends import MemoryListener
+from tests.shell.world import World
 
 HERE = "tcp://127.0.0.1:9000"
 NOWHERE = "tcp://127.0.0.1:9999"
@@ -83,3 +85,21 @@ async def listening(
             nursery.cancel_scope.cancel()
     finally:
         listener.close()
+
+
+@asynccontextmanager
+async def open_plane(**settings: Any) -> AsyncIterator[World]:
+    """As ``open_world``, for a control plane that is not like the others."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, 0)
+        await world.start_plane(**settings)
+        await world.start_worker()
+        yield world
+        nursery.cancel_scope.cancel()
+    assert world.count_links() == 0
+
+
+def callbacks(world: World) -> CallbackStatistics:
+    statistics = world.plane.statistics()
+    assert statistics is not None
+    return statistics.callbacks

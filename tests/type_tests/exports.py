@@ -55,6 +55,22 @@ async def check_submitting_a_function(client: Client) -> None:
     await client.delay(add, "1")  # type: ignore[call-overload]
 
 
+async def check_callbacks(client: Client) -> None:
+    address = "tcp://127.0.0.1:9000"
+    assert_type(await client.delay_with_callback("add", address, 1, y=2), str)
+    assert_type(
+        await client.delay_with_callback(
+            "add", address, callback_data={"a": 1}, priority=TaskPriority.LOW
+        ),
+        str,
+    )
+    assert_type(await client.delay_with_callback(add, address, 1, y=2), str)
+    await client.delay_with_callback("add", address, callback_data=[1])  # type: ignore[call-overload]
+    await client.delay_with_callback("add", 9000)  # type: ignore[call-overload]
+    await client.delay_with_callback(add, address, "1")  # type: ignore[call-overload]
+    await client.delay_with_callback(add, address, 1, callback_data={})  # type: ignore[call-arg]
+
+
 def check_components() -> None:
     assert_type(ControlPlaneWorker(), ControlPlaneWorker)
     assert_type(
