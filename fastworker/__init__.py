@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fastworker._errors import TaskTimedOut as TaskTimedOut
     from fastworker._errors import UnknownTask as UnknownTask
     from fastworker._lanes._context import check_cancelled as check_cancelled
+    from fastworker._local import local as local
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
     from fastworker._models import Task as Task
@@ -61,6 +62,7 @@ __all__ = [
     "Client",
     "ControlPlaneWorker",
     "SubWorker",
+    "local",
     # models
     "CallbackInfo",
     "SerializationFormat",
@@ -108,6 +110,7 @@ _HOMES = {
     "Client": "_client",
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
+    "local": "_local",
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",
     "Task": "_models",

@@ -222,13 +222,16 @@ class Client:
         whole program, and asyncio would mention it to nobody.
         """
         try:
-            await session.run()
+            await self._run_session(session)
         except* Exception as errors:  # noqa: BLE001 - told to every caller
-            self._break(session, _unwrapped(errors))
+            self._break(session, unwrapped(errors))
         finally:
             # Its loop may have ended without a word to us; start() works again then.
             if self._session is session and self._error is None:
                 self._session = None
+
+    async def _run_session(self, session: ClientSession) -> None:
+        await session.run()
 
     def _new_state(self) -> ClientState:
         return ClientState(
@@ -511,7 +514,7 @@ def _broken(cause: Exception) -> ClientBroken:
     return error
 
 
-def _unwrapped(errors: Exception) -> Exception:
+def unwrapped(errors: Exception) -> Exception:
     """The one error in a group that task groups have put around it, else the group."""
     while isinstance(errors, ExceptionGroup) and len(errors.exceptions) == 1:
         errors = errors.exceptions[0]

@@ -68,7 +68,8 @@ class _TrioThread(trio.TaskStatus[None]):
         self._is_cancelled = False
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        threading.Thread(target=self._serve, name="fastworker-trio").start()
+        thread = threading.Thread(target=self._serve, name="fastworker-trio")
+        thread.start()
         try:
             if await asyncio.shield(self._ready):
                 # Said here, because a task group wants to hear it from its own task.
@@ -84,6 +85,8 @@ class _TrioThread(trio.TaskStatus[None]):
                     continue
             self._ended.exception()  # if there is another, it gives way to the first
             raise
+        finally:
+            thread.join()  # saying that it has ended was the last thing it did
 
     def _cancel(self) -> None:
         with self._lock:
