@@ -1,6 +1,6 @@
 """The session link as a model: machines, a lossy network, and whatever can happen to them.
 
-DESIGN promises for the link, watched after every move (``Cluster.check``):
+What is promised for the link, watched after every move (``Cluster.check``):
 every request takes effect exactly once within its epoch (S2, S4), leased never
 exceeds capacity (S16), no report with a stale fence is accepted (S8), kept
 bytes are bounded (B1), a peer that comes back in time keeps its leases (S6),
