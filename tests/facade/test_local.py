@@ -88,6 +88,7 @@ def registry(gate: Gate) -> Registry:
 
 def figures() -> tuple[list[str], list[str]]:
     """Threads and descriptors of this process."""
+    threads = sorted(thread.name for thread in threading.enumerate())
     gc.collect()
     folder = f"/proc/{os.getpid()}/fd"
     descriptors = []
@@ -96,7 +97,7 @@ def figures() -> tuple[list[str], list[str]]:
             descriptors.append(os.readlink(f"{folder}/{number}").partition(":")[0])
         except FileNotFoundError:
             continue  # that of the folder itself
-    return sorted(thread.name for thread in threading.enumerate()), sorted(descriptors)
+    return threads, sorted(descriptors)
 
 
 async def settle(condition: Callable[[], bool]) -> None:
