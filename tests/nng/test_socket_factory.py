@@ -371,14 +371,6 @@ def test_one_module_imports_pynng_and_makes_sockets_in_one_place() -> None:
     assert [node.attr for node in made] == ["Socket"]
 
 
-def test_only_transports_the_client_and_the_test_kit_know_anyio() -> None:
-    importers = [name for name, tree in modules() if "anyio" in imports_of(tree)]
-    # The client is several modules; the conformance suite has to run on both loops too.
-    allowed = ("_transport/", "_client", "testing/")
-    assert [name for name in importers if not name.startswith(allowed)] == []
-    assert "_transport/_nng.py" in importers
-
-
 def test_nothing_of_the_library_that_loses_messages_is_used() -> None:  # H2 to H6, H10, H13
     forbidden = {"asend", "arecv", "asend_msg", "arecv_msg", "new_context", "Context"}
     tree = ast.parse((PACKAGE / "_transport/_nng_socket.py").read_text())
