@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from fastworker._models import TaskStatus as TaskStatus
     from fastworker._registry import task as task
     from fastworker._subworker import SubWorker as SubWorker
+    from fastworker._sync_client import SyncClient as SyncClient
 
     __version__: str
 
@@ -62,6 +63,7 @@ __all__ = [
     "Client",
     "ControlPlaneWorker",
     "SubWorker",
+    "SyncClient",
     "local",
     # models
     "CallbackInfo",
@@ -110,6 +112,7 @@ _HOMES = {
     "Client": "_client",
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
+    "SyncClient": "_sync_client",
     "local": "_local",
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",

@@ -188,6 +188,16 @@ class Client:
         if self._host is not None and os.getpid() == self._pid:
             await self._host.wait_ended()
 
+    async def wait_taken_back(self) -> None:
+        """Wait until no task that a cancelled call has left may still start or run.
+
+        Cancellation:
+          Changes nothing.
+        """
+        session = self._session
+        if session is not None:
+            await session.wait_taken_back()
+
     async def __aenter__(self) -> Client:
         if self._session is not None:
             raise ClientClosed("the client is started already; stop it before 'async with'")

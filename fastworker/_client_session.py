@@ -100,6 +100,7 @@ class ClientSession:
         self._submits: dict[str, Call] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
+        self._taken_back: anyio.Event | None = None  # while somebody waits for it
         self._settled = anyio.Event()  # connected, or refused
         self._refusal: str | None = None
         self._stopping = anyio.Event()
@@ -163,6 +164,7 @@ class ClientSession:
             call.fail(make_error())
         self._settled.set()
         self._stopping.set()
+        self._look_whether_taken_back()
         if not self._has_failed:
             self._apply(ClientStopped())
             self._connection.wake()
@@ -203,6 +205,14 @@ class ClientSession:
             raise call.error
         return call.answer or call.timed_out
 
+    async def wait_taken_back(self) -> None:
+        """Wait until every task that its caller has left has ended, or the session has."""
+        if self._taken_back is None:
+            self._taken_back = anyio.Event()
+        taken_back = self._taken_back
+        self._look_whether_taken_back()
+        await taken_back.wait()
+
     async def query(self, task_id: str) -> TaskEvent:
         """Ask the control plane for a task.
 
@@ -227,6 +237,13 @@ class ClientSession:
             raise call.error
         assert call.answer is not None
         return call.answer
+
+    def _look_whether_taken_back(self) -> None:
+        if self._taken_back is not None and (
+            self._end is not None or not self._state.is_taking_back
+        ):
+            self._taken_back.set()
+            self._taken_back = None
 
     def _check_open(self) -> None:
         """A call that comes when nobody is left to answer it must not wait."""
@@ -273,6 +290,7 @@ class ClientSession:
                 if call is not None and call.wants_outcome:
                     call.answer = event
                     call.done.set()
+                self._look_whether_taken_back()
             case SendFrame(data=data):
                 self._connection.send(data)
             case TaskTimedOut(task_id=task_id):
@@ -284,6 +302,7 @@ class ClientSession:
                 call = self._submits.get(task_id)
                 if call is not None:
                     call.fail(self._rejection(command, call.task_name))
+                self._look_whether_taken_back()
             case QueryAnswered(query_id=query_id, event=event):
                 call = self._queries.get(query_id)
                 if call is not None:

@@ -85,6 +85,7 @@ MAY_CATCH_ALL: dict[str, str] = {
     "_lanes/_trio.py": "user code may break the lane's loop, which is started anew",
     "_hosting.py": "raised again in the loop of the caller",
     "_client.py": "becomes ClientBroken in every call",
+    "_client_thread.py": "raised again in the thread of the caller",
 }
 MAY_SLEEP: dict[str, str] = {
     "cli/_parent_watch.py": "a thread whose only work is to end the process",

@@ -163,6 +163,11 @@ class ClientState:
         """Whether a session is open on a live pipe."""
         return self._link.state is LinkState.OPEN
 
+    @property
+    def is_taking_back(self) -> bool:
+        """Whether a task that its caller has left may still start or run."""
+        return any(task.is_abandoned for task in self._tasks.values())
+
     def holds(self, task_id: str) -> bool:
         """Whether the task is known here, ended or not."""
         return task_id in self._tasks or self.outcome(task_id) is not None

@@ -14,12 +14,14 @@ from fastworker import (
     ControlPlaneWorker,
     SerializationFormat,
     SubWorker,
+    SyncClient,
     Task,
     TaskPriority,
     TaskResult,
     TaskStatus,
     UnknownTask,
     check_cancelled,
+    local,
     task,
 )
 
@@ -69,6 +71,34 @@ async def check_callbacks(client: Client) -> None:
     await client.delay_with_callback("add", 9000)  # type: ignore[call-overload]
     await client.delay_with_callback(add, address, "1")  # type: ignore[call-overload]
     await client.delay_with_callback(add, address, 1, callback_data={})  # type: ignore[call-arg]
+
+
+def check_sync_client() -> None:
+    with SyncClient("tcp://127.0.0.1:5550", timeout=3, connect_timeout=1) as client:
+        assert_type(client, SyncClient)
+        assert_type(client.start(), None)
+        assert_type(client.delay("add", 1, 2, priority="high"), str)
+        assert_type(client.delay(add, 1, y=3), str)
+        assert_type(client.delay_with_callback("add", "tcp://h:1", 1, callback_data={}), str)
+        assert_type(client.delay_with_callback(add, "tcp://h:1", 1), str)
+        assert_type(client.submit_task(add, args=(1, 2)), TaskResult)
+        assert_type(client.get_task_result("id"), TaskResult | None)
+        assert_type(client.get_result("id"), TaskResult | None)
+        assert_type(client.get_status("id"), TaskStatus | None)
+        client.delay(add, "1")  # type: ignore[call-overload]
+        client.delay(add)  # type: ignore[call-overload]
+        client.delay_with_callback(add, "tcp://h:1", "1")  # type: ignore[call-overload]
+    SyncClient("tcp://127.0.0.1:5550", "JSON", 3, 1, 5)  # type: ignore[call-arg]
+
+
+async def check_local() -> None:
+    async with local("mytasks", concurrency=4, backend="asyncio", timeout=3) as client:
+        assert_type(client, Client)
+        assert_type(await client.delay(add, 1), str)
+    with SyncClient.local("mytasks", "other", serialization_format="PICKLE") as sync:
+        assert_type(sync, SyncClient)
+    local(concurency=4)  # type: ignore[call-arg]
+    local(backend="curio")  # type: ignore[arg-type]
 
 
 def check_components() -> None:

@@ -1,0 +1,255 @@
+"""The thread behind a ``SyncClient``: a Trio loop in which other threads make calls.
+
+It lives as long as the client is started. Every call is a child of one nursery
+and has a cancel scope of its own, so a caller that is interrupted takes back
+what it asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar, cast
+
+import trio
+
+from fastworker._client import Client
+from fastworker._errors import ClientBroken, ClientClosed, FastWorkerError
+
+T = TypeVar("T")
+
+# How long an interrupted caller waits until its task has been cancelled.
+TAKE_BACK_SECONDS: Final = 1.0
+# How long the end of the process waits for goodbyes; they take much less.
+_EXIT_SECONDS: Final = 5.0
+
+
+class ClientThread:
+    """One run of a client: connects, serves calls, says goodbye. From any thread.
+
+    Args:
+      client: not started. It belongs to this thread until that has ended.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._is_stopped = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._start_scope = trio.CancelScope()
+        self._stopping: trio.Event
+        self._calls: trio.Nursery | None = None  # while calls are taken
+        self._connected = threading.Event()
+        self._error: BaseException | None = None
+        # A daemon: a client that nobody stops must not hold the process.
+        self._thread = threading.Thread(
+            target=self._serve, name="fastworker-client", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start to connect; :meth:`wait_connected` tells how that went."""
+        _running.add(self)
+        self._thread.start()
+
+    def wait_connected(self) -> None:
+        """Wait until calls are taken.
+
+        Raises:
+          ClientClosed: it was stopped meanwhile.
+          whatever the client raised when it was started.
+        """
+        self._connected.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Take no more calls, let those that wait raise ClientClosed. Idempotent."""
+        with self._lock:
+            self._is_stopped = True
+            token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(self._stop)
+            except trio.RunFinishedError:
+                pass
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended; it was stopped before."""
+        if os.getpid() == self._pid:
+            self._thread.join(timeout)
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have the loop await ``work()`` and return what it returns.
+
+        If this is interrupted, by Ctrl-C or by what any other signal handler
+        raises, the call is cancelled. Its task is taken back, and that is
+        waited for, one second at most.
+
+        Raises:
+          ClientClosed: the thread was stopped.
+          ClientBroken: its loop has failed.
+          whatever ``work`` raises.
+        """
+        call: _Call[T] = _Call(work)
+        self._connected.wait()
+        token = self._token
+        if token is None:
+            raise self._why_closed()
+        try:
+            token.run_sync_soon(self._admit, call)
+            call.wait()
+        except trio.RunFinishedError:
+            raise self._why_closed() from None
+        except BaseException:
+            try:
+                token.run_sync_soon(call.scope.cancel)
+                call.wait(TAKE_BACK_SECONDS)
+            except (trio.RunFinishedError, queue.Empty):
+                pass
+            raise
+        return call.result()
+
+    def read(self, read: Callable[[], T]) -> T:
+        """Call ``read`` between two steps of the loop, or here when that has ended."""
+        call: _Call[T] = _Call(read)
+        token = self._token
+        if token is None:
+            return read()
+        try:
+            token.run_sync_soon(call.perform_now)
+        except trio.RunFinishedError:
+            return read()
+        call.wait()
+        return call.result()
+
+    # --- in the thread ---
+
+    def _serve(self) -> None:
+        error: BaseException | None = None
+        try:
+            trio.run(self._main)
+        except BaseException as raised:  # noqa: BLE001 - raised again in callers
+            error = raised
+        self._error = error or _closed()
+        self._connected.set()
+        _running.discard(self)
+
+    async def _main(self) -> None:
+        self._stopping = trio.Event()
+        with self._lock:
+            self._token = trio.lowlevel.current_trio_token()
+            if self._is_stopped:
+                return
+        with self._start_scope:
+            async with self._client:
+                await self._take_calls()
+
+    async def _take_calls(self) -> None:
+        async with trio.open_nursery() as self._calls:
+            self._connected.set()
+            try:
+                await self._stopping.wait()
+            finally:
+                self._calls = None
+            self._client.stop()
+
+    def _stop(self) -> None:
+        if self._connected.is_set():
+            self._stopping.set()
+        else:
+            self._start_scope.cancel()
+
+    def _admit(self, call: _Call[Any]) -> None:
+        if self._calls is None:
+            call.fail(self._why_closed())
+        else:
+            self._calls.start_soon(self._perform, call)
+
+    async def _perform(self, call: _Call[Any]) -> None:
+        try:
+            with call.scope:
+                await call.perform()
+            if call.scope.cancelled_caught:
+                with trio.move_on_after(TAKE_BACK_SECONDS):
+                    await self._client.wait_taken_back()
+        finally:
+            call.fail(self._why_closed())  # unless it has ended
+
+    def _why_closed(self) -> FastWorkerError:
+        if not isinstance(self._error, Exception) or isinstance(self._error, FastWorkerError):
+            return _closed()
+        broken = ClientBroken(f"the client's thread failed: {self._error!r}")
+        broken.__cause__ = self._error
+        return broken
+
+
+class _Call(Generic[T]):
+    """What one thread asks of the loop, and the way back."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.scope = trio.CancelScope()
+        self._work = work
+        self._value: T | None = None
+        self._error: Exception | None = None
+        self._has_ended = False
+        # Waiting for it ends by signals, and it is thread-safe to the last.
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def wait(self, timeout: float | None = None) -> None:
+        self._ended.get(timeout=timeout)
+
+    def result(self) -> T:
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # it holds this frame, and the frame holds us
+        return cast(T, self._value)
+
+    # --- in the loop ---
+
+    async def perform(self) -> None:
+        try:
+            self._value = await self._work()
+        except Exception as error:  # noqa: BLE001 - raised again in the caller
+            self._error = error
+        self._end()
+
+    def perform_now(self) -> None:
+        try:
+            self._value = self._work()
+        except Exception as error:  # noqa: BLE001 - raised again in the caller
+            self._error = error
+        self._end()
+
+    def fail(self, error: Exception) -> None:
+        if not self._has_ended:
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._ended.put(None)
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client was stopped")
+
+
+_running: set[ClientThread] = set()
+
+
+def _stop_all() -> None:
+    """Before the interpreter goes: afterwards a thread would find nothing left to run on."""
+    threads = [thread for thread in list(_running) if thread._pid == os.getpid()]
+    for thread in threads:
+        thread.stop()
+    for thread in threads:
+        thread.join(_EXIT_SECONDS)
+
+
+atexit.register(_stop_all)
