@@ -188,7 +188,7 @@ class Client:
         if self._host is not None and os.getpid() == self._pid:
             await self._host.wait_ended()
 
-    async def wait_taken_back(self) -> None:
+    async def _wait_taken_back(self) -> None:
         """Wait until no task that a cancelled call has left may still start or run.
 
         Cancellation:

@@ -175,7 +175,7 @@ class ClientThread:
                 await call.perform()
             if call.scope.cancelled_caught:
                 with trio.move_on_after(TAKE_BACK_SECONDS):
-                    await self._client.wait_taken_back()
+                    await self._client._wait_taken_back()
         finally:
             call.fail(self._why_closed())  # unless it has ended
 

@@ -140,6 +140,7 @@ class ClientState:
         )
         self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
         self._unsent: deque[_ClientTask] = deque()
+        self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: list[str] = []
         self._to_watch: deque[str] = deque()
         self._queries: deque[QueryMade] = deque()
@@ -166,7 +167,7 @@ class ClientState:
     @property
     def is_taking_back(self) -> bool:
         """Whether a task that its caller has left may still start or run."""
-        return any(task.is_abandoned for task in self._tasks.values())
+        return bool(self._abandoned)
 
     def holds(self, task_id: str) -> bool:
         """Whether the task is known here, ended or not."""
@@ -208,6 +209,8 @@ class ClientState:
         assert 0 <= self._submits <= SUBMIT_WINDOW
         for task in self._tasks.values():
             assert not task.event.status >= WireStatus.SUCCESS, f"{task.event} is no outcome"
+        abandoned = {task_id for task_id, t in self._tasks.items() if t.is_abandoned}
+        assert self._abandoned == abandoned
         for task in self._unsent:
             assert task.progress is _Progress.UNSENT
 
@@ -265,6 +268,7 @@ class ClientState:
             del self._tasks[task_id]
             return
         task.is_abandoned = True
+        self._abandoned.add(task_id)
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
         # it waits for the acknowledgement.
         if task.progress is not _Progress.SENT:
@@ -396,6 +400,7 @@ class ClientState:
 
     def _forget(self, task_id: str) -> None:
         del self._tasks[task_id]
+        self._abandoned.discard(task_id)
         self._deadlines.clear(task_id)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:

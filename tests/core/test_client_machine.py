@@ -191,6 +191,23 @@ def test_a_cancel_waits_for_the_acknowledgement(desk: Desk) -> None:
     assert desk.state.statistics().waiting == 0
 
 
+@pytest.mark.parametrize("status", [WireStatus.CANCELLED, WireStatus.SUCCESS])
+def test_it_is_known_until_when_a_task_that_was_left_may_still_run(
+    desk: Desk, status: WireStatus
+) -> None:
+    desk.submit("a", "b", flush=False)
+    desk.submit("c")
+    assert not desk.state.is_taking_back
+    desk.handle(TaskAbandoned("a"))
+    desk.handle(TaskAbandoned("b"))
+    desk.acknowledge(SubmitReply([Refusal(1, RefusalCode.CONFLICT, "used")]))
+    assert desk.state.is_taking_back
+    desk.tell(done("c", WireStatus.SUCCESS))
+    assert desk.state.is_taking_back
+    desk.tell(done("a", status))
+    assert not desk.state.is_taking_back
+
+
 def test_a_held_task_can_be_cancelled(desk: Desk) -> None:
     desk.submit("a")
     desk.acknowledge(SubmitReply(held=[0]))
