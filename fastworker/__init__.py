@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from fastworker._errors import TaskTimedOut as TaskTimedOut
     from fastworker._errors import UnknownTask as UnknownTask
     from fastworker._lanes._context import check_cancelled as check_cancelled
+    from fastworker._lanes._context import current_task as current_task
+    from fastworker._lanes._context import progress as progress
+    from fastworker._lanes._context import time_left as time_left
     from fastworker._local import local as local
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
@@ -59,6 +62,9 @@ __all__ = [
     # tasks
     "task",
     "check_cancelled",
+    "current_task",
+    "progress",
+    "time_left",
     # components
     "Client",
     "ControlPlaneWorker",
@@ -109,6 +115,9 @@ __all__ = [
 _HOMES = {
     "task": "_registry",
     "check_cancelled": "_lanes._context",
+    "current_task": "_lanes._context",
+    "progress": "_lanes._context",
+    "time_left": "_lanes._context",
     "Client": "_client",
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",

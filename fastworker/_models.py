@@ -9,7 +9,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+# An attempt that is asked to stop gets this many seconds, unless it says otherwise.
+DEFAULT_GRACE: Final = 5.0
+# A year: whoever waits longer than this wants a schedule.
+LONGEST_DELAY: Final = 365 * 24 * 3600.0
+MAX_RETRIES: Final = 1_000_000
 
 
 class TaskPriority(enum.IntEnum):
@@ -92,7 +98,8 @@ def _utc_now() -> datetime:
 class Task:
     """One submitted run of a task function.
 
-    Datetimes are UTC-aware. ``error`` is one line.
+    Datetimes are UTC-aware. ``error`` is one line. ``attempt`` is which attempt
+    this is, from 1; ``deadline`` is when the task must have ended.
     """
 
     id: str
@@ -106,6 +113,9 @@ class Task:
     status: TaskStatus = TaskStatus.PENDING
     result: Any = None
     error: str | None = None
+    attempt: int = field(default=0, kw_only=True)
+    worker_id: str | None = field(default=None, kw_only=True)
+    deadline: datetime | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.args = tuple(self.args)

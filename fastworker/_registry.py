@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 
 from fastworker._errors import RegistrationError, UnknownTask
+from fastworker._models import DEFAULT_GRACE
 from fastworker._task_function import (
     Backend,
     LaneKind,
@@ -21,6 +22,7 @@ from fastworker._task_function import (
     TaskOptions,
     describe,
 )
+from fastworker._task_options import Isolation, RetryOn
 
 __all__ = [
     "Backend",
@@ -145,6 +147,17 @@ def task(
     name: str | None = None,
     backend: Backend | None = None,
     on_lost: OnLost = "retry",
+    timeout: float | None = None,
+    grace: float = DEFAULT_GRACE,
+    max_retries: int = 0,
+    retry_delay: float = 1.0,
+    backoff: float = 2.0,
+    max_delay: float = 60.0,
+    jitter: float = 0.1,
+    retry_on: RetryOn = Exception,
+    isolation: Isolation | None = None,
+    memory: int | str | None = None,
+    recycle_after: int | None = None,
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
@@ -153,6 +166,17 @@ def task(
     name: str | None = None,
     backend: Backend | None = None,
     on_lost: OnLost = "retry",
+    timeout: float | None = None,
+    grace: float = DEFAULT_GRACE,
+    max_retries: int = 0,
+    retry_delay: float = 1.0,
+    backoff: float = 2.0,
+    max_delay: float = 60.0,
+    jitter: float = 0.1,
+    retry_on: RetryOn = Exception,
+    isolation: Isolation | None = None,
+    memory: int | str | None = None,
+    recycle_after: int | None = None,
 ) -> F | Callable[[F], F]:
     """Register a function as a task that workers can run.
 
@@ -166,11 +190,42 @@ def task(
           ``"asyncio"``. By default the worker's own default, Trio.
       on_lost: ``"retry"`` runs it again after its worker was lost; ``"fail"``
           never does, so that it runs at most once.
+      timeout: How many seconds one attempt may run. Then it is asked to stop,
+          and the attempt has failed.
+      grace: How many seconds an attempt gets to end once it is asked to stop.
+          Then a process is killed; anything else is given up: it may run on,
+          and what it returns is dropped.
+      max_retries: How often it runs again after an attempt that failed.
+      retry_delay: Seconds before the first retry; each further one waits
+          ``backoff`` times as long, at most ``max_delay`` seconds. A random
+          part of up to ``jitter`` (0 to 1) of that is left out.
+      retry_on: Which errors are worth a retry: an exception class, a tuple of
+          them, or a function that is given the exception.
+      isolation: ``"process"`` runs each attempt in a process of its own kind,
+          which a cancel can kill, and whose crash hurts no other task.
+      memory: With ``isolation="process"``: how much memory that process may
+          use, in bytes or as ``"512MiB"``.
+      recycle_after: With ``isolation="process"``: a new process after so many
+          attempts.
 
     Raises:
       RegistrationError: it cannot be a task, or another function has its name.
     """
-    options = TaskOptions(backend=backend, on_lost=on_lost)
+    options = TaskOptions(
+        backend=backend,
+        on_lost=on_lost,
+        timeout=timeout,
+        grace=grace,
+        max_retries=max_retries,
+        retry_delay=retry_delay,
+        backoff=backoff,
+        max_delay=max_delay,
+        jitter=jitter,
+        retry_on=retry_on,
+        isolation=isolation,
+        memory=memory,
+        recycle_after=recycle_after,
+    )
 
     def register(function: F) -> F:
         registry.register(function, name=name, options=options)

@@ -11,6 +11,7 @@ import trio
 
 from fastworker._config import SubWorkerConfig
 from fastworker._core._messages import FunctionInfo
+from fastworker._core._retry import RetryPolicy
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._errors import LocalProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
@@ -20,7 +21,7 @@ from fastworker._lanes._sink import TrioSink
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
 from fastworker._subworker_session import SubworkerSession
-from fastworker._task_function import Backend, TaskFunction
+from fastworker._task_function import Backend, TaskFunction, TaskOptions
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
@@ -149,6 +150,7 @@ class SubWorker:
             functions,
             lanes,
             sink,
+            worker_id=self.worker_id,
         )
         self._token = trio.lowlevel.current_trio_token()
         try:
@@ -204,4 +206,17 @@ class SubWorker:
             signature=function.signature,
             doc=function.doc,
             on_lost=function.options.on_lost,
+            retry=_retry_policy(function.options),
+            timeout=function.options.timeout or 0.0,
+            grace=function.options.grace,
         )
+
+
+def _retry_policy(options: TaskOptions) -> RetryPolicy:
+    return RetryPolicy(
+        options.max_retries,
+        options.retry_delay,
+        options.backoff,
+        options.max_delay,
+        options.jitter,
+    )

@@ -8,6 +8,7 @@ task that blocks stops no heartbeat. Decisions are the machine's
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -62,6 +63,7 @@ class SubworkerSession:
       functions: what can run here, by name.
       lanes: where it runs, by kind; started by :meth:`run`.
       sink: where the lanes post their events.
+      worker_id: a label, told to user code.
     """
 
     def __init__(
@@ -72,11 +74,14 @@ class SubworkerSession:
         functions: Mapping[str, TaskFunction],
         lanes: Mapping[str, Lane],
         sink: TrioSink,
+        *,
+        worker_id: str,
     ) -> None:
         self._state = state
         self._handle = validated(state)
         self._connection = Connection(transport, address, self)
         self._address = address
+        self._worker_id = worker_id
         self._functions = functions
         self._lanes = lanes
         self._sink = sink
@@ -236,10 +241,19 @@ class SubworkerSession:
                 self._said_goodbye.set()
 
     def _attempt(self, epoch: int, assignment: Assignment) -> Attempt:
+        function = self._functions[assignment.name]
+        left, options = assignment.time_left, assignment.options
         return Attempt(
             key=AttemptKey(assignment.task_id, epoch, assignment.attempt),
             name=assignment.name,
-            function=self._functions[assignment.name].function,
+            function=function.function,
             payload=assignment.payload,
             format=assignment.format,
+            is_retryable=function.options.is_retryable,
+            number=assignment.number,
+            priority=assignment.priority,
+            time_left=math.inf if left is None else left,
+            worker_id=self._worker_id,
+            created=assignment.created,
+            stream=0 if options is None else options.stream,
         )

@@ -12,34 +12,19 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from fastworker._errors import RegistrationError
+from fastworker._task_options import Backend as Backend
+from fastworker._task_options import OnLost as OnLost
+from fastworker._task_options import TaskOptions as TaskOptions
 
-Backend = Literal["trio", "asyncio"]
-LaneKind = Literal["thread", "trio", "asyncio"]
-OnLost = Literal["retry", "fail"]
+LaneKind = Literal["thread", "trio", "asyncio", "process"]
 
 # The limit of a name on the wire; of the other texts, what a table can show.
 MAX_NAME_BYTES: Final = 256
 _MAX_SIGNATURE: Final = 500
 _MAX_DOC: Final = 200
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskOptions:
-    """What the decorator was told.
-
-    ``backend`` None leaves the choice to the worker's default.
-    ``on_lost="fail"`` makes the task run at most once.
-    """
-
-    backend: Backend | None = None
-    on_lost: OnLost = "retry"
-
-    def __post_init__(self) -> None:
-        _check_choice("backend", self.backend, (None, *get_args(Backend)))
-        _check_choice("on_lost", self.on_lost, get_args(OnLost))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +49,7 @@ class TaskFunction:
 
     def lane_for(self, default_backend: Backend) -> LaneKind:
         """Where the function runs in a worker whose default is this backend."""
-        if self.lane == "thread" or self.options.backend is not None:
+        if self.lane in ("thread", "process") or self.options.backend is not None:
             return self.lane
         return default_backend
 
@@ -112,7 +97,7 @@ def describe(
     return TaskFunction(
         name=_checked_name(_default_name(function) if name is None else name),
         function=function,
-        lane=(options.backend or "trio") if is_async else "thread",
+        lane=options.isolation or ((options.backend or "trio") if is_async else "thread"),
         options=options,
         module=module,
         qualified_name=qualified_name,
@@ -174,13 +159,6 @@ def _checked_name(name: Any) -> str:
             f"task name {name[:40]!r}... takes {size} bytes; the limit is {MAX_NAME_BYTES}"
         )
     return str(name)
-
-
-def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise RegistrationError(
-            f"@task({option}={value!r}): use one of {', '.join(map(repr, choices))}"
-        )
 
 
 def _without_partial(function: Any) -> Any:

@@ -29,6 +29,7 @@ GROUPS: dict[str, int] = {
 }
 GROUP_OF: dict[str, str] = {
     "_task_function": "registry",
+    "_task_options": "registry",
     "_registry": "registry",
     "_modules": "registry",
     "_json_tags": "serialization",

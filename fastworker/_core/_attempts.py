@@ -33,6 +33,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     result in ``format`` when it is OUTCOME_SUCCESS; else ``error`` is one line
     ("ValueError: bad") and ``traceback`` the text of the traceback. The walls
     are seconds since 1970, UTC; ``seconds`` is how long user code ran.
+    ``signal`` is the number of the signal that ended its process, if one did;
+    ``is_retryable`` whether the function's ``retry_on`` names the error.
     """
 
     key: AttemptKey
@@ -44,6 +46,27 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     format: int = 0
     error: str = ""
     traceback: str = ""
+    signal: int = 0
+    is_retryable: bool = True
 
 
-LaneEvent = AttemptStarted | AttemptEnded
+class AttemptProgressed(msgspec.Struct, frozen=True, gc=False):
+    """User code says how far it is: ``fraction`` from 0 to 1, and a text."""
+
+    key: AttemptKey
+    fraction: float
+    message: str = ""
+
+
+class AttemptPaused(msgspec.Struct, frozen=True, gc=False):
+    """User code waits for a task of its own (``is_waiting``), or goes on.
+
+    While it waits its lane runs one attempt more, so that tasks that wait for
+    their children cannot take all the places that those need.
+    """
+
+    key: AttemptKey
+    is_waiting: bool
+
+
+LaneEvent = AttemptStarted | AttemptEnded | AttemptProgressed | AttemptPaused

@@ -17,6 +17,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fastworker._core._retry import RetryOverride, RetryPolicy, Seconds
+from fastworker._models import DEFAULT_GRACE
+
 PROTOCOL_VERSION: Final = 1
 
 # Sixteen requests may be under way in a session. The last slot is kept for
@@ -32,6 +35,9 @@ MAX_BATCH_ITEMS: Final = 20_000
 # A reply up to this size is kept, to be sent again when its request is
 # repeated. Longer ones are made anew: their requests are idempotent.
 KEPT_REPLY_BYTES: Final = 4096
+
+# Of a task that was retried for long, the errors of the latest attempts are kept.
+MAX_EARLIER_ERRORS: Final = 10
 
 SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, Meta(min_length=8, max_length=8)]
@@ -82,13 +88,19 @@ LONG_KINDS: Final = frozenset({Kind.POLL, Kind.LEASE})
 
 
 class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A task function as a subworker announces it."""
+    """A task function as a subworker announces it.
+
+    ``timeout`` and ``grace`` are seconds, and 0 stands for "no timeout".
+    """
 
     name: Name
     lane: ShortText
     signature: Line = ""
     doc: Line = ""
     on_lost: ShortText = "retry"
+    retry: RetryPolicy = RetryPolicy()
+    timeout: Seconds = 0.0
+    grace: Seconds = DEFAULT_GRACE
 
 
 class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
@@ -203,8 +215,28 @@ class Callback(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return 200 + len(self.address) + len(self.event_id) + len(self.data)
 
 
+class CallOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one call wants otherwise than its function says. In seconds; None leaves it.
+
+    ``parent`` is the task that submits this one, from inside; if that is
+    cancelled, so is this. ``stream`` is how many values a generator may be
+    ahead of its reader, 0 for a task that is no stream.
+    """
+
+    timeout: Seconds | None = None
+    grace: Seconds | None = None
+    retry: RetryOverride | None = None
+    parent: ShortText = ""
+    stream: Annotated[int, Meta(ge=0, le=10_000)] = 0
+
+
 class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One task as its client submits it. ``created`` is wall time."""
+    """One task as its client submits it. ``created`` is wall time.
+
+    ``expires`` and ``budget`` are seconds from the moment of sending: until
+    when it must have started, and until when it must have ended. They shrink
+    while a task waits to be sent, and are no part of its content.
+    """
 
     id: Name
     name: Name
@@ -214,6 +246,9 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     created: WallTime
     attached: bool = False
     callback: Callback | None = None
+    options: CallOptions | None = None
+    expires: Seconds | None = None
+    budget: Seconds | None = None
 
     @property
     def size(self) -> int:
@@ -281,11 +316,31 @@ class WireStatus(enum.IntEnum):
     EVICTED = 9
 
 
+class Ending(enum.IntEnum):
+    """How the last attempt of a task ended; what a cancel can learn.
+
+    COMPLETED: user code returned or raised. NEVER_STARTED: none ever ran.
+    CANCELLED: it was asked to stop, and did. KILLED: its process was ended by a
+    signal. ABANDONED: it did not stop in its grace and may still be running;
+    whatever it returns is dropped. LOST: nobody knows.
+    """
+
+    COMPLETED = 0
+    NEVER_STARTED = 1
+    CANCELLED = 2
+    KILLED = 3
+    ABANDONED = 4
+    LOST = 5
+
+
 class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What became of a task. ``started`` and ``completed`` are wall time, 0 if not yet.
 
     ``value_dropped`` says that the task succeeded, and its value had to be
-    given up because nobody fetched it in time.
+    given up because nobody fetched it in time. ``signal`` is the number of the
+    signal that ended its process. ``errors`` are the error lines of earlier
+    attempts, the oldest first. ``progress`` is what a running task last said
+    of itself, 0 to 1, negative if nothing.
     """
 
     task_id: Name
@@ -299,6 +354,11 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     worker_id: ShortText = ""
     attempts: Attempts = 0
     value_dropped: bool = False
+    ending: Ending = Ending.COMPLETED
+    signal: Annotated[int, Meta(ge=0, le=255)] = 0
+    errors: Annotated[list[Line], Meta(max_length=MAX_EARLIER_ERRORS)] = []
+    progress: float = -1.0
+    message: Line = ""
 
     @property
     def size(self) -> int:
@@ -314,9 +374,16 @@ class PollReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The body of CANCEL, QUERY and WATCH."""
+    """The body of CANCEL, QUERY and WATCH.
+
+    ``grace`` is for CANCEL: seconds that a running attempt gets to end; None is
+    what its function or its call says. A CANCEL with ``wants_end`` also watches:
+    the asker hears by POLL how each of the tasks ends.
+    """
 
     ids: Annotated[list[Name], Meta(max_length=MAX_BATCH_ITEMS)]
+    grace: Seconds | None = None
+    wants_end: bool = False
 
 
 class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -346,6 +413,9 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes = b""
     error: Line = ""
     traceback: LongText = ""
+    ending: Ending = Ending.COMPLETED
+    signal: Annotated[int, Meta(ge=0, le=255)] = 0
+    is_retryable: bool = True
 
 
 class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -353,6 +423,15 @@ class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     task_id: Name
     attempt: Attempts
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What this attempt last said of itself: a part done, from 0 to 1, and a text."""
+
+    task_id: Name
+    attempt: Attempts
+    fraction: Annotated[float, Meta(ge=0, le=1)]
+    message: Line = ""
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -367,6 +446,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ended: Annotated[list[EndedAttempt], Meta(max_length=MAX_BATCH_ITEMS)] = []
     handed_back: Annotated[list[HandedBack], Meta(max_length=MAX_BATCH_ITEMS)] = []
     busy: dict[Name, float] = {}
+    progress: Annotated[list[Progress], Meta(max_length=MAX_BATCH_ITEMS)] = []
 
 
 class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -384,13 +464,31 @@ class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One attempt leased to this subworker."""
+    """One attempt leased to this subworker.
+
+    ``attempt`` is the fence, ``number`` counts the attempts that count, from 1.
+    ``time_left`` is seconds until the task's deadline, from the moment of
+    sending. ``options`` are the call's, as they were submitted.
+    """
 
     task_id: Name
     attempt: Attempts
     name: Name
     format: Count
     payload: bytes
+    number: Attempts = 1
+    priority: Priority = 2
+    time_left: Seconds | None = None
+    options: CallOptions | None = None
+    created: WallTime = 0.0
+
+
+class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Stop this attempt; ``grace`` seconds from now it is given up, or killed."""
+
+    task_id: Name
+    attempt: Attempts
+    grace: Seconds | None = None
 
 
 class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -402,7 +500,7 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     cursor: Count
     assignments: list[Assignment] = []
-    cancels: list[HandedBack] = []
+    cancels: list[StopOrder] = []
     numbers: list[Count] = []
 
 

@@ -19,12 +19,12 @@ from fastworker._core._deadlines import Deadlines
 from fastworker._core._messages import (
     EndedAttempt,
     FunctionInfo,
-    HandedBack,
     Lease,
     Refusal,
     RefusalCode,
     Report,
     StartedAttempt,
+    StopOrder,
     SubmitReply,
     TaskEvent,
     TaskSpec,
@@ -520,7 +520,7 @@ class Scheduler:
         if record.worker is not None:
             if not record.is_cancel_requested:
                 record.is_cancel_requested = True
-                record.worker.cancels.append(HandedBack(record.spec.id, record.fence))
+                record.worker.cancels.append(StopOrder(record.spec.id, record.fence))
             return
         if state is TaskState.HELD:
             waiting = self._held[record.spec.name]

@@ -8,9 +8,9 @@ from fastworker._core._messages import (
     Assignment,
     Callback,
     FunctionInfo,
-    HandedBack,
     Lease,
     Report,
+    StopOrder,
     SubmitReply,
     TaskEvent,
     TaskSpec,
@@ -131,7 +131,7 @@ class Assign(msgspec.Struct, frozen=True, gc=False):
 
     key: bytes
     assignments: list[Assignment]
-    cancels: list[HandedBack]
+    cancels: list[StopOrder]
 
 
 class TasksDescribed(msgspec.Struct, frozen=True, gc=False):

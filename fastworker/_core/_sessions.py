@@ -13,10 +13,10 @@ from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
     Assignment,
-    HandedBack,
     LeaseReply,
     PollReply,
     Role,
+    StopOrder,
     TaskEvent,
 )
 
@@ -92,12 +92,12 @@ class Handout:
 
     def __init__(self) -> None:
         self._number = 0
-        self._items: list[tuple[int, Assignment | HandedBack]] = []
+        self._items: list[tuple[int, Assignment | StopOrder]] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, items: Sequence[Assignment | HandedBack]) -> None:
+    def put(self, items: Sequence[Assignment | StopOrder]) -> None:
         """Add what is to be given."""
         for item in items:
             self._number += 1
@@ -120,7 +120,7 @@ class Handout:
         return LeaseReply(
             self._number,
             [item for _, item in self._items if isinstance(item, Assignment)],
-            [item for _, item in self._items if isinstance(item, HandedBack)],
+            [item for _, item in self._items if isinstance(item, StopOrder)],
             [number for number, item in self._items if isinstance(item, Assignment)],
         )
 

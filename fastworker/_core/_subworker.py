@@ -24,6 +24,8 @@ from fastworker._core._attempts import (
     OUTCOME_SUCCESS,
     AttemptEnded,
     AttemptKey,
+    AttemptPaused,
+    AttemptProgressed,
     AttemptStarted,
     LaneEvent,
 )
@@ -259,7 +261,7 @@ class SubworkerState:
 
     def _on_lane_event(self, event: LaneEvent) -> None:
         running = self._attempts.get(event.key)
-        if running is None:
+        if running is None or isinstance(event, AttemptProgressed | AttemptPaused):
             return
         lane = self._lanes[running.lane]
         lane.progress_at = self._now

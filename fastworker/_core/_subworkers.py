@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from fastworker._core._messages import FunctionInfo, HandedBack
+from fastworker._core._messages import FunctionInfo, StopOrder
 from fastworker._core._task_states import TaskRecord, TaskState
 
 PREFETCH_SECONDS: Final = 0.010
@@ -101,7 +101,7 @@ class SubworkerRecord:
         }
         self.is_draining = False
         self.estimates: dict[str, float] = {}
-        self.cancels: list[HandedBack] = []
+        self.cancels: list[StopOrder] = []
         self.solo: TaskRecord | None = None  # runs alone here
         self.reserved_for: TaskRecord | None = None  # will, once everything else is done
 

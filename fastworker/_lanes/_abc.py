@@ -7,6 +7,7 @@ its own; attempts go in, events come out, and nothing here awaits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,18 +18,34 @@ from fastworker._core._attempts import OUTCOME_FAILURE as OUTCOME_FAILURE
 from fastworker._core._attempts import OUTCOME_SUCCESS as OUTCOME_SUCCESS
 from fastworker._core._attempts import AttemptEnded as AttemptEnded
 from fastworker._core._attempts import AttemptKey as AttemptKey
+from fastworker._core._attempts import AttemptPaused as AttemptPaused
+from fastworker._core._attempts import AttemptProgressed as AttemptProgressed
 from fastworker._core._attempts import AttemptStarted as AttemptStarted
 from fastworker._core._attempts import LaneEvent as LaneEvent
+from fastworker._models import DEFAULT_GRACE
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One execution to be done: the function and its still encoded arguments."""
+    """One execution to be done: the function and its still encoded arguments.
+
+    ``time_left`` is seconds until the task's deadline, from now on, ``inf`` for
+    none: for user code to ask. To stop the attempt then is the link loop's
+    business. ``created`` is wall time. ``stream`` is how many values a
+    generator may be ahead of its reader, 0 if it is no stream.
+    """
 
     key: AttemptKey
     name: str
     function: Callable[..., Any]
     payload: bytes
     format: int
+    is_retryable: Callable[[BaseException], bool] | None = None
+    number: int = 1
+    priority: int = 2
+    time_left: float = math.inf
+    worker_id: str = ""
+    created: float = 0.0
+    stream: int = 0
 
 
 class LaneSink(Protocol):
@@ -49,7 +66,7 @@ class Lane(Protocol):
 
     @property
     def kind(self) -> str:
-        """``"thread"``, ``"trio"`` or ``"asyncio"``."""
+        """``"thread"``, ``"trio"``, ``"asyncio"`` or ``"process"``."""
         ...
 
     @property
@@ -77,8 +94,11 @@ class Lane(Protocol):
         """
         ...
 
-    def cancel(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey, grace: float = DEFAULT_GRACE) -> None:
         """Ask one attempt to stop. Unstarted ones end as OUTCOME_CANCELLED.
+
+        ``grace`` is in seconds. A process gets SIGTERM now and SIGKILL after
+        it; the other lanes ask, and can do no more.
 
         A running one ends in its own time, as what it really did: a function
         that returned its value all the same is OUTCOME_SUCCESS. An attempt

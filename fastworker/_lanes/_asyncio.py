@@ -18,7 +18,7 @@ from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptEnded, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
-from fastworker._models import SerializationFormat
+from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 _logger = logging.getLogger("fastworker.lanes")
 
@@ -74,7 +74,7 @@ class AsyncioLane:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()
 
-    def cancel(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey, grace: float = DEFAULT_GRACE) -> None:
         """End an unstarted attempt; cancel the task of a running one."""
         execution = self._handover.cancel(key)
         if execution is not None:

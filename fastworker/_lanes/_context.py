@@ -6,25 +6,88 @@ threads that those start with ``trio.to_thread`` or ``asyncio.to_thread``.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from fastworker._core._attempts import AttemptKey
 from fastworker._errors import TaskCancelled
+from fastworker._lanes._abc import (
+    Attempt,
+    AttemptKey,
+    AttemptPaused,
+    AttemptProgressed,
+    LaneEvent,
+    LaneSink,
+)
+from fastworker._lanes._failure_text import one_line
+from fastworker._models import Task, TaskPriority, TaskStatus
+
+# One for all attempts: they wait seldom, and each would need one for that.
+_pausing: Final = threading.Lock()
 
 
 class CurrentAttempt:
-    """The attempt that runs here, and whether it was asked to stop.
+    """The attempt that runs here, what it may know, and whether it has to stop.
 
     ``is_cancelled`` only ever goes from False to True; the link loop writes
     it, any thread may read it.
+
+    Args:
+      attempt: the attempt.
+      sink: takes what user code says of itself; any thread may.
+      clock: in seconds, the one that ``time_left`` runs by.
     """
 
-    __slots__ = ("is_cancelled", "key")
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_sink",
+        "_waits",
+        "attempt",
+        "is_cancelled",
+        "started_wall",
+    )
 
-    def __init__(self, key: AttemptKey) -> None:
-        self.key = key
+    def __init__(
+        self, attempt: Attempt, sink: LaneSink, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.attempt = attempt
         self.is_cancelled = False
+        self.started_wall = 0.0
+        self._sink = sink
+        self._waits = 0
+        self._clock = clock
+        self._deadline = clock() + attempt.time_left
+
+    @property
+    def key(self) -> AttemptKey:
+        """Names this attempt."""
+        return self.attempt.key
+
+    def time_left(self) -> float:
+        """Seconds until the task's deadline, not below 0; ``inf`` if it has none."""
+        return max(0.0, self._deadline - self._clock())
+
+    def post(self, event: LaneEvent) -> None:
+        """Tell the subworker something, from any thread."""
+        self._sink.post(event)
+
+    def pause(self, *, is_waiting: bool) -> None:
+        """Say that user code waits for tasks of its own, or goes on; from any thread.
+
+        Of several that wait at the same time in one attempt, the first and
+        the last count.
+        """
+        with _pausing:
+            self._waits += 1 if is_waiting else -1
+            has_changed = self._waits == (1 if is_waiting else 0)
+        if has_changed:
+            self.post(AttemptPaused(self.key, is_waiting))
 
 
 current_attempt: Final[ContextVar[CurrentAttempt | None]] = ContextVar(
@@ -46,3 +109,78 @@ def check_cancelled() -> None:
     attempt = current_attempt.get()
     if attempt is not None and attempt.is_cancelled:
         raise TaskCancelled("this task was cancelled", task_id=attempt.key.task_id)
+
+
+def current_task() -> Task | None:
+    """Describe the task that this code belongs to; None outside of one.
+
+    Returns:
+      A Task with id, name, priority, ``created_at``, ``started_at``, status
+      STARTED, ``attempt`` (which one this is, from 1), ``worker_id``, and
+      ``deadline`` (UTC by this machine's clock, None if it has none). Its
+      arguments are not in it: the function has them.
+    """
+    current = current_attempt.get()
+    if current is None:
+        return None
+    attempt = current.attempt
+    left = current.time_left()
+    deadline = None if math.isinf(left) else datetime.now(UTC) + timedelta(seconds=left)
+    return Task(
+        attempt.key.task_id,
+        attempt.name,
+        priority=TaskPriority(attempt.priority),
+        created_at=datetime.fromtimestamp(attempt.created, UTC),
+        started_at=datetime.fromtimestamp(current.started_wall, UTC),
+        status=TaskStatus.STARTED,
+        attempt=attempt.number,
+        worker_id=attempt.worker_id,
+        deadline=deadline,
+    )
+
+
+def time_left() -> float:
+    """Seconds until the deadline of the task that this code belongs to.
+
+    Never below 0; ``inf`` if it has no deadline, or outside of a task.
+    """
+    current = current_attempt.get()
+    return math.inf if current is None else current.time_left()
+
+
+def progress(fraction: float, message: str = "") -> None:
+    """Say how far the task is that this code belongs to; never waits.
+
+    Whoever submitted it reads it by ``handle.progress()``. What is said often
+    is told seldom: only the latest arrives. Outside of a task it does nothing.
+
+    Args:
+      fraction: the part that is done, 0 to 1.
+      message: for people; cut after 1,000 characters.
+
+    Raises:
+      ValueError: ``fraction`` is not between 0 and 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"progress({fraction!r}): use the part that is done, from 0 to 1")
+    current = current_attempt.get()
+    if current is not None:
+        text = one_line(str(message))
+        current.post(AttemptProgressed(current.key, float(fraction), text))
+
+
+@contextlib.contextmanager
+def waiting_for_others() -> Iterator[None]:
+    """Give the lane's place to another attempt while this one waits for its children.
+
+    Outside of a task it does nothing.
+    """
+    current = current_attempt.get()
+    if current is None:
+        yield
+        return
+    current.pause(is_waiting=True)
+    try:
+        yield
+    finally:
+        current.pause(is_waiting=False)

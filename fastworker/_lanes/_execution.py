@@ -9,6 +9,7 @@ middle.
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -37,6 +38,8 @@ from fastworker._lanes._failure_text import (
 from fastworker._lanes._wrong_loop import backend_hint
 from fastworker._models import SerializationFormat
 from fastworker._serialization import FORMATS, decode_arguments, encode_result
+
+_logger = logging.getLogger("fastworker.lanes")
 
 _Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -79,16 +82,12 @@ class Execution(CurrentAttempt):
         "_seconds",
         "_settings",
         "_stage",
-        "_started_wall",
-        "attempt",
     )
 
     def __init__(self, attempt: Attempt, settings: Settings) -> None:
-        super().__init__(attempt.key)
-        self.attempt = attempt
+        super().__init__(attempt, settings.sink, settings.clock)
         self._settings = settings
         self._stage = _DECODING
-        self._started_wall = 0.0
         self._began = 0.0
         self._seconds = 0.0
         self._call: _Call = _NO_CALL
@@ -143,14 +142,14 @@ class Execution(CurrentAttempt):
     def lost(self, error: str) -> AttemptEnded:
         """Give the end of an attempt that was swept away together with its loop."""
         self._stop_clock()
-        return self._end(OUTCOME_FAILURE, error=one_line(error))
+        return self._end(OUTCOME_FAILURE, error=one_line(error), is_retryable=True)
 
     def _start(self) -> _Call:
         settings = self._settings
         current_attempt.set(self)
-        self._started_wall = settings.wall()
+        self.started_wall = settings.wall()
         # Before the arguments are decoded: with PICKLE that is user code too.
-        settings.sink.post(AttemptStarted(self.key, self._started_wall))
+        settings.sink.post(AttemptStarted(self.key, self.started_wall))
         number = self.attempt.format
         format = FORMATS.get(number)
         if format is None or format not in settings.accepted_formats:
@@ -203,8 +202,21 @@ class Execution(CurrentAttempt):
         if isinstance(error, self._settings.cancelled_types):
             hint = _NOT_CANCELLED_BY_US
         return self._end(
-            OUTCOME_FAILURE, error=error_line(error, hint), traceback=traceback_text(error)
+            OUTCOME_FAILURE,
+            error=error_line(error, hint),
+            traceback=traceback_text(error),
+            is_retryable=self._is_retryable(error),
         )
+
+    def _is_retryable(self, error: BaseException) -> bool:
+        ask = self.attempt.is_retryable
+        try:
+            return ask is None or ask(error)
+        except BaseException:
+            _logger.exception(
+                "retry_on of task %r raised; it is not retried", self.attempt.name
+            )
+            return False
 
     def _end(
         self,
@@ -214,18 +226,20 @@ class Execution(CurrentAttempt):
         format: int = 0,
         error: str = "",
         traceback: str = "",
+        is_retryable: bool = False,
     ) -> AttemptEnded:
         self._call = _NO_CALL  # whoever copied this context would keep the arguments alive
         return AttemptEnded(
             self.key,
             kind,
-            self._started_wall,
+            self.started_wall,
             self._settings.wall(),
             self._seconds,
             payload,
             format,
             error,
             traceback,
+            is_retryable=is_retryable,
         )
 
 

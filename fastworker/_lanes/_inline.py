@@ -17,7 +17,7 @@ from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
-from fastworker._models import SerializationFormat
+from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 
 class InlineLane:
@@ -84,7 +84,7 @@ class InlineLane:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()
 
-    def cancel(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey, grace: float = DEFAULT_GRACE) -> None:
         """End an unstarted attempt; cancel the scope of a running one."""
         if self._handover.cancel(key) is not None:
             self._running[key].cancel()

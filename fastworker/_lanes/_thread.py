@@ -14,7 +14,7 @@ from fastworker._errors import LocalProtocolError
 from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Settings
 from fastworker._lanes._handover import Handover
-from fastworker._models import SerializationFormat
+from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 
 class ThreadLane:
@@ -62,7 +62,7 @@ class ThreadLane:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()
 
-    def cancel(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey, grace: float = DEFAULT_GRACE) -> None:
         """End an unstarted attempt; let ``check_cancelled`` raise in a running one."""
         self._handover.cancel(key)
 

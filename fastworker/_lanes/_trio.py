@@ -20,7 +20,7 @@ from fastworker._lanes._abc import OUTCOME_FAILURE, Attempt, AttemptKey, LaneSin
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._failure_text import error_line
 from fastworker._lanes._handover import Handover
-from fastworker._models import SerializationFormat
+from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 _logger = logging.getLogger("fastworker.lanes")
 
@@ -77,7 +77,7 @@ class TrioLane:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()
 
-    def cancel(self, key: AttemptKey) -> None:
+    def cancel(self, key: AttemptKey, grace: float = DEFAULT_GRACE) -> None:
         """End an unstarted attempt; cancel the scope of a running one."""
         execution = self._handover.cancel(key)
         if execution is not None:

@@ -56,6 +56,7 @@ from fastworker._core._messages import (
     Request,
     Role,
     StartedAttempt,
+    StopOrder,
     Submit,
     TaskIds,
     TaskSpec,
@@ -399,7 +400,7 @@ def test_a_cancel_reaches_the_subworker_by_its_parked_lease(hall: Hall) -> None:
         for pipe, frame in hall.sent[before:]
         if pipe == BOB_PIPE and isinstance(frame, Reply)
     ]
-    assert [reply.cancels for reply in replies] == [[HandedBack("a1", 1)]]
+    assert [reply.cancels for reply in replies] == [[StopOrder("a1", 1)]]
 
 
 def test_a_control_plane_that_drains_leases_nothing_and_still_passes_cancels_on(
@@ -416,7 +417,7 @@ def test_a_control_plane_that_drains_leases_nothing_and_still_passes_cancels_on(
         if pipe == BOB_PIPE and isinstance(frame, Reply)
     ]
     assert [(reply.assignments, reply.cancels) for reply in replies] == [
-        ([], [HandedBack("a1", 1)])
+        ([], [StopOrder("a1", 1)])
     ]
     assert not hall.state.is_drained
 

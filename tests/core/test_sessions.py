@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from fastworker._core._messages import (
     BATCH_BYTES,
     Assignment,
-    HandedBack,
     Role,
+    StopOrder,
     TaskEvent,
     WireStatus,
 )
@@ -112,13 +112,13 @@ def an_assignment(task_id: str) -> Assignment:
 
 def test_what_was_given_is_given_again_until_the_subworker_has_it() -> None:
     handout = Handout()
-    handout.put([an_assignment("a"), HandedBack("x", 1)])
+    handout.put([an_assignment("a"), StopOrder("x", 1)])
     first = handout.take()
     assert first.numbers == [1]
     handout.put([an_assignment("b")])
     again = handout.take()
     assert [a.task_id for a in again.assignments] == ["a", "b"]
-    assert again.cancels == [HandedBack("x", 1)]
+    assert again.cancels == [StopOrder("x", 1)]
     handout.acknowledge(first.cursor)
     assert [a.task_id for a in handout.take().assignments] == ["b"]
     assert handout.take().numbers == [3]
@@ -127,7 +127,7 @@ def test_what_was_given_is_given_again_until_the_subworker_has_it() -> None:
 def test_assignments_whose_lease_has_ended_are_not_given() -> None:
     """S5: the same task may be leased to another subworker by now."""
     handout = Handout()
-    handout.put([an_assignment("a"), an_assignment("b"), HandedBack("x", 1)])
+    handout.put([an_assignment("a"), an_assignment("b"), StopOrder("x", 1)])
     handout.keep(lambda item: item.task_id == "b")
     reply = handout.take()
     assert [a.task_id for a in reply.assignments] == ["b"]

@@ -16,10 +16,10 @@ from fastworker._core._messages import (
     BATCH_BYTES,
     Assignment,
     FunctionInfo,
-    HandedBack,
     Kind,
     LeaseReply,
     Nothing,
+    StopOrder,
     WireStatus,
 )
 from fastworker._core._pipes import Flush
@@ -64,7 +64,7 @@ class Bench(OnePeer):
         first = self.number + 1
         self.number += len(ids)
         assignments = [Assignment(task_id, 1, "add", 1, b"()") for task_id in ids]
-        stops = [HandedBack(task_id, 1) for task_id in cancels]
+        stops = [StopOrder(task_id, 1) for task_id in cancels]
         numbers = list(range(first, self.number + 1))
         self.answer(Kind.LEASE, LeaseReply(self.number, assignments, stops, numbers))
         return [self.key(task_id) for task_id in ids]
