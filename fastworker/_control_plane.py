@@ -311,6 +311,7 @@ class ControlPlaneWorker:
                 max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
             ),
             now=self._now(),
+            rng=self._rng,
         )
         _, base_port = parse_tcp_address(self.base_address, listening=True)
         self._state = ControlPlaneState(

@@ -468,19 +468,24 @@ class ControlPlaneState:
                     stated = CapacityStated(session.key, body)
                     self._carry_out(self._scheduler.handle(stated, now=self._now))
                 self._park(session, ticket, cursor)
-            case TaskIds(ids=ids):
-                self._on_ids(session, ticket, request.kind, ids)
+            case TaskIds():
+                self._on_ids(session, ticket, request.kind, body)
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
 
-    def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, ids: list[str]) -> None:
+    def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
+        ids = asked.ids
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
             return
         event: TasksCancelled | TasksWatched
-        event = TasksCancelled(ids) if kind is Kind.CANCEL else TasksWatched(session.key, ids)
+        if kind is Kind.CANCEL:
+            watcher = session.key if asked.wants_end else None
+            event = TasksCancelled(ids, asked.grace, watcher)
+        else:
+            event = TasksWatched(session.key, ids, asked.is_owner)
         self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
 
     def _park(self, session: Session, ticket: Ticket, cursor: int) -> None:

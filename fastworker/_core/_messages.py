@@ -378,12 +378,14 @@ class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``grace`` is for CANCEL: seconds that a running attempt gets to end; None is
     what its function or its call says. A CANCEL with ``wants_end`` also watches:
-    the asker hears by POLL how each of the tasks ends.
+    the asker hears by POLL how each of the tasks ends. A WATCH is for tasks of
+    the asker's own unless ``is_owner`` is false.
     """
 
     ids: Annotated[list[Name], Meta(max_length=MAX_BATCH_ITEMS)]
     grace: Seconds | None = None
     wants_end: bool = False
+    is_owner: bool = True
 
 
 class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -468,7 +470,8 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``attempt`` is the fence, ``number`` counts the attempts that count, from 1.
     ``time_left`` is seconds until the task's deadline, from the moment of
-    sending. ``options`` are the call's, as they were submitted.
+    sending; ``start_within`` until it must have started. ``options`` are the
+    call's, as they were submitted.
     """
 
     task_id: Name
@@ -481,6 +484,7 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
     time_left: Seconds | None = None
     options: CallOptions | None = None
     created: WallTime = 0.0
+    start_within: Seconds | None = None
 
 
 class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):

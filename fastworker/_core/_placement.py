@@ -12,10 +12,11 @@ from fastworker._core._task_states import Step, TaskRecord
 class Round:
     """What one subworker is given in one Dispatch."""
 
-    __slots__ = ("assignments", "closed_lanes", "size", "worker")
+    __slots__ = ("assignments", "closed_lanes", "now", "size", "worker")
 
-    def __init__(self, worker: SubworkerRecord) -> None:
+    def __init__(self, worker: SubworkerRecord, now: float) -> None:
         self.worker = worker
+        self.now = now
         self.assignments: list[Assignment] = []
         self.closed_lanes: dict[str, bool] = {}
         self.size = 0
@@ -43,9 +44,24 @@ class Round:
         self.worker.lease(record)
         spec = record.spec
         self.assignments.append(
-            Assignment(spec.id, record.fence, spec.name, spec.format, spec.payload)
+            Assignment(
+                spec.id,
+                record.fence,
+                spec.name,
+                spec.format,
+                spec.payload,
+                record.attempts,
+                spec.priority,
+                self._left(record.deadline_at),
+                spec.options,
+                spec.created,
+                self._left(record.expires_at) if not record.failures else None,
+            )
         )
         self.size += len(spec.payload) + 100
+
+    def _left(self, at: float) -> float | None:
+        return None if at == math.inf else max(0.0, at - self.now)
 
 
 def least_loaded(rounds: list[Round], record: TaskRecord) -> Round | None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import bisect
 import difflib
 import heapq
-from typing import Final, Literal, assert_never
+import math
+import random
+from typing import Final, assert_never
 
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._messages import (
     EndedAttempt,
+    Ending,
     FunctionInfo,
     Lease,
     Refusal,
@@ -34,6 +37,7 @@ from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round, least_loaded
 from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
 from fastworker._core._results import Results
+from fastworker._core._retry import RetryPolicy, decide
 from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
@@ -61,10 +65,15 @@ UNKNOWN_NAME_SECONDS: Final = 5.0
 MAX_SOLO_LOSSES: Final = 3
 # Names come from outside, and the wire has a limit for a line of text.
 MESSAGE_LENGTH: Final = 2000
+# So many may watch a task besides its owner; of more, the first hear nothing.
+MAX_WATCHERS: Final = 16
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
-    """A snapshot. submitted = refused + held + ready + leased + started + ended."""
+    """A snapshot.
+
+    submitted = refused + held + ready + leased + started + retrying + ended.
+    """
 
     submitted: int
     refused: int
@@ -77,6 +86,8 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     cancelled: int
     stale_reports: int
     subworkers: list[SubworkerStatus]
+    retrying: int = 0
+    expired: int = 0
 
 
 class Scheduler:
@@ -86,9 +97,13 @@ class Scheduler:
       epoch: this control plane's start counter, part of every fence.
       results: where outcomes are kept.
       now: the time of the start, in seconds.
+      rng: draws the jitter of retries.
     """
 
-    def __init__(self, *, epoch: int, results: Results, now: float) -> None:
+    def __init__(
+        self, *, epoch: int, results: Results, now: float, rng: random.Random | None = None
+    ) -> None:
+        self._rng = rng or random.Random(epoch)  # noqa: S311 - spreads retries, hides nothing
         self.results = results
         self._epoch = epoch
         self._started_at = now
@@ -98,13 +113,22 @@ class Scheduler:
         self._suspects: list[TaskRecord] = []
         self._held: dict[str, list[TaskRecord]] = {}
         self._holds: Deadlines[str] = Deadlines()
+        self._retrying: dict[str, TaskRecord] = {}
+        self._alarms: Deadlines[str] = Deadlines()  # of tasks that have such a time
+        # By the task that has submitted them, from inside: it takes them along.
+        self._children: dict[str, dict[str, TaskRecord]] = {}
         self._workers: dict[bytes, SubworkerRecord] = {}
         self._known: dict[str, FunctionInfo] = {}
         self._sequence = 0
         self._joined = 0
         self._submitted = 0
         self._refused = 0
-        self._ended = {TaskState.SUCCESS: 0, TaskState.FAILURE: 0, TaskState.CANCELLED: 0}
+        self._ended = {
+            TaskState.SUCCESS: 0,
+            TaskState.FAILURE: 0,
+            TaskState.CANCELLED: 0,
+            TaskState.EXPIRED: 0,
+        }
         self._stale_reports = 0
 
     # --- the one mutator ---
@@ -113,7 +137,7 @@ class Scheduler:
         """Apply an event and return what has to be done."""
         match event:
             case Dispatch(keys=keys, only_cancels=only_cancels):
-                return self._on_dispatch(keys, only_cancels)
+                return self._on_dispatch(keys, only_cancels, now)
             case AttemptsReported(key=key, report=report):
                 return self._on_report(key, report, now)
             case TasksSubmitted(owner=owner, tasks=tasks):
@@ -124,10 +148,10 @@ class Scheduler:
                 return self._on_join(event)
             case SubworkerLost(key=key, reason=reason, is_clean=is_clean):
                 return self._on_lost(key, reason, is_clean, now)
-            case TasksCancelled(ids=ids):
-                return self._on_cancel(ids, now)
-            case TasksWatched(owner=owner, ids=ids):
-                return self._on_watch(owner, ids, now)
+            case TasksCancelled():
+                return self._on_cancel(event, now)
+            case TasksWatched():
+                return self._on_watch(event, now)
             case OwnerGone(owner=owner):
                 return self._on_owner_gone(owner, now)
             case DeadlinePassed():
@@ -137,7 +161,7 @@ class Scheduler:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return self._holds.next()
+        return min(self._holds.next(), self._alarms.next())
 
     # --- reading ---
 
@@ -194,6 +218,8 @@ class Scheduler:
             cancelled=self._ended[TaskState.CANCELLED],
             stale_reports=self._stale_reports,
             subworkers=workers,
+            retrying=len(self._retrying),
+            expired=self._ended[TaskState.EXPIRED],
         )
 
     def check(self) -> None:
@@ -209,6 +235,13 @@ class Scheduler:
             for record in records:
                 assert record.state is TaskState.HELD
                 places[record.spec.id] += 1
+        for task_id, record in self._retrying.items():
+            assert record.state is TaskState.RETRYING
+            places[task_id] += 1
+        for parent, children in self._children.items():
+            assert children, f"{parent} has an empty family"
+            for task_id, record in children.items():
+                assert self._tasks.get(task_id) is record
         for worker in self._workers.values():
             worker.check()
             for lane in worker.lanes.values():
@@ -226,9 +259,11 @@ class Scheduler:
             + sum(snapshot.ready)
             + snapshot.leased
             + snapshot.started
+            + snapshot.retrying
             + snapshot.succeeded
             + snapshot.failed
             + snapshot.cancelled
+            + snapshot.expired
         ), f"the numbers do not agree: {snapshot}"
 
     # --- submitting ---
@@ -260,9 +295,9 @@ class Scheduler:
                 continue
             self._submitted += 1
             self._sequence += 1
-            record = TaskRecord(spec, self._sequence, owner)
+            record = self._new_record(spec, owner, now)
             if spec.name in self._known:
-                self._tasks[spec.id] = record
+                self._accept(record)
                 record.step(Step.QUEUE)
                 self._ready.push(record)
                 queued.append(record)
@@ -270,16 +305,51 @@ class Scheduler:
                 self._refused += 1
                 message = self._unknown_name(spec.name)
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
+                continue
             else:
-                self._tasks[spec.id] = record
+                self._accept(record)
                 record.held_until = now + UNKNOWN_NAME_SECONDS
                 waiting = self._held.setdefault(spec.name, [])
                 waiting.append(record)
                 if len(waiting) == 1:
                     self._holds.set(spec.name, record.held_until)
                 held.append(index)
+            if self._is_orphan(spec, now):
+                # It was still under way when its parent was cancelled.
+                self._cancel(record, now, commands)
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
+
+    def _is_orphan(self, spec: TaskSpec, now: float) -> bool:
+        """Whether the task that submits this one was cancelled."""
+        if spec.options is None or not spec.options.parent:
+            return False
+        parent = self._tasks.get(spec.options.parent)
+        if parent is not None:
+            return parent.is_cancel_requested
+        ended = self.results.get(spec.options.parent, now=now)
+        return ended is not None and ended.ending is not Ending.COMPLETED
+
+    def _new_record(self, spec: TaskSpec, owner: bytes, now: float) -> TaskRecord:
+        record = TaskRecord(spec, self._sequence, owner)
+        if spec.expires is not None:
+            record.expires_at = now + spec.expires
+        if spec.budget is not None:
+            record.deadline_at = now + spec.budget
+        return record
+
+    def _accept(self, record: TaskRecord) -> None:
+        """From now on the task is ours to keep."""
+        spec = record.spec
+        self._tasks[spec.id] = record
+        self._set_alarm(record)
+        if spec.options is not None and spec.options.parent:
+            self._children.setdefault(spec.options.parent, {})[spec.id] = record
+
+    def _set_alarm(self, record: TaskRecord) -> None:
+        at = record.next_alarm
+        if at < math.inf:
+            self._alarms.set(record.spec.id, at)
 
     def _unknown_name(self, name: str) -> str:
         if not self._known:
@@ -298,16 +368,20 @@ class Scheduler:
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        for task_id in self._alarms.pop_due(now):
+            record = self._tasks.get(task_id)
+            if record is not None and record.next_alarm <= now:
+                self._on_alarm(record, now, commands)
         for name in self._holds.pop_due(now):
             waiting = self._held.pop(name)
             expired = [record for record in waiting if record.held_until <= now]
             rest = [record for record in waiting if record.held_until > now]
             for record in expired:
                 record.step(Step.REFUSE)
-                del self._tasks[record.spec.id]
+                self._forget(record)
                 self._refused += 1
                 event = record.event(error=self._unknown_name(name))
-                commands.append(TaskChanged(record.owner, event, is_final=False))
+                commands += self._news(record, event)
             if rest:
                 self._held[name] = rest
                 self._holds.set(name, rest[0].held_until)
@@ -335,7 +409,7 @@ class Scheduler:
             for record in queued:
                 record.step(Step.QUEUE)
                 self._ready.push(record)
-                commands.append(TaskChanged(record.owner, record.event(), is_final=False))
+                commands += self._news(record, record.event())
         return commands
 
     def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
@@ -371,7 +445,7 @@ class Scheduler:
                     record.is_wary = record.is_wary or not is_clean
                 if fate is not None:
                     step, error = fate
-                    commands.append(self._end(record, step, now, error=error))
+                    self._end(record, step, now, commands, error=error, ending=Ending.LOST)
                 worker.release(record)
                 if fate is None:
                     self._requeue(record, Step.LOSE, commands)
@@ -393,12 +467,17 @@ class Scheduler:
         was_started = record.state is TaskState.STARTED
         record.step(step)
         record.started = 0.0
+        record.progress, record.message = -1.0, ""
+        self._make_ready(record)
+        self._set_alarm(record)
+        if was_started:
+            commands += self._news(record, record.event())
+
+    def _make_ready(self, record: TaskRecord) -> None:
         if record.is_solo:
             bisect.insort(self._suspects, record, key=_rank)
         else:
             self._ready.push(record)
-        if was_started:
-            commands.append(TaskChanged(record.owner, record.event(), is_final=False))
 
     # --- reports ---
 
@@ -424,17 +503,24 @@ class Scheduler:
             self._apply_ended(key, report.epoch, ended, now, commands)
         for item in report.handed_back:
             record = self._current(item.task_id, item.attempt, key, report.epoch)
-            if record is None or record.state is not TaskState.LEASED:
+            if record is None:
                 self._stale_reports += 1
                 continue
             assert worker is not None
-            worker.lane_of(record.spec.name).is_blocked = True
+            was_started = record.state is TaskState.STARTED  # and then interrupted
+            worker.lane_of(record.spec.name).is_blocked = not was_started
             worker.release(record)
             record.uncounted += 1
             if record.is_cancel_requested:
-                commands.append(self._end(record, Step.CANCEL, now))
+                ending = Ending.CANCELLED if was_started else Ending.NEVER_STARTED
+                self._end(record, Step.CANCEL, now, commands, ending=ending)
             else:
                 self._requeue(record, Step.HAND_BACK, commands)
+        for news in report.progress:
+            record = self._current(news.task_id, news.attempt, key, report.epoch)
+            if record is not None:
+                record.progress, record.message = news.fraction, news.message
+                commands += self._news(record, record.event())
         if worker is not None:
             for name, seconds in report.busy.items():
                 if name in worker.functions:
@@ -454,7 +540,7 @@ class Scheduler:
             return
         record.step(Step.START)
         record.started = started.wall
-        commands.append(TaskChanged(record.owner, record.event(), is_final=False))
+        commands += self._news(record, record.event())
 
     def _apply_ended(
         self,
@@ -473,9 +559,12 @@ class Scheduler:
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
+        policy = worker.functions[record.spec.name].retry
         worker.measure(record.spec.name, ended.seconds)
         worker.lane_of(record.spec.name).is_blocked = False
         worker.release(record)
+        if step is Step.FAIL and self._retry(record, policy, ended, now, commands):
+            return
         record.step(step)
         event = TaskEvent(
             task_id=ended.task_id,
@@ -487,64 +576,194 @@ class Scheduler:
             started=ended.started,
             completed=ended.completed,
             worker_id=worker.label,
-            attempts=record.fence - record.uncounted,
+            attempts=record.attempts,
+            ending=ended.ending,
+            signal=ended.signal,
+            errors=list(record.errors),
         )
-        commands.append(self._finish(record, event, now))
+        self._finish(record, event, now, commands)
+
+    def _retry(
+        self,
+        record: TaskRecord,
+        policy: RetryPolicy,
+        ended: EndedAttempt,
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> bool:
+        """Let a task whose attempt has failed wait for the next one, if it may."""
+        options = record.spec.options
+        if options is not None and options.retry is not None:
+            policy = options.retry.applied_to(policy)
+        if not policy.max_retries or record.is_cancel_requested:
+            return False
+        decision = decide(
+            policy,
+            failures=record.failures + 1,
+            is_retryable=ended.is_retryable,
+            time_left=record.deadline_at - now,
+            rng=self._rng,
+        )
+        if decision.delay is None:
+            return False
+        record.step(Step.RETRY)
+        record.fail(ended.error)
+        record.started = 0.0
+        record.retry_at = now + decision.delay
+        self._retrying[record.spec.id] = record
+        self._set_alarm(record)
+        commands += self._news(record, record.event())
+        return True
+
+    def _on_alarm(
+        self, record: TaskRecord, now: float, commands: list[SchedulerCommand]
+    ) -> None:
+        """Do what it was time for: the next attempt, or none any more."""
+        if record.state is TaskState.RETRYING and record.deadline_at > now:
+            record.retry_at = math.inf
+            del self._retrying[record.spec.id]
+            record.step(Step.QUEUE)
+            self._make_ready(record)
+            self._set_alarm(record)
+            return
+        is_late = record.deadline_at <= now
+        what = "its deadline passed" if is_late else "it was not started in time"
+        where = "while it waited for a retry" if record.failures else "while it was queued"
+        self._remove(record, Step.EXPIRE, now, commands, error=f"expired: {what} {where}")
 
     def _end(
-        self, record: TaskRecord, step: Step, now: float, *, error: str = ""
-    ) -> SchedulerCommand:
+        self,
+        record: TaskRecord,
+        step: Step,
+        now: float,
+        commands: list[SchedulerCommand],
+        *,
+        error: str = "",
+        ending: Ending,
+    ) -> None:
         """End a task without a report from a subworker."""
         record.step(step)
-        return self._finish(record, record.event(error=error), now)
+        self._finish(record, record.event(error=error, ending=ending), now, commands)
 
-    def _finish(self, record: TaskRecord, event: TaskEvent, now: float) -> SchedulerCommand:
-        del self._tasks[event.task_id]
+    def _finish(
+        self,
+        record: TaskRecord,
+        event: TaskEvent,
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        self._forget(record)
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
-        return TaskChanged(record.owner, event, True, record.spec.callback)
+        commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
+        commands += [TaskChanged(key, event, False) for key in record.watchers]
+        if self._children and event.ending is not Ending.COMPLETED:
+            self._cancel_children(event.task_id, now, commands)
+        self._children.pop(event.task_id, None)
+
+    def _forget(self, record: TaskRecord) -> None:
+        spec = record.spec
+        del self._tasks[spec.id]
+        self._alarms.clear(spec.id)
+        if spec.options is not None and spec.options.parent:
+            family = self._children.get(spec.options.parent)
+            if family is not None:
+                family.pop(spec.id, None)
+                if not family:
+                    del self._children[spec.options.parent]
+
+    def _news(self, record: TaskRecord, event: TaskEvent) -> list[SchedulerCommand]:
+        """Tell everybody who wants to hear of this task, of which this is not the end."""
+        keys = (record.owner, *record.watchers)
+        return [TaskChanged(key, event, is_final=False) for key in keys]
 
     # --- cancelling, watching ---
 
-    def _on_cancel(self, ids: list[str], now: float) -> list[SchedulerCommand]:
+    def _on_cancel(self, event: TasksCancelled, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
-        for task_id in ids:
+        for task_id in event.ids:
             record = self._tasks.get(task_id)
             if record is not None:
-                self._cancel(record, now, commands)
-        events = [self.describe(task_id, now=now) for task_id in ids]
+                if event.watcher is not None:
+                    self._watch(record, event.watcher)
+                self._cancel(record, now, commands, event.grace)
+        events = [self.describe(task_id, now=now) for task_id in event.ids]
         return [*commands, TasksDescribed(events)]
 
-    def _cancel(self, record: TaskRecord, now: float, commands: list[SchedulerCommand]) -> None:
-        state = record.state
-        if record.worker is not None:
-            if not record.is_cancel_requested:
-                record.is_cancel_requested = True
-                record.worker.cancels.append(StopOrder(record.spec.id, record.fence))
+    def _cancel(
+        self,
+        record: TaskRecord,
+        now: float,
+        commands: list[SchedulerCommand],
+        grace: float | None = None,
+    ) -> None:
+        """Ask a task to stop that a subworker has; end any other."""
+        if record.worker is None:
+            self._remove(record, Step.CANCEL, now, commands)
             return
+        # Asked again it is told again: somebody may have less patience.
+        if not record.is_cancel_requested or grace is not None:
+            record.is_cancel_requested = True
+            record.worker.cancels.append(StopOrder(record.spec.id, record.fence, grace))
+        self._cancel_children(record.spec.id, now, commands)
+
+    def _cancel_children(
+        self, parent: str, now: float, commands: list[SchedulerCommand]
+    ) -> None:
+        for child in list(self._children.get(parent, {}).values()):
+            # Whoever submits itself as its own parent gets no endless loop.
+            if not child.is_cancel_requested and self._tasks.get(child.spec.id) is child:
+                self._cancel(child, now, commands)
+
+    def _remove(
+        self,
+        record: TaskRecord,
+        step: Step,
+        now: float,
+        commands: list[SchedulerCommand],
+        *,
+        error: str = "",
+    ) -> None:
+        """End a task that no subworker has, wherever it waits."""
+        state = record.state
         if state is TaskState.HELD:
             waiting = self._held[record.spec.name]
             waiting.remove(record)
             if not waiting:
                 del self._held[record.spec.name]
                 self._holds.clear(record.spec.name)
+        elif state is TaskState.RETRYING:
+            del self._retrying[record.spec.id]
         elif record.is_solo:
             self._suspects.remove(record)
             self._drop_reservation(record)
-        commands.append(self._end(record, Step.CANCEL, now))
+        was_tried = record.attempts > 0
+        ending = Ending.CANCELLED if was_tried else Ending.NEVER_STARTED
+        self._end(record, step, now, commands, error=error, ending=ending)
         if state is TaskState.READY and not record.is_solo:
             self._ready.discard(record)
 
-    def _on_watch(self, owner: bytes, ids: list[str], now: float) -> list[SchedulerCommand]:
-        for task_id in ids:
+    def _on_watch(self, event: TasksWatched, now: float) -> list[SchedulerCommand]:
+        for task_id in event.ids:
             record = self._tasks.get(task_id)
             if record is not None:
-                record.owner = owner
-        return [TasksDescribed([self.describe(task_id, now=now) for task_id in ids])]
+                if event.is_owner:
+                    record.owner = event.owner
+                else:
+                    self._watch(record, event.owner)
+        return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
+
+    def _watch(self, record: TaskRecord, key: bytes) -> None:
+        if key != record.owner and key not in record.watchers:
+            record.watchers = (*record.watchers, key)[-MAX_WATCHERS:]
 
     def _on_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
-        for record in [r for r in self._tasks.values() if r.owner == owner]:
+        for record in list(self._tasks.values()):
+            if owner in record.watchers:
+                record.watchers = tuple(key for key in record.watchers if key != owner)
+            if record.owner != owner or record.spec.id not in self._tasks:
+                continue  # another's, or gone by now with its parent
             record.owner = None
             if record.spec.attached:
                 self._cancel(record, now, commands)
@@ -552,9 +771,11 @@ class Scheduler:
 
     # --- handing out ---
 
-    def _on_dispatch(self, keys: list[bytes], only_cancels: bool) -> list[SchedulerCommand]:
+    def _on_dispatch(
+        self, keys: list[bytes], only_cancels: bool, now: float
+    ) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in keys if key in self._workers]
-        rounds = [Round(worker) for worker in workers]
+        rounds = [Round(worker, now) for worker in workers]
         if not only_cancels:
             self._place(rounds)
         commands: list[SchedulerCommand] = []
@@ -657,13 +878,15 @@ def _conflict(index: int, spec: TaskSpec) -> Refusal:
     return Refusal(index, RefusalCode.CONFLICT, message)
 
 
-_STEP_OF: dict[WireStatus, Literal[Step.SUCCEED, Step.FAIL, Step.CANCEL]] = {
+_STEP_OF = {
     WireStatus.SUCCESS: Step.SUCCEED,
     WireStatus.FAILURE: Step.FAIL,
     WireStatus.CANCELLED: Step.CANCEL,
+    WireStatus.EXPIRED: Step.EXPIRE,
 }
 _STATUS_OF = {
     TaskState.SUCCESS: WireStatus.SUCCESS,
     TaskState.FAILURE: WireStatus.FAILURE,
     TaskState.CANCELLED: WireStatus.CANCELLED,
+    TaskState.EXPIRED: WireStatus.EXPIRED,
 }

@@ -63,16 +63,26 @@ class SubworkerLost(msgspec.Struct, frozen=True, gc=False):
 
 
 class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
-    """Somebody wants these tasks not to run, or to stop."""
+    """Somebody wants these tasks not to run, or to stop.
+
+    ``grace`` is how many seconds a running attempt gets, None for what its
+    function or its call says. ``watcher`` wants to hear how they end.
+    """
 
     ids: list[str]
+    grace: float | None = None
+    watcher: bytes | None = None
 
 
 class TasksWatched(msgspec.Struct, frozen=True, gc=False):
-    """A client wants to hear of these tasks under ``owner`` from now on."""
+    """A client wants to hear of these tasks under ``owner`` from now on.
+
+    ``is_owner``: they are its own, in a session that it had to open anew.
+    """
 
     owner: bytes
     ids: list[str]
+    is_owner: bool = True
 
 
 class OwnerGone(msgspec.Struct, frozen=True, gc=False):

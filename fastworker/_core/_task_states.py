@@ -7,9 +7,16 @@ in the docs is drawn from it.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING
 
-from fastworker._core._messages import TaskEvent, TaskSpec, WireStatus
+from fastworker._core._messages import (
+    MAX_EARLIER_ERRORS,
+    Ending,
+    TaskEvent,
+    TaskSpec,
+    WireStatus,
+)
 from fastworker._errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -23,9 +30,11 @@ class TaskState(enum.Enum):
     READY = "ready"
     LEASED = "leased"  # given to a subworker, not known to run
     STARTED = "started"
+    RETRYING = "retrying"  # an attempt failed; it waits for the next
     SUCCESS = "success"
     FAILURE = "failure"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     REFUSED = "refused"
 
     # Members are singletons; Enum's own hash is a Python call for each step.
@@ -43,7 +52,9 @@ class Step(enum.Enum):
     LOSE = "lose"
     SUCCEED = "succeed"
     FAIL = "fail"
+    RETRY = "retry"
     CANCEL = "cancel"
+    EXPIRE = "expire"
 
     __hash__ = object.__hash__
 
@@ -52,24 +63,34 @@ TASK_TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
     (TaskState.HELD, Step.QUEUE): TaskState.READY,
     (TaskState.HELD, Step.REFUSE): TaskState.REFUSED,
     (TaskState.HELD, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.HELD, Step.EXPIRE): TaskState.EXPIRED,
     (TaskState.READY, Step.LEASE): TaskState.LEASED,
     (TaskState.READY, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.READY, Step.EXPIRE): TaskState.EXPIRED,
     (TaskState.LEASED, Step.START): TaskState.STARTED,
     (TaskState.LEASED, Step.HAND_BACK): TaskState.READY,
     (TaskState.LEASED, Step.LOSE): TaskState.READY,
     (TaskState.LEASED, Step.SUCCEED): TaskState.SUCCESS,
     (TaskState.LEASED, Step.FAIL): TaskState.FAILURE,
+    (TaskState.LEASED, Step.RETRY): TaskState.RETRYING,
     (TaskState.LEASED, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.LEASED, Step.EXPIRE): TaskState.EXPIRED,
+    (TaskState.STARTED, Step.HAND_BACK): TaskState.READY,
     (TaskState.STARTED, Step.LOSE): TaskState.READY,
     (TaskState.STARTED, Step.SUCCEED): TaskState.SUCCESS,
     (TaskState.STARTED, Step.FAIL): TaskState.FAILURE,
+    (TaskState.STARTED, Step.RETRY): TaskState.RETRYING,
     (TaskState.STARTED, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.RETRYING, Step.QUEUE): TaskState.READY,
+    (TaskState.RETRYING, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.RETRYING, Step.EXPIRE): TaskState.EXPIRED,
 }
 
 TERMINAL_STATES = (
     TaskState.SUCCESS,
     TaskState.FAILURE,
     TaskState.CANCELLED,
+    TaskState.EXPIRED,
     TaskState.REFUSED,
 )
 
@@ -78,9 +99,11 @@ WIRE_STATUS: dict[TaskState, WireStatus] = {
     TaskState.READY: WireStatus.PENDING,
     TaskState.LEASED: WireStatus.PENDING,
     TaskState.STARTED: WireStatus.STARTED,
+    TaskState.RETRYING: WireStatus.PENDING,
     TaskState.SUCCESS: WireStatus.SUCCESS,
     TaskState.FAILURE: WireStatus.FAILURE,
     TaskState.CANCELLED: WireStatus.CANCELLED,
+    TaskState.EXPIRED: WireStatus.EXPIRED,
     TaskState.REFUSED: WireStatus.REFUSED,
 }
 
@@ -92,22 +115,35 @@ class TaskRecord:
     attempts (handed back, or lost beside another task). A suspect is run alone
     (``is_solo``); what was merely near when a worker died is never sent ahead
     again (``is_wary``), so that it is among the suspects if that happens twice.
+
+    ``expires_at`` is when it must have started, ``deadline_at`` when it must have
+    ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
+    where there is no such time. ``errors`` are those of failed attempts.
+    ``watchers`` want to hear of it besides its owner.
     """
 
     __slots__ = (
+        "deadline_at",
+        "errors",
         "estimate",
+        "expires_at",
+        "failures",
         "fence",
         "held_until",
         "is_cancel_requested",
         "is_solo",
         "is_wary",
         "losses",
+        "message",
         "owner",
+        "progress",
+        "retry_at",
         "sequence",
         "spec",
         "started",
         "state",
         "uncounted",
+        "watchers",
         "worker",
     )
 
@@ -126,6 +162,14 @@ class TaskRecord:
         self.is_cancel_requested = False
         self.losses: tuple[str, ...] = ()
         self.held_until = 0.0
+        self.expires_at = math.inf
+        self.deadline_at = math.inf
+        self.retry_at = math.inf
+        self.failures = 0
+        self.errors: tuple[str, ...] = ()
+        self.progress = -1.0
+        self.message = ""
+        self.watchers: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -152,9 +196,32 @@ class TaskRecord:
             and own.priority == spec.priority
             and own.format == spec.format
             and own.callback == spec.callback
+            and own.options == spec.options
         )
 
-    def event(self, *, error: str = "") -> TaskEvent:
+    @property
+    def attempts(self) -> int:
+        """How many attempts have counted so far, a live one included."""
+        return self.fence - self.uncounted
+
+    @property
+    def next_alarm(self) -> float:
+        """When something has to happen to it by itself, ``inf`` for never.
+
+        While a subworker has it, that keeps the time.
+        """
+        if self.worker is not None:
+            return math.inf
+        expires_at = self.expires_at if not self.failures else math.inf
+        return min(self.deadline_at, expires_at, self.retry_at)
+
+    def fail(self, error: str) -> None:
+        """Note an attempt that has failed, and that is not the last."""
+        self.failures += 1
+        self.errors = (*self.errors, error)[-MAX_EARLIER_ERRORS:]
+        self.progress, self.message = -1.0, ""
+
+    def event(self, *, error: str = "", ending: Ending = Ending.COMPLETED) -> TaskEvent:
         """What a client is told about this task now."""
         return TaskEvent(
             task_id=self.spec.id,
@@ -162,7 +229,11 @@ class TaskRecord:
             error=error,
             started=self.started,
             worker_id=self.worker.label if self.worker is not None else "",
-            attempts=self.fence - self.uncounted,
+            attempts=self.attempts,
+            ending=ending,
+            errors=list(self.errors),
+            progress=self.progress,
+            message=self.message,
         )
 
 
@@ -170,4 +241,6 @@ def content_digest(spec: TaskSpec) -> int:
     """Tells the contents of two tasks with one id apart, long after the task ended."""
     # A collision would accept a second, different task under a used id as the
     # first one; within one process's life 64 bits of hash are plenty for that.
-    return hash((spec.name, spec.payload, spec.priority, spec.format, spec.callback))
+    return hash(
+        (spec.name, spec.payload, spec.priority, spec.format, spec.callback, spec.options)
+    )
