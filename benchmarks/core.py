@@ -12,6 +12,7 @@ import cProfile
 import gc
 import platform
 import pstats
+import random
 import subprocess
 import sys
 import time
@@ -45,7 +46,9 @@ KEY = b"worker-session-id"
 
 
 def a_scheduler() -> Scheduler:
-    scheduler = Scheduler(epoch=1, results=Results(max_size=10_000, ttl=3600.0), now=0.0)
+    scheduler = Scheduler(
+        epoch=1, results=Results(max_size=10_000, ttl=3600.0), now=0.0, rng=random.Random(1)
+    )
     functions = [FunctionInfo("noop", "thread")]
     scheduler.handle(SubworkerJoined(KEY, "w1", "", functions), now=0.0)
     scheduler.handle(CapacityStated(KEY, Lease(0, {"thread": 100})), now=0.0)

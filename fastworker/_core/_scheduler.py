@@ -100,10 +100,8 @@ class Scheduler:
       rng: draws the jitter of retries.
     """
 
-    def __init__(
-        self, *, epoch: int, results: Results, now: float, rng: random.Random | None = None
-    ) -> None:
-        self._rng = rng or random.Random(epoch)  # noqa: S311 - spreads retries, hides nothing
+    def __init__(self, *, epoch: int, results: Results, now: float, rng: random.Random) -> None:
+        self._rng = rng
         self.results = results
         self._epoch = epoch
         self._started_at = now

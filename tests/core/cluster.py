@@ -151,7 +151,9 @@ class Cluster:
             peer.lost_at = -math.inf
             peer.heard_at = -math.inf
         results = Results(max_size=1000, ttl=3600.0)
-        self.scheduler = Scheduler(epoch=self.epoch, results=results, now=self.now)
+        self.scheduler = Scheduler(
+            epoch=self.epoch, results=results, now=self.now, rng=random.Random(1)
+        )
         self.control = ControlPlaneState(
             epoch=self.epoch,
             scheduler=self.scheduler,

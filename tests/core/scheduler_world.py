@@ -9,6 +9,7 @@ the name of the promise (see reliability: S2 to S20, L1).
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable
 
 from fastworker._core._messages import (
@@ -115,7 +116,10 @@ class World:
     def __init__(self) -> None:
         self.start = self.now = 100.0
         self.scheduler = Scheduler(
-            epoch=EPOCH, results=Results(max_size=10_000, ttl=1e9), now=self.now
+            epoch=EPOCH,
+            results=Results(max_size=10_000, ttl=1e9),
+            now=self.now,
+            rng=random.Random(1),
         )
         self.entries: dict[str, Entry] = {}
         self.workers: dict[bytes, Worker] = {}

@@ -8,6 +8,7 @@ and their leases, and nothing of theirs has changed.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
@@ -78,7 +79,10 @@ class Hall:
     def __init__(self) -> None:
         self.now = 10.0
         self.scheduler = Scheduler(
-            epoch=EPOCH, results=Results(max_size=1000, ttl=600.0), now=self.now
+            epoch=EPOCH,
+            results=Results(max_size=1000, ttl=600.0),
+            now=self.now,
+            rng=random.Random(1),
         )
         self.state = ControlPlaneState(
             epoch=EPOCH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
 
@@ -49,7 +50,9 @@ class Plane:
     def __init__(self) -> None:
         self.now = 50.0
         results = Results(max_size=1000, ttl=60.0)
-        self.scheduler = Scheduler(epoch=EPOCH, results=results, now=self.now)
+        self.scheduler = Scheduler(
+            epoch=EPOCH, results=results, now=self.now, rng=random.Random(1)
+        )
         self.news: list[TaskEvent] = []  # what clients were told, in order
 
     def handle(self, event: object) -> list[object]:
