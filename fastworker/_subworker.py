@@ -52,7 +52,10 @@ class SubWorker:
       backend: the loop for ``async def`` tasks that name none.
       connect_timeout: seconds to find the control plane at the start; after
         one success it is looked for for ever.
-      drain_timeout: seconds that running tasks get when drained.
+      drain_timeout: seconds that running tasks get when drained. What runs
+        then is stopped and handed back, uncounted, to run elsewhere.
+      ends_when_worn_out: drain and end once all slots of a lane are taken by
+        tasks that were stopped and run on; ``is_worn_out`` then says so.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -70,6 +73,7 @@ class SubWorker:
         backend: Backend | None = None,
         connect_timeout: float = 5.0,
         drain_timeout: float = 30.0,
+        ends_when_worn_out: bool = False,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -95,6 +99,8 @@ class SubWorker:
         self._accepted = config.accepted_formats
         self.connect_timeout = connect_timeout
         self.drain_timeout = drain_timeout
+        self.ends_when_worn_out = ends_when_worn_out
+        self.is_worn_out = False
         self._transport = transport
         self._registry = registry
         self._make_lane = make_lane
@@ -151,6 +157,7 @@ class SubWorker:
             lanes,
             sink,
             worker_id=self.worker_id,
+            ends_when_worn_out=self.ends_when_worn_out,
         )
         self._token = trio.lowlevel.current_trio_token()
         try:
@@ -161,6 +168,7 @@ class SubWorker:
                     task_status=task_status,
                 )
         finally:
+            self.is_worn_out = self._session.is_worn_out
             self._session = self._scope = self._token = None
 
     def stop(self) -> None:
@@ -174,6 +182,12 @@ class SubWorker:
         session = self._session
         if session is not None:
             self._soon(session.drain)
+
+    def resume(self) -> None:
+        """Call off a drain that has not ended: take work again. From any thread."""
+        session = self._session
+        if session is not None:
+            self._soon(session.resume)
 
     def statistics(self) -> SubworkerStatistics | None:
         """Return a snapshot, None while it is not running. From any thread."""

@@ -28,9 +28,11 @@ from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._core._subworker_events import (
     AttemptsTakenBack,
     CancelAttempt,
+    DrainCancelled,
     Drained,
     DrainRequested,
     FrameArrived,
+    Interrupted,
     LaneNews,
     SaidGoodbye,
     StartAttempts,
@@ -38,6 +40,7 @@ from fastworker._core._subworker_events import (
     SubworkerEvent,
     SubworkerStopped,
     TakeBack,
+    WornOut,
 )
 from fastworker._errors import ControlPlaneUnreachable, LinkBroken, LinkError
 from fastworker._lanes._abc import Attempt, Lane
@@ -51,6 +54,9 @@ log = logging.getLogger("fastworker.subworker")
 
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
+# What still runs when the time of a drain is over gets this long to stop, so
+# that the process has ended two seconds after that time at most.
+INTERRUPT_SECONDS: Final = 1.0
 
 
 class SubworkerSession:
@@ -64,6 +70,8 @@ class SubworkerSession:
       lanes: where it runs, by kind; started by :meth:`run`.
       sink: where the lanes post their events.
       worker_id: a label, told to user code.
+      ends_when_worn_out: drain and end once a lane has no slot left that is not
+        taken by an attempt that was given up.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class SubworkerSession:
         sink: TrioSink,
         *,
         worker_id: str,
+        ends_when_worn_out: bool = False,
     ) -> None:
         self._state = state
         self._handle = validated(state)
@@ -89,6 +98,9 @@ class SubworkerSession:
         self._refusal: str | None = None
         self._drain_requested = trio.Event()
         self._drained = trio.Event()
+        self._ends_when_worn_out = ends_when_worn_out
+        self.is_worn_out = False
+        self._resumed = trio.Event()  # replaced at each
         self._said_goodbye = trio.Event()
         self._connection_scope = trio.CancelScope(shield=True)
         self._is_leaving = False
@@ -141,6 +153,16 @@ class SubworkerSession:
         self._apply(DrainRequested())
         self._connection.wake()
 
+    def resume(self) -> None:
+        """Take work again, if the drain has not ended yet."""
+        if not self._drain_requested.is_set() or self._is_leaving:
+            return
+        self._drain_requested = trio.Event()
+        self._resumed.set()
+        self._resumed = trio.Event()
+        self._apply(DrainCancelled())
+        self._connection.wake()
+
     def statistics(self) -> SubworkerStatistics:
         """Return a snapshot."""
         return self._state.statistics()
@@ -155,15 +177,39 @@ class SubworkerSession:
         return None
 
     async def _wait_drained(self, within: float) -> None:
-        await self._drain_requested.wait()
-        with trio.move_on_after(within) as scope:
+        """Wait until a drain has come to its end, one way or the other."""
+        while True:
+            await self._drain_requested.wait()
+            with trio.move_on_after(within) as scope:
+                await self._wait_drained_or_resumed()
+            if scope.cancelled_caught:
+                await self._interrupt(within)
+                return
+            if self._drained.is_set():
+                return
+
+    async def _wait_drained_or_resumed(self) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def watch(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch, self._drained)
+            nursery.start_soon(watch, self._resumed)
+
+    async def _interrupt(self, after: float) -> None:
+        """Stop what still runs and hand it back; it has run for nothing."""
+        log.warning(
+            "%d attempts still run after %g s of draining; they are stopped and handed back",
+            self._state.statistics().running,
+            after,
+        )
+        self._is_leaving = True
+        self._apply(Interrupted(INTERRUPT_SECONDS))
+        self._connection.wake()
+        with trio.move_on_after(INTERRUPT_SECONDS + GOODBYE_SECONDS):
             await self._drained.wait()
-        if scope.cancelled_caught:
-            log.warning(
-                "%d attempts still run after %g s of draining; they are given up",
-                self._state.statistics().running,
-                within,
-            )
 
     async def _run_connection(self) -> None:
         # Outlives a cancellation, for the goodbye; run() ends it.
@@ -221,8 +267,10 @@ class SubworkerSession:
                 self._connection.send(data)
             case TakeBack(lane=lane):
                 self._apply(AttemptsTakenBack(self._lanes[lane].take_back()))
-            case CancelAttempt(lane=lane, key=key):
-                self._lanes[lane].cancel(key)
+            case CancelAttempt(lane=lane, key=key, grace=grace):
+                self._lanes[lane].cancel(key, grace)
+            case WornOut(lane=lane):
+                self._on_worn_out(lane)
             case SessionOpened(worker_id=worker_id, resumed=resumed):
                 verb = "resumed the session with" if resumed else "joined"
                 log.info("%s %s at %s", verb, worker_id, self._connection.address)
@@ -240,9 +288,25 @@ class SubworkerSession:
             case SaidGoodbye():
                 self._said_goodbye.set()
 
+    def _on_worn_out(self, lane: str) -> None:
+        if self.is_worn_out:
+            return
+        self.is_worn_out = True
+        log.error(
+            "all %d slots of the %s lane are taken by tasks that were stopped and run on; %s",
+            self._lanes[lane].slots,
+            lane,
+            "this worker drains and ends, to be started again"
+            if self._ends_when_worn_out
+            else "restart the process to have them back",
+        )
+        if self._ends_when_worn_out:
+            self.drain()
+
     def _attempt(self, epoch: int, assignment: Assignment) -> Attempt:
         function = self._functions[assignment.name]
         left, options = assignment.time_left, assignment.options
+        within = assignment.start_within
         return Attempt(
             key=AttemptKey(assignment.task_id, epoch, assignment.attempt),
             name=assignment.name,
@@ -253,6 +317,9 @@ class SubworkerSession:
             number=assignment.number,
             priority=assignment.priority,
             time_left=math.inf if left is None else left,
+            start_within=min(
+                math.inf if left is None else left, math.inf if within is None else within
+            ),
             worker_id=self._worker_id,
             created=assignment.created,
             stream=0 if options is None else options.stream,

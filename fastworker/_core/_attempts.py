@@ -9,6 +9,7 @@ import msgspec
 OUTCOME_SUCCESS: Final = 0
 OUTCOME_FAILURE: Final = 1
 OUTCOME_CANCELLED: Final = 2
+OUTCOME_EXPIRED: Final = 3
 
 
 class AttemptKey(NamedTuple):

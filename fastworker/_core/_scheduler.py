@@ -557,6 +557,8 @@ class Scheduler:
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
+        if step is Step.EXPIRE and record.state is TaskState.STARTED:
+            step = Step.FAIL
         policy = worker.functions[record.spec.name].retry
         worker.measure(record.spec.name, ended.seconds)
         worker.lane_of(record.spec.name).is_blocked = False
@@ -571,7 +573,7 @@ class Scheduler:
             payload=ended.payload,
             error=ended.error,
             traceback=ended.traceback,
-            started=ended.started,
+            started=ended.started or record.started,
             completed=ended.completed,
             worker_id=worker.label,
             attempts=record.attempts,

@@ -5,23 +5,21 @@ This machine keeps the two in step: it reports every start and end under the
 fence of its lease, hands back what cannot start soon, and stops attempts on
 its own clock when it cannot renew its lease (S7).
 
-An *orphan* is an attempt whose lease is gone and whose user code still runs.
-Its outcome is nobody's any more, but it takes up a slot until it ends, so the
-stated capacity is less by it.
+It keeps the time of each attempt, too: who runs too long, or is cancelled, is
+asked to stop, and given up after its grace. See ``_held_attempts.py``.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._attempt_ends import abandoned_attempt, ended_attempt
 from fastworker._core._attempts import (
     OUTCOME_CANCELLED,
-    OUTCOME_SUCCESS,
     AttemptEnded,
     AttemptKey,
     AttemptPaused,
@@ -30,6 +28,8 @@ from fastworker._core._attempts import (
     LaneEvent,
 )
 from fastworker._core._codec import decode_body, decode_frame, encode
+from fastworker._core._deadlines import Deadlines
+from fastworker._core._held_attempts import Held, HeldAttempts, Why
 from fastworker._core._link_requester import (
     CallAnswered,
     CallDropped,
@@ -47,28 +47,27 @@ from fastworker._core._link_requester import (
     SessionRefused,
 )
 from fastworker._core._messages import (
-    BATCH_BYTES,
-    MAX_BATCH_ITEMS,
     Assignment,
-    EndedAttempt,
     FunctionInfo,
     HandedBack,
     Kind,
     Lease,
     LeaseReply,
     Nothing,
-    Report,
+    Progress,
     Role,
     StartedAttempt,
-    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._report_queue import ReportQueue
 from fastworker._core._subworker_events import (
     AttemptsTakenBack,
     CancelAttempt,
+    DrainCancelled,
     Drained,
     DrainRequested,
     FrameArrived,
+    Interrupted,
     LaneNews,
     SaidGoodbye,
     StartAttempts,
@@ -76,48 +75,19 @@ from fastworker._core._subworker_events import (
     SubworkerEvent,
     SubworkerStopped,
     TakeBack,
+    WornOut,
 )
 from fastworker._errors import RemoteProtocolError
 
 REPORT_WINDOW: Final = 3
 LEASE_WINDOW: Final = 2
-# A start is reported by itself only if no end follows within this time.
-STARTED_DELAY: Final = 0.005
-# A lane that neither starts nor ends anything for this long is busy: what
-# has not started goes back, so that no task waits here behind a long one.
-BUSY_SECONDS: Final = 0.010
 # After work has come, the next LEASE waits this long for a report to go with.
 LEASE_DELAY: Final = 0.002
 # Attempts are stopped this long before the lease could end (S7).
 FENCE_MARGIN: Final = 2.0
-
-
-class _Running:
-    """An attempt that a lane holds."""
-
-    __slots__ = ("is_orphan", "lane", "name", "started_at")
-
-    def __init__(self, lane: str, name: str) -> None:
-        self.lane = lane
-        self.name = name
-        self.started_at: float | None = None
-        self.is_orphan = False
-
-
-class _LaneView:
-    """What this machine knows of one lane."""
-
-    __slots__ = ("held", "is_stuck", "progress_at", "slots", "unstarted")
-
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self.held = 0
-        self.unstarted = 0
-        self.progress_at = 0.0
-        self.is_stuck = False  # has free slots, and starts nothing
-
-    def busy_at(self) -> float:
-        return self.progress_at + BUSY_SECONDS if self.unstarted else math.inf
+# The lane that kills; should it fail to, the attempt is given up this much later.
+PROCESS_LANE: Final = "process"
+KILL_MARGIN: Final = 2.0
 
 
 class SubworkerStatistics(msgspec.Struct, frozen=True):
@@ -129,6 +99,7 @@ class SubworkerStatistics(msgspec.Struct, frozen=True):
     orphans: int
     unreported: int
     malformed_frames: int
+    is_draining: bool = False
 
 
 class SubworkerState:
@@ -158,13 +129,10 @@ class SubworkerState:
             functions=functions,
             address=address,
         )
-        self._lane_of = {function.name: function.lane for function in functions}
-        self._lanes = {lane: _LaneView(count) for lane, count in slots.items()}
-        self._attempts: dict[AttemptKey, _Running] = {}
-        self._started: dict[AttemptKey, tuple[float, StartedAttempt]] = {}  # due, what
-        self._ended: deque[tuple[int, EndedAttempt]] = deque()
-        self._handed_back: list[tuple[int, HandedBack]] = []
-        self._busy: dict[str, float] = {}
+        self._functions = {function.name: function for function in functions}
+        self._attempts = HeldAttempts(slots)
+        self._alarms: Deadlines[AttemptKey] = Deadlines()
+        self._news = ReportQueue()
         self._epoch = 0
         self._lease_seconds = math.inf
         self._cursor = 0
@@ -193,22 +161,23 @@ class SubworkerState:
         deadline = min(self._link.next_deadline(), self._fence_at())
         if not self._leases and self.is_connected and not self._is_stopping:
             deadline = min(deadline, self._lease_due)
-        for lane in self._lanes.values():
+        for lane in self._attempts.lanes.values():
             deadline = min(deadline, lane.busy_at())
-        if self._started and self._reports < REPORT_WINDOW:
-            deadline = min(deadline, next(iter(self._started.values()))[0])
-        return deadline
+        if self._reports < REPORT_WINDOW:
+            deadline = min(deadline, self._news.next_due())
+        return min(deadline, self._alarms.next())
 
     def statistics(self) -> SubworkerStatistics:
         """Return a snapshot."""
-        values = self._attempts.values()
+        values = [held for _, held in self._attempts]
         return SubworkerStatistics(
             link=self._link.state,
-            running=sum(1 for r in values if r.started_at is not None),
-            unstarted=sum(1 for r in values if r.started_at is None),
-            orphans=sum(1 for r in values if r.is_orphan),
-            unreported=len(self._ended) + len(self._handed_back) + len(self._started),
+            running=sum(1 for held in values if held.started_at is not None),
+            unstarted=sum(1 for held in values if held.started_at is None),
+            orphans=sum(1 for held in values if held.is_orphan),
+            unreported=len(self._news),
             malformed_frames=self._malformed_frames,
+            is_draining=self._is_draining,
         )
 
     def check(self) -> None:
@@ -216,14 +185,7 @@ class SubworkerState:
         self._link.check()
         assert 0 <= self._reports <= REPORT_WINDOW
         assert 0 <= self._leases <= LEASE_WINDOW
-        for name, lane in self._lanes.items():
-            held = [r for r in self._attempts.values() if r.lane == name]
-            assert lane.held == len(held)
-            assert lane.unstarted == sum(1 for r in held if r.started_at is None)
-            running = sum(1 for r in held if r.started_at is not None)
-            assert running <= lane.slots, f"{running} attempts run in {lane.slots} slots"
-        for key in self._started:
-            assert not self._attempts[key].is_orphan
+        self._attempts.check()
 
     # --- the one mutator ---
 
@@ -244,6 +206,11 @@ class SubworkerState:
                 self._is_draining = True
                 self._must_restate = True
                 self._take_back_everything()
+            case DrainCancelled():
+                self._is_draining = self._told_drained = False
+                self._must_restate = True
+            case Interrupted(grace=grace):
+                self._interrupt(grace)
             case SubworkerStopped():
                 self._is_stopping = True
                 if self._link.state is not LinkState.OPEN:
@@ -260,66 +227,133 @@ class SubworkerState:
     # --- lanes ---
 
     def _on_lane_event(self, event: LaneEvent) -> None:
-        running = self._attempts.get(event.key)
-        if running is None or isinstance(event, AttemptProgressed | AttemptPaused):
+        key = event.key
+        held = self._attempts.get(key)
+        if held is None:
             return
-        lane = self._lanes[running.lane]
+        match event:
+            case AttemptStarted(wall=wall):
+                self._note_progress(held)
+                self._attempts.start(held, self._now)
+                self._set_alarm(key, held)
+                if not held.is_orphan:
+                    item = StartedAttempt(key.task_id, key.attempt, wall)
+                    self._news.add_started(key, item, self._now)
+            case AttemptEnded():
+                self._note_progress(held)
+                self._forget(key, held)
+                if not held.is_orphan:
+                    self._tell_end(key, held, event)
+            case AttemptProgressed(fraction=fraction, message=message):
+                if not held.is_orphan:
+                    said = Progress(key.task_id, key.attempt, fraction, message)
+                    self._news.add_progress(key, said, self._now)
+            case AttemptPaused(is_waiting=is_waiting):
+                self._attempts.pause(held, is_waiting=is_waiting)
+                self._must_restate = True
+            case _:
+                assert_never(event)
+
+    def _note_progress(self, held: Held) -> None:
+        lane = self._attempts.lane_of(held)
         lane.progress_at = self._now
         if lane.is_stuck:
             lane.is_stuck = False
             self._must_restate = True
-        if isinstance(event, AttemptStarted):
-            running.started_at = self._now
-            lane.unstarted -= 1
-            if not running.is_orphan:
-                item = StartedAttempt(event.key.task_id, event.key.attempt, event.wall)
-                self._started[event.key] = (self._now + STARTED_DELAY, item)
-            return
-        self._forget(event.key, running)
-        self._started.pop(event.key, None)
-        if running.is_orphan:
-            self._must_restate = True
-        else:
-            self._ended.append((event.key.epoch, _ended(event)))
 
-    def _forget(self, key: AttemptKey, running: _Running) -> None:
-        del self._attempts[key]
-        lane = self._lanes[running.lane]
-        lane.held -= 1
-        if running.started_at is None:
-            lane.unstarted -= 1
+    def _forget(self, key: AttemptKey, held: Held) -> None:
+        self._attempts.remove(key, held)
+        self._alarms.clear(key)
+        self._news.forget(key)
+        if held.is_orphan or held.is_waiting:
+            self._must_restate = True
+
+    def _tell_end(self, key: AttemptKey, held: Held, event: AttemptEnded) -> None:
+        if held.why is Why.INTERRUPTED and event.kind == OUTCOME_CANCELLED:
+            self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
+        else:
+            self._news.add_ended(key.epoch, ended_attempt(event, held))
 
     def _on_taken_back(self, keys: list[AttemptKey]) -> None:
         for key in keys:
-            running = self._attempts.get(key)
-            if running is None:
+            held = self._attempts.get(key)
+            if held is None:
                 continue
-            self._forget(key, running)
-            if running.is_orphan:
-                self._must_restate = True
-            else:
-                self._handed_back.append((key.epoch, HandedBack(key.task_id, key.attempt)))
+            self._forget(key, held)
+            if not held.is_orphan:
+                self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
 
     def _take_back_everything(self) -> None:
-        for name, lane in self._lanes.items():
+        for name, lane in self._attempts.lanes.items():
             if lane.unstarted:
                 self._out.append(TakeBack(name))
 
     def _orphan_everything(self) -> None:
         """The leases are gone: nothing that happens here counts any more."""
         self._take_back_everything()
-        for key, running in self._attempts.items():
-            if not running.is_orphan:
-                running.is_orphan = True
-                self._out.append(CancelAttempt(running.lane, key))
-        self._started.clear()
+        for key, held in self._attempts:
+            if not held.is_orphan:
+                held.is_orphan = True
+                self._alarms.clear(key)
+                self._out.append(CancelAttempt(held.lane, key, held.grace))
+        self._news.clear(with_ends=False)
         self._must_restate = True
+
+    # --- stopping attempts ---
+
+    def _stop(self, key: AttemptKey, held: Held, why: Why, grace: float | None = None) -> None:
+        """Ask an attempt to stop; what it has left after its grace is given up."""
+        grace = held.grace if grace is None else grace
+        held.why = held.why or why
+        if why is Why.CANCELLED:
+            held.why = why
+        # A process is killed by its lane, which then says so.
+        margin = KILL_MARGIN if held.lane == PROCESS_LANE else 0.0
+        held.give_up_at = min(held.give_up_at, self._now + grace + margin)
+        self._set_alarm(key, held)
+        self._out.append(CancelAttempt(held.lane, key, grace))
+
+    def _set_alarm(self, key: AttemptKey, held: Held) -> None:
+        at = held.next_alarm
+        if at < math.inf:
+            self._alarms.set(key, at)
+
+    def _on_alarm(self, key: AttemptKey) -> None:
+        held = self._attempts.get(key)
+        if held is None or held.next_alarm > self._now:
+            return
+        if held.why is None:
+            is_late = held.deadline_at <= self._now
+            self._stop(key, held, Why.DEADLINE if is_late else Why.TIMED_OUT)
+            if held.next_alarm > self._now:
+                return
+        self._give_up(key, held)
+
+    def _give_up(self, key: AttemptKey, held: Held) -> None:
+        """It does not stop: its outcome is told without it, and its slot is taken."""
+        held.is_orphan = True
+        self._alarms.clear(key)
+        self._news.forget(key)
+        self._must_restate = True
+        if held.why is Why.INTERRUPTED:
+            self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
+        else:
+            self._news.add_ended(key.epoch, abandoned_attempt(key, held, self._now))
+        lane = self._attempts.lane_of(held)
+        if self._attempts.orphans(held.lane) >= lane.slots:
+            self._out.append(WornOut(held.lane))
+
+    def _interrupt(self, grace: float) -> None:
+        """There is no more time for what runs: it goes back, to run elsewhere."""
+        for key, held in self._attempts:
+            if not held.is_orphan and held.started_at is not None:
+                self._stop(key, held, Why.INTERRUPTED, grace)
 
     # --- time ---
 
     def _fence_at(self) -> float:
         """When attempts have to be stopped because the lease may end."""
-        if all(running.is_orphan for running in self._attempts.values()):
+        if all(held.is_orphan for _, held in self._attempts):
             return math.inf
         return self._link.confirmed_at + self._lease_seconds - FENCE_MARGIN
 
@@ -329,11 +363,13 @@ class SubworkerState:
             # Should the control plane still think that we run them: a new
             # session tells it that nobody does.
             self._follow(self._link.handle(SessionAbandoned(), now=self._now))
-        for name, lane in self._lanes.items():
+        for key in self._alarms.pop_due(self._now):
+            self._on_alarm(key)
+        for name, lane in self._attempts.lanes.items():
             if lane.busy_at() <= self._now:
                 self._out.append(TakeBack(name))
                 lane.progress_at = self._now
-                if lane.held - lane.unstarted < lane.slots and not lane.is_stuck:
+                if lane.has_free_slots and not lane.is_stuck:
                     lane.is_stuck = True
                     self._must_restate = True
                 self._note_busy(name)
@@ -342,10 +378,9 @@ class SubworkerState:
         self._on_flush()
 
     def _note_busy(self, lane: str) -> None:
-        for running in self._attempts.values():
-            if running.lane == lane and running.started_at is not None:
-                seconds = self._now - running.started_at
-                self._busy[running.name] = max(self._busy.get(running.name, 0.0), seconds)
+        for _, held in self._attempts:
+            if held.lane == lane and held.started_at is not None:
+                self._news.note_busy(held.name, self._now - held.started_at)
 
     # --- the link ---
 
@@ -380,8 +415,7 @@ class SubworkerState:
         if not opened.resumed:
             self._cursor = 0
             self._epoch = opened.epoch
-            self._handed_back.clear()
-            self._ended.clear()
+            self._news.clear(with_ends=True)
             self._orphan_everything()
 
     def _on_answer(self, kind: Kind, data: bytes) -> None:
@@ -399,18 +433,16 @@ class SubworkerState:
             if number <= self._cursor:
                 continue  # two LEASEs crossed, and both answers gave it
             key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
-            lane_name = self._lane_of.get(assignment.name)
-            if lane_name is None:
+            info = self._functions.get(assignment.name)
+            if info is None:
                 raise RemoteProtocolError(
                     f"leased {assignment.name!r}, which is not known here"
                 )
-            lane = self._lanes[lane_name]
-            if not lane.held:
-                lane.progress_at = self._now
-            lane.held += 1
-            lane.unstarted += 1
-            self._attempts[key] = _Running(lane_name, assignment.name)
-            by_lane.setdefault(lane_name, []).append(assignment)
+            left = assignment.time_left
+            deadline_at = math.inf if left is None else self._now + left
+            held = Held(info.lane, info, assignment.options, deadline_at)
+            self._attempts.add(key, held, self._now)
+            by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
         if reply.assignments:
             # Short work is reported at once, and the next LEASE goes with it.
@@ -419,8 +451,9 @@ class SubworkerState:
             self._out.append(StartAttempts(lane_name, self._epoch, assignments))
         for item in reply.cancels:
             key = AttemptKey(item.task_id, self._epoch, item.attempt)
-            if key in self._attempts:
-                self._out.append(CancelAttempt(self._attempts[key].lane, key))
+            stopped = self._attempts.get(key)
+            if stopped is not None and not stopped.is_orphan:
+                self._stop(key, stopped, Why.CANCELLED, item.grace)
         if self._is_draining or self._is_stopping:
             self._take_back_everything()
 
@@ -454,80 +487,28 @@ class SubworkerState:
             self._out.append(Drained())
 
     def _is_idle(self) -> bool:
-        return not (self._attempts or self._ended or self._handed_back or self._reports)
+        """Whether nothing is left to wait for; what was given up does not count."""
+        is_busy = any(not held.is_orphan for _, held in self._attempts)
+        return not (is_busy or len(self._news) or self._reports)
 
     def _capacity(self) -> dict[str, int]:
         if self._is_draining:
-            return dict.fromkeys(self._lanes, 0)
-        orphans = dict.fromkeys(self._lanes, 0)
-        for running in self._attempts.values():
-            if running.is_orphan:
-                orphans[running.lane] += 1
-        capacity: dict[str, int] = {}
-        for name, lane in self._lanes.items():
-            capacity[name] = max(0, lane.slots - orphans[name])
-            if lane.is_stuck:
-                # A coroutine blocks the loop of its lane: what comes would go
-                # back at once, again and again. One attempt tells when it is free.
-                started = lane.held - lane.unstarted - orphans[name]
-                capacity[name] = min(capacity[name], max(0, started) + 1)
-        return capacity
+            return dict.fromkeys(self._attempts.lanes, 0)
+        return self._attempts.capacity()
 
     def _report(self, now: float) -> bool:
         """Send what has gathered, if the window is open; say whether anything was."""
         has_sent = False
         while self._reports < REPORT_WINDOW and self._link.free_slots > 2:
-            due = bool(self._started) and next(iter(self._started.values()))[0] <= now
-            if not (due or self._ended or self._handed_back):
+            if not self._news.is_due(now):
                 break
-            report = self._next_report(now)
+            report = self._news.take(self._epoch)
             self._reports += 1
             has_sent = True
             self._issue(Kind.REPORT, encode(report), reissue=True)
         return has_sent
 
-    def _next_report(self, now: float) -> Report:
-        """Take one epoch's news off the queues, as much as fits into a batch."""
-        started = [item for key, (_, item) in self._started.items() if key.epoch == self._epoch]
-        self._started.clear()
-        epoch = self._epoch
-        if self._ended:
-            epoch = self._ended[0][0]
-        elif self._handed_back:
-            epoch = self._handed_back[0][0]
-        ended: list[EndedAttempt] = []
-        size = 0
-        while self._ended and self._ended[0][0] == epoch and len(ended) < MAX_BATCH_ITEMS:
-            item = self._ended[0][1]
-            size += len(item.payload) + len(item.traceback) + len(item.error) + 100
-            if ended and size > BATCH_BYTES:
-                break
-            self._ended.popleft()
-            ended.append(item)
-        handed_back = [item for its_epoch, item in self._handed_back if its_epoch == epoch]
-        self._handed_back = [entry for entry in self._handed_back if entry[0] != epoch]
-        busy, self._busy = self._busy, {}
-        return Report(epoch, started if epoch == self._epoch else [], ended, handed_back, busy)
-
     def _issue(self, kind: Kind, body: bytes, *, reissue: bool) -> None:
         self._call_id += 1
         call = CallIssued(self._call_id, kind, body, reissue)
         self._follow(self._link.handle(call, now=self._now))
-
-
-_OUTCOMES = {OUTCOME_SUCCESS: WireStatus.SUCCESS, OUTCOME_CANCELLED: WireStatus.CANCELLED}
-
-
-def _ended(event: AttemptEnded) -> EndedAttempt:
-    return EndedAttempt(
-        task_id=event.key.task_id,
-        attempt=event.key.attempt,
-        outcome=_OUTCOMES.get(event.kind, WireStatus.FAILURE),
-        started=event.started_wall,
-        completed=event.wall,
-        seconds=event.seconds,
-        format=event.format,
-        payload=event.payload,
-        error=event.error,
-        traceback=event.traceback,
-    )

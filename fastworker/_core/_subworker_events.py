@@ -40,6 +40,16 @@ class DrainRequested(msgspec.Struct, frozen=True, gc=False):
     """Take no more work; what runs may end."""
 
 
+class DrainCancelled(msgspec.Struct, frozen=True, gc=False):
+    """Take work again after all."""
+
+
+class Interrupted(msgspec.Struct, frozen=True, gc=False):
+    """What runs has to stop within ``grace`` seconds, and goes back uncounted."""
+
+    grace: float
+
+
 class SubworkerStopped(msgspec.Struct, frozen=True, gc=False):
     """Say goodbye: nothing runs here any more, or nobody waits for it."""
 
@@ -49,6 +59,8 @@ SubworkerEvent = (
     | LaneNews
     | AttemptsTakenBack
     | DrainRequested
+    | DrainCancelled
+    | Interrupted
     | SubworkerStopped
     | PipeOpened
     | PipeClosed
@@ -68,10 +80,11 @@ class StartAttempts(msgspec.Struct, frozen=True, gc=False):
 
 
 class CancelAttempt(msgspec.Struct, frozen=True, gc=False):
-    """Ask the lane to stop this attempt."""
+    """Ask the lane to stop this attempt, within ``grace`` seconds if it can kill."""
 
     lane: str
     key: AttemptKey
+    grace: float
 
 
 class TakeBack(msgspec.Struct, frozen=True, gc=False):
@@ -84,6 +97,12 @@ class Drained(msgspec.Struct, frozen=True, gc=False):
     """Nothing runs here and every report has arrived."""
 
 
+class WornOut(msgspec.Struct, frozen=True, gc=False):
+    """All slots of this lane are taken by attempts that were given up and run on."""
+
+    lane: str
+
+
 class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
     """The control plane knows that this subworker has left."""
 
@@ -93,6 +112,7 @@ SubworkerCommand = (
     | CancelAttempt
     | TakeBack
     | Drained
+    | WornOut
     | SaidGoodbye
     | SendFrame
     | DropPipe

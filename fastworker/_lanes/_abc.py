@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fastworker._core._attempts import OUTCOME_CANCELLED as OUTCOME_CANCELLED
+from fastworker._core._attempts import OUTCOME_EXPIRED as OUTCOME_EXPIRED
 from fastworker._core._attempts import OUTCOME_FAILURE as OUTCOME_FAILURE
 from fastworker._core._attempts import OUTCOME_SUCCESS as OUTCOME_SUCCESS
 from fastworker._core._attempts import AttemptEnded as AttemptEnded
@@ -30,8 +31,9 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     ``time_left`` is seconds until the task's deadline, from now on, ``inf`` for
     none: for user code to ask. To stop the attempt then is the link loop's
-    business. ``created`` is wall time. ``stream`` is how many values a
-    generator may be ahead of its reader, 0 if it is no stream.
+    business; but once ``start_within`` seconds are over, the lane does not start
+    it, and it ends as OUTCOME_EXPIRED. ``created`` is wall time. ``stream`` is
+    how many values a generator may be ahead of its reader, 0 if it is no stream.
     """
 
     key: AttemptKey
@@ -43,6 +45,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     number: int = 1
     priority: int = 2
     time_left: float = math.inf
+    start_within: float = math.inf
     worker_id: str = ""
     created: float = 0.0
     stream: int = 0

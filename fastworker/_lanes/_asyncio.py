@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from contextvars import Context
 from functools import partial
 
+from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptEnded, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
@@ -43,8 +44,10 @@ class AsyncioLane:
                 accepted_formats,
                 self.kind,
                 cancelled_types=(TaskCancelled, asyncio.CancelledError),
+                lend=self._on_lent,
             )
         )
+        self._lent = 0
         self._to_cancel: deque[Execution] = deque()
         self._thread = threading.Thread(
             target=self._serve, name="fastworker-asyncio", daemon=True
@@ -92,6 +95,11 @@ class AsyncioLane:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _on_lent(self, change: int) -> None:
+        """An attempt waits for tasks of its own, or goes on."""
+        self._lent += change
+        self._wake()
+
     def _wake(self) -> None:
         if self._loop is not None and not self._is_woken:
             self._is_woken = True
@@ -128,7 +136,7 @@ class AsyncioLane:
 
     def _fill_slots(self) -> None:
         assert self._loop is not None
-        while len(self._tasks) < self.slots:
+        while len(self._tasks) < self.slots + min(self._lent, MAX_LENT_SLOTS):
             execution = self._handover.take()
             if execution is None:
                 break
@@ -147,7 +155,7 @@ class AsyncioLane:
         if not task.cancelled():
             ended = task.result()
         elif execution.is_cancelled:
-            ended = execution.cancelled_unstarted()
+            ended = execution.unstarted()
         else:
             ended = execution.lost(
                 "CancelledError: other code cancelled the tasks of this loop"

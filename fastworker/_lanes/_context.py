@@ -41,11 +41,16 @@ class CurrentAttempt:
       attempt: the attempt.
       sink: takes what user code says of itself; any thread may.
       clock: in seconds, the one that ``time_left`` runs by.
+      lend: called, from any thread and under a lock, with 1 when this attempt
+        begins to wait for tasks of its own, and with -1 when it goes on.
     """
 
     __slots__ = (
         "_clock",
         "_deadline",
+        "_expires_at",
+        "_lend",
+        "_on_cancel",
         "_sink",
         "_waits",
         "attempt",
@@ -54,7 +59,11 @@ class CurrentAttempt:
     )
 
     def __init__(
-        self, attempt: Attempt, sink: LaneSink, clock: Callable[[], float] = time.perf_counter
+        self,
+        attempt: Attempt,
+        sink: LaneSink,
+        clock: Callable[[], float] = time.perf_counter,
+        lend: Callable[[int], None] = lambda change: None,
     ) -> None:
         self.attempt = attempt
         self.is_cancelled = False
@@ -62,12 +71,21 @@ class CurrentAttempt:
         self._sink = sink
         self._waits = 0
         self._clock = clock
-        self._deadline = clock() + attempt.time_left
+        self._lend = lend
+        self._on_cancel: Callable[[], None] | None = None
+        now = clock()
+        self._deadline = now + attempt.time_left
+        self._expires_at = now + attempt.start_within
 
     @property
     def key(self) -> AttemptKey:
         """Names this attempt."""
         return self.attempt.key
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it is too late to start it."""
+        return self._expires_at <= self._clock()
 
     def time_left(self) -> float:
         """Seconds until the task's deadline, not below 0; ``inf`` if it has none."""
@@ -77,17 +95,46 @@ class CurrentAttempt:
         """Tell the subworker something, from any thread."""
         self._sink.post(event)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether user code waits for tasks of its own."""
+        return self._waits > 0
+
     def pause(self, *, is_waiting: bool) -> None:
         """Say that user code waits for tasks of its own, or goes on; from any thread.
 
         Of several that wait at the same time in one attempt, the first and
         the last count.
         """
+        change = 1 if is_waiting else -1
         with _pausing:
-            self._waits += 1 if is_waiting else -1
-            has_changed = self._waits == (1 if is_waiting else 0)
-        if has_changed:
-            self.post(AttemptPaused(self.key, is_waiting))
+            self._waits += change
+            if self._waits != max(change, 0):
+                return
+            self._lend(change)
+        self.post(AttemptPaused(self.key, is_waiting))
+
+    def cancel(self) -> None:
+        """Have it stop: for the link loop."""
+        with _pausing:
+            self.is_cancelled = True
+            on_cancel = self._on_cancel
+        if on_cancel is not None:
+            on_cancel()
+
+    @contextlib.contextmanager
+    def calling_on_cancel(self, call: Callable[[], None]) -> Iterator[None]:
+        """Have something called, in another thread, when it is cancelled; maybe now."""
+        with _pausing:
+            self._on_cancel = call
+            is_cancelled = self.is_cancelled
+        try:
+            if is_cancelled:
+                call()
+            yield
+        finally:
+            with _pausing:
+                self._on_cancel = None
 
 
 current_attempt: Final[ContextVar[CurrentAttempt | None]] = ContextVar(

@@ -21,6 +21,7 @@ from fastworker._core._messages import MAX_ITEM_BYTES
 from fastworker._errors import NotDecodable, NotEncodable, TaskCancelled
 from fastworker._lanes._abc import (
     OUTCOME_CANCELLED,
+    OUTCOME_EXPIRED,
     OUTCOME_FAILURE,
     OUTCOME_SUCCESS,
     Attempt,
@@ -61,7 +62,8 @@ class Settings(msgspec.Struct, frozen=True):
     ``cancelled_types`` are the exceptions that a function ends with when it
     lets itself be cancelled. ``wall`` gives seconds since 1970, ``clock``
     seconds from anywhere. ``pause`` is awaited before an async call, as if it
-    were a part of the function: simulations give work a duration by it.
+    were a part of the function: simulations give work a duration by it. ``lend``
+    is told when an attempt lends its slot (1), and when it has it back (-1).
     """
 
     sink: LaneSink
@@ -71,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True):
     wall: Callable[[], float] = time.time
     clock: Callable[[], float] = time.perf_counter
     pause: Callable[[Attempt], Awaitable[None]] | None = None
+    lend: Callable[[int], None] = lambda change: None
 
 
 class Execution(CurrentAttempt):
@@ -85,12 +88,17 @@ class Execution(CurrentAttempt):
     )
 
     def __init__(self, attempt: Attempt, settings: Settings) -> None:
-        super().__init__(attempt, settings.sink, settings.clock)
+        super().__init__(attempt, settings.sink, settings.clock, settings.lend)
         self._settings = settings
         self._stage = _DECODING
         self._began = 0.0
         self._seconds = 0.0
         self._call: _Call = _NO_CALL
+
+    @property
+    def must_not_start(self) -> bool:
+        """Whether it was cancelled, or is too late, before it has started."""
+        return self.is_cancelled or self.is_expired
 
     def run(self) -> AttemptEnded:
         """Run a ``def`` function, in a context of the caller's making.
@@ -98,8 +106,8 @@ class Execution(CurrentAttempt):
         Never raises. Posts AttemptStarted; posting the end is left to the
         lane, which has to forget the attempt first.
         """
-        if self.is_cancelled:
-            return self.cancelled_unstarted()
+        if self.must_not_start:
+            return self.unstarted()
         try:
             args, kwargs = self._start()
             value = self.attempt.function(*args, **kwargs)
@@ -116,8 +124,8 @@ class Execution(CurrentAttempt):
         Trio's do. Errors that come from leaving it are the function's: it has
         left something open inside.
         """
-        if self.is_cancelled:
-            return self.cancelled_unstarted()
+        if self.must_not_start:
+            return self.unstarted()
         value: Any = _NOTHING
         try:
             args, kwargs = self._start()
@@ -135,8 +143,10 @@ class Execution(CurrentAttempt):
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return self._end_with(error)
 
-    def cancelled_unstarted(self) -> AttemptEnded:
+    def unstarted(self) -> AttemptEnded:
         """Give the end of an attempt whose function was never called."""
+        if not self.is_cancelled:
+            return self._end(OUTCOME_EXPIRED, error="expired: it was not started in time")
         return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled before it started")
 
     def lost(self, error: str) -> AttemptEnded:

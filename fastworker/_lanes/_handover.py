@@ -57,12 +57,12 @@ class Handover:
         execution = self._executions.get(key)
         if execution is None:
             return None
-        execution.is_cancelled = True
+        execution.cancel()
         try:
             self._waiting.remove(execution)
         except ValueError:
             return execution
-        self.end(execution, execution.cancelled_unstarted())
+        self.end(execution, execution.unstarted())
         return None
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Handover:
         self.take_back()
         # A copy, because threads end attempts meanwhile; dict.copy is atomic.
         for execution in self._executions.copy().values():
-            execution.is_cancelled = True
+            execution.cancel()
 
     def take(self) -> Execution | None:
         """Remove and return the first that waits."""

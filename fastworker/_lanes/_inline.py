@@ -63,9 +63,11 @@ class InlineLane:
                 wall=wall,
                 clock=trio.current_time,
                 pause=pause,
+                lend=self._on_lent,
             )
         )
         self._is_started = False
+        self._lent = 0
         self._running: dict[AttemptKey, trio.CancelScope] = {}
 
     def start(self) -> None:
@@ -99,10 +101,15 @@ class InlineLane:
         """Whether all attempts have ended. There is no thread to wait for."""
         return not self._running
 
+    def _on_lent(self, change: int) -> None:
+        """An attempt waits for tasks of its own, or goes on."""
+        self._lent += change
+        self._fill_slots()
+
     def _fill_slots(self) -> None:
         if not self._is_started:
             return
-        while len(self._running) < self.slots:
+        while len(self._running) < self.slots + self._lent:
             execution = self._handover.take()
             if execution is None:
                 return

@@ -10,6 +10,7 @@ import threading
 import time
 from contextvars import Context
 
+from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError
 from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Settings
@@ -29,28 +30,25 @@ class ThreadLane:
     def __init__(
         self, slots: int, sink: LaneSink, accepted_formats: frozenset[SerializationFormat]
     ) -> None:
-        self._handover = Handover(Settings(sink, accepted_formats, self.kind))
+        self.slots = slots
+        self._handover = Handover(
+            Settings(sink, accepted_formats, self.kind, lend=self._on_lent)
+        )
         self._wake = threading.Condition()
-        self._threads = [
-            threading.Thread(
-                target=self._serve, name=f"fastworker-thread-{number}", daemon=True
-            )
-            for number in range(1, slots + 1)
-        ]
+        # Those that serve, or are about to; changed under the lock of _wake.
+        self._threads: dict[threading.Thread, None] = {}
+        self._made = 0
+        self._lent = 0
         self._is_started = False
-
-    @property
-    def slots(self) -> int:
-        """How many attempts run at the same time."""
-        return len(self._threads)
 
     def start(self) -> None:
         """Start the threads."""
         if self._is_started:
             raise LocalProtocolError("a lane was started twice")
         self._is_started = True
-        for thread in self._threads:
-            thread.start()
+        with self._wake:
+            for _ in range(self.slots):
+                self._add_thread()
 
     def submit(self, attempts: list[Attempt]) -> None:
         """Queue attempts and wake as many threads as can help."""
@@ -77,9 +75,33 @@ class ThreadLane:
         if not self._is_started:
             return True
         end = time.monotonic() + timeout
-        for thread in self._threads:
+        with self._wake:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
+
+    def _on_lent(self, change: int) -> None:
+        """An attempt waits for tasks of its own, or goes on: one thread more, or less."""
+        with self._wake:
+            self._lent += change
+            wanted = self.slots + min(self._lent, MAX_LENT_SLOTS)
+            if len(self._threads) < wanted and not self._handover.is_closed:
+                self._add_thread()
+            else:
+                self._wake.notify_all()
+
+    def _add_thread(self) -> None:
+        self._made += 1
+        name = f"fastworker-thread-{self._made}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads[thread] = None
+        thread.start()
+
+    @property
+    def _is_overstaffed(self) -> bool:
+        """Whether there are more threads than slots, lent ones included."""
+        return len(self._threads) > self.slots + min(self._lent, MAX_LENT_SLOTS)
 
     def _serve(self) -> None:
         handover = self._handover
@@ -91,7 +113,9 @@ class ThreadLane:
             with self._wake:
                 # Asked again under the lock that submit() notifies under, so
                 # that nothing can arrive unseen between asking and waiting.
-                while not handover:
-                    if handover.is_closed:
+                while not handover or self._is_overstaffed:
+                    if handover.is_closed or self._is_overstaffed:
+                        # Here, so that no other thread goes for the same reason.
+                        self._threads.pop(threading.current_thread(), None)
                         return
                     self._wake.wait()

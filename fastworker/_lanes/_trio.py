@@ -15,6 +15,7 @@ from math import inf
 
 import trio
 
+from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import OUTCOME_FAILURE, Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
@@ -48,8 +49,10 @@ class TrioLane:
                 accepted_formats,
                 self.kind,
                 cancelled_types=(TaskCancelled, trio.Cancelled),
+                lend=self._on_lent,
             )
         )
+        self._lent = 0
         self._to_cancel: deque[Execution] = deque()
         self._thread = threading.Thread(target=self._serve, name="fastworker-trio", daemon=True)
         self._closing = threading.Event()
@@ -95,6 +98,11 @@ class TrioLane:
         if self._is_started:
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _on_lent(self, change: int) -> None:
+        """An attempt waits for tasks of its own, or goes on."""
+        self._lent += change
+        self._wake()
 
     def _wake(self) -> None:
         # Read once: the lane's thread takes it away when its loop has broken.
@@ -145,7 +153,8 @@ class TrioLane:
         self._fill_slots()
 
     def _fill_slots(self) -> None:
-        while self._nursery is not None and len(self._running) < self.slots:
+        slots = self.slots + min(self._lent, MAX_LENT_SLOTS)
+        while self._nursery is not None and len(self._running) < slots:
             execution = self._handover.take()
             if execution is None:
                 return

@@ -229,7 +229,7 @@ def credit_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def free(self: SubworkerState) -> dict[str, int]:
         total = capacity(self)
-        return {name: max(0, total[name] - self._lanes[name].held) for name in total}
+        return {name: max(0, total[name] - self._attempts.lanes[name].held) for name in total}
 
     def add(self: Scheduler, key: bytes, lease: Any) -> Any:
         commands = stated(self, key, lease)

@@ -11,6 +11,7 @@ from fastworker._core._attempts import (
     AttemptKey,
     AttemptStarted,
 )
+from fastworker._core._held_attempts import BUSY_SECONDS
 from fastworker._core._link_requester import DropPipe
 from fastworker._core._messages import (
     BATCH_BYTES,
@@ -23,12 +24,11 @@ from fastworker._core._messages import (
     WireStatus,
 )
 from fastworker._core._pipes import Flush
+from fastworker._core._report_queue import STARTED_DELAY
 from fastworker._core._subworker import (
-    BUSY_SECONDS,
     FENCE_MARGIN,
     LEASE_WINDOW,
     REPORT_WINDOW,
-    STARTED_DELAY,
     SubworkerState,
 )
 from fastworker._core._subworker_events import (
@@ -43,6 +43,7 @@ from fastworker._core._subworker_events import (
     SubworkerStopped,
     TakeBack,
 )
+from fastworker._models import DEFAULT_GRACE
 from tests.core.one_peer import OnePeer
 
 
@@ -82,7 +83,7 @@ class Bench(OnePeer):
 
     def take_back(self) -> None:
         """Let the lane do as it was told."""
-        keys = [key for key, r in self.state._attempts.items() if r.started_at is None]
+        keys = [key for key, r in self.state._attempts if r.started_at is None]
         if self.take(TakeBack):
             self.handle(AttemptsTakenBack(keys))
 
@@ -186,7 +187,7 @@ def test_a_cancel_is_passed_to_the_lane_and_the_end_is_reported_as_such(bench: B
     bench.start("a")
     bench.pass_time(0.1)
     bench.lease(cancels=("a", "long gone"))
-    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key)]
+    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key, DEFAULT_GRACE)]
     bench.end("a", kind=OUTCOME_CANCELLED)
     outcomes = [i.outcome for r in bench.asked(Kind.REPORT) for i in r.ended]
     assert outcomes == [WireStatus.CANCELLED]
@@ -204,7 +205,7 @@ def test_it_stops_its_attempts_two_seconds_before_the_lease_could_end(bench: Ben
     bench.pass_time(30.0 - FENCE_MARGIN - 0.5)
     assert bench.take(CancelAttempt) == []
     bench.pass_time(1.0)
-    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key)]
+    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key, DEFAULT_GRACE)]
     bench.connect()
     assert bench.session != old
     assert bench.hellos[-1].epoch == 0
@@ -239,7 +240,7 @@ def test_a_new_epoch_ends_the_leases_of_the_old_one(bench: Bench) -> None:
     bench.epoch = 2
     bench.disconnect()
     bench.connect()
-    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key)]
+    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key, DEFAULT_GRACE)]
     bench.handle(LaneNews([AttemptEnded(key, OUTCOME_SUCCESS, 1.0, 2.0, 1.0)]))
     assert not any(report.ended for report in bench.asked(Kind.REPORT))
 

@@ -1,0 +1,130 @@
+"""What a subworker has still to tell of its attempts, and in which frames.
+
+News of attempts that ended gather while the last report is under way and go
+out together. A start is told by itself only if no end follows at once, and of
+what a task says of its progress only the latest, a few times a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from fastworker._core._attempts import AttemptKey
+from fastworker._core._messages import (
+    BATCH_BYTES,
+    MAX_BATCH_ITEMS,
+    EndedAttempt,
+    HandedBack,
+    Progress,
+    Report,
+    StartedAttempt,
+)
+
+# A start is reported by itself only if no end follows within this time.
+STARTED_DELAY: Final = 0.005
+# As often as somebody who watches can read it.
+PROGRESS_DELAY: Final = 0.1
+
+
+class ReportQueue:
+    """News by kind. Times are on the caller's clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._started: dict[AttemptKey, tuple[float, StartedAttempt]] = {}  # due, what
+        self._progress: dict[AttemptKey, Progress] = {}
+        self._progress_due = math.inf
+        self._ended: deque[tuple[int, EndedAttempt]] = deque()  # epoch, what
+        self._handed_back: list[tuple[int, HandedBack]] = []
+        self._busy: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """How many attempts there is something to tell of."""
+        return len(self._ended) + len(self._handed_back) + len(self._started)
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether something is there that should not wait."""
+        return bool(self._ended or self._handed_back)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a report should go now."""
+        return self.has_ends or self.next_due() <= now
+
+    def next_due(self) -> float:
+        """When a report should go though no attempt has ended, ``inf`` for never."""
+        due = next(iter(self._started.values()))[0] if self._started else math.inf
+        return min(due, self._progress_due)
+
+    def add_started(self, key: AttemptKey, item: StartedAttempt, now: float) -> None:
+        self._started[key] = (now + STARTED_DELAY, item)
+
+    def add_ended(self, epoch: int, item: EndedAttempt) -> None:
+        self._ended.append((epoch, item))
+
+    def add_handed_back(self, epoch: int, item: HandedBack) -> None:
+        self._handed_back.append((epoch, item))
+
+    def add_progress(self, key: AttemptKey, item: Progress, now: float) -> None:
+        if not self._progress:
+            self._progress_due = now + PROGRESS_DELAY
+        self._progress[key] = item
+
+    def note_busy(self, name: str, seconds: float) -> None:
+        """Note that a function has run for so long, and has not ended."""
+        self._busy[name] = max(self._busy.get(name, 0.0), seconds)
+
+    def forget(self, key: AttemptKey) -> None:
+        """Its end says all that its start and its progress would."""
+        self._started.pop(key, None)
+        self._drop_progress([key])
+
+    def clear(self, *, with_ends: bool) -> None:
+        """Forget what is about attempts whose lease is gone."""
+        self._started.clear()
+        self._drop_progress(list(self._progress))
+        if with_ends:
+            self._ended.clear()
+            self._handed_back.clear()
+
+    def take(self, epoch: int) -> Report:
+        """Take one epoch's news off the queues, as much as fits into a batch.
+
+        Args:
+          epoch: the one of the session; older news goes first.
+        """
+        started = [item for key, (_, item) in self._started.items() if key.epoch == epoch]
+        progress = [item for key, item in self._progress.items() if key.epoch == epoch]
+        self._started.clear()
+        self._drop_progress(list(self._progress))
+        reported = epoch
+        if self._ended:
+            reported = self._ended[0][0]
+        elif self._handed_back:
+            reported = self._handed_back[0][0]
+        ended = self._take_ended(reported)
+        handed_back = [item for its_epoch, item in self._handed_back if its_epoch == reported]
+        self._handed_back = [entry for entry in self._handed_back if entry[0] != reported]
+        busy, self._busy = self._busy, {}
+        if reported != epoch:
+            started, progress = [], []
+        return Report(reported, started, ended, handed_back, busy, progress)
+
+    def _take_ended(self, epoch: int) -> list[EndedAttempt]:
+        ended: list[EndedAttempt] = []
+        size = 0
+        while self._ended and self._ended[0][0] == epoch and len(ended) < MAX_BATCH_ITEMS:
+            item = self._ended[0][1]
+            size += len(item.payload) + len(item.traceback) + len(item.error) + 100
+            if ended and size > BATCH_BYTES:
+                break
+            self._ended.popleft()
+            ended.append(item)
+        return ended
+
+    def _drop_progress(self, keys: list[AttemptKey]) -> None:
+        for key in keys:
+            self._progress.pop(key, None)
+        if not self._progress:
+            self._progress_due = math.inf
