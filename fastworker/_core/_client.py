@@ -17,6 +17,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._client_events import (
+    CancelRequested,
     ClientCommand,
     ClientEvent,
     ClientStopped,
@@ -53,6 +54,7 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
+    Ending,
     Kind,
     Nothing,
     Poll,
@@ -89,15 +91,53 @@ class _Progress(enum.Enum):
 
 
 class _ClientTask:
-    __slots__ = ("event", "is_abandoned", "losses", "progress", "spec", "wants_outcome")
+    __slots__ = (
+        "budget_at",
+        "cancel",
+        "event",
+        "expires_at",
+        "is_abandoned",
+        "is_own",
+        "losses",
+        "progress",
+        "spec",
+        "wants_outcome",
+    )
 
-    def __init__(self, spec: TaskSpec, wants_outcome: bool) -> None:
-        self.spec: TaskSpec | None = spec  # until acknowledged
-        self.progress = _Progress.UNSENT
-        self.event = TaskEvent(spec.id, WireStatus.PENDING)
+    def __init__(self, task_id: str, spec: TaskSpec | None, wants_outcome: bool) -> None:
+        self.spec = spec  # until acknowledged
+        self.is_own = spec is not None
+        self.progress = _Progress.UNSENT if self.is_own else _Progress.ACKNOWLEDGED
+        self.event = TaskEvent(task_id, WireStatus.PENDING)
         self.wants_outcome = wants_outcome
         self.is_abandoned = False
+        self.cancel: _Cancel | None = None  # once it is to be cancelled
         self.losses = 0
+        self.expires_at = math.inf
+        self.budget_at = math.inf
+
+    def to_send(self, now: float) -> TaskSpec:
+        """The task as it is submitted at this moment."""
+        assert self.spec is not None
+        if self.expires_at == self.budget_at == math.inf:
+            return self.spec
+        self.spec = msgspec.structs.replace(
+            self.spec,
+            expires=_left(self.expires_at, now),
+            budget=_left(self.budget_at, now),
+        )
+        return self.spec
+
+
+class _Cancel(msgspec.Struct, frozen=True):
+    """How a task is to be cancelled; ``wants_end`` of one that is another's."""
+
+    grace: float | None = None
+    wants_end: bool = False
+
+
+def _left(at: float, now: float) -> float | None:
+    return None if at == math.inf else max(0.0, at - now)
 
 
 class ClientStatistics(msgspec.Struct, frozen=True):
@@ -141,7 +181,7 @@ class ClientState:
         self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
         self._unsent: deque[_ClientTask] = deque()
         self._abandoned: set[str] = set()  # of those that may have been sent
-        self._to_cancel: list[str] = []
+        self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
         self._queries: deque[QueryMade] = deque()
         self._calls: dict[int, list[str] | QueryMade | None] = {}
@@ -149,6 +189,7 @@ class ClientState:
         self._submits = 0  # SUBMITs under way
         self._polls = 0
         self._watches = 0
+        self._foreign: set[str] = set()  # other clients' tasks, cancelled from here
         self._cursor = 0
         self._epoch = 0
         self._is_stopping = False
@@ -209,6 +250,7 @@ class ClientState:
         assert 0 <= self._submits <= SUBMIT_WINDOW
         for task in self._tasks.values():
             assert not task.event.status >= WireStatus.SUCCESS, f"{task.event} is no outcome"
+        assert self._foreign == {task_id for task_id, t in self._tasks.items() if not t.is_own}
         abandoned = {task_id for task_id, t in self._tasks.items() if t.is_abandoned}
         assert self._abandoned == abandoned
         for task in self._unsent:
@@ -221,7 +263,8 @@ class ClientState:
         self._now = now
         match event:
             case TaskSubmitted(spec=spec, deadline=deadline):
-                task = _ClientTask(spec, event.wants_outcome)
+                task = _ClientTask(spec.id, spec, event.wants_outcome)
+                task.expires_at, task.budget_at = event.expires_at, event.budget_at
                 if deadline < math.inf:
                     self._deadlines.set(spec.id, deadline)
                 self._tasks[spec.id] = task
@@ -232,6 +275,8 @@ class ClientState:
                 self._on_frame(data)
             case TaskAbandoned(task_id=task_id):
                 self._on_abandoned(task_id)
+            case CancelRequested(task_id=task_id, grace=grace):
+                self._on_cancel_requested(task_id, grace)
             case QueryMade():
                 self._queries.append(event)
             case QueryAbandoned(query_id=query_id):
@@ -269,10 +314,27 @@ class ClientState:
             return
         task.is_abandoned = True
         self._abandoned.add(task_id)
+        self._plan_cancel(task_id, task, _Cancel())
+
+    def _on_cancel_requested(self, task_id: str, grace: float | None) -> None:
+        task = self._tasks.get(task_id)
+        if task is None:
+            # Another client's, or one that has ended: the control plane knows.
+            task = self._tasks[task_id] = _ClientTask(task_id, None, wants_outcome=True)
+            self._foreign.add(task_id)
+        if task.progress is _Progress.UNSENT:
+            self._unsent.remove(task)
+            event = TaskEvent(task_id, WireStatus.CANCELLED, ending=Ending.NEVER_STARTED)
+            self._end(task_id, event)
+            return
+        self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
+
+    def _plan_cancel(self, task_id: str, task: _ClientTask, cancel: _Cancel) -> None:
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
         # it waits for the acknowledgement.
+        task.cancel = cancel
         if task.progress is not _Progress.SENT:
-            self._to_cancel.append(task_id)
+            self._to_cancel.setdefault(cancel, []).append(task_id)
 
     def _on_query_abandoned(self, query_id: int) -> None:
         self._queries = deque(q for q in self._queries if q.query_id != query_id)
@@ -324,7 +386,11 @@ class ClientState:
         self._to_watch.clear()
         for task_id, task in list(self._tasks.items()):
             if task.progress in (_Progress.HELD, _Progress.ACKNOWLEDGED):
-                self._to_watch.append(task_id)
+                if task.cancel is not None:
+                    # Once more: what was asked in the other session may be lost.
+                    self._plan_cancel(task_id, task, task.cancel)
+                if task.is_own:
+                    self._to_watch.append(task_id)
             elif task.progress is _Progress.SENT:
                 task.losses += 1
                 if task.losses > self._retries:
@@ -395,12 +461,13 @@ class ClientState:
             self._deadlines.clear(task_id)
         task.progress = progress
         task.spec = None
-        if was_sent and task.is_abandoned:
-            self._to_cancel.append(task_id)
+        if was_sent and task.cancel is not None:
+            self._to_cancel.setdefault(task.cancel, []).append(task_id)
 
     def _forget(self, task_id: str) -> None:
         del self._tasks[task_id]
         self._abandoned.discard(task_id)
+        self._foreign.discard(task_id)
         self._deadlines.clear(task_id)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
@@ -408,6 +475,11 @@ class ClientState:
             self._watches -= 1
             # The answer may be cut; ask again for the rest.
             self._to_watch.extendleft(reversed(ids[len(events) :]))
+        else:
+            for task_id in ids[len(events) :]:
+                task = self._tasks.get(task_id)
+                if task is not None and task.cancel is not None:
+                    self._plan_cancel(task_id, task, task.cancel)
         for event in events:
             if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
                 event = msgspec.structs.replace(
@@ -418,7 +490,13 @@ class ClientState:
     def _apply(self, event: TaskEvent) -> None:
         """Apply news of a task, from whatever answer."""
         task = self._tasks.get(event.task_id)
-        if task is None or event.status in (WireStatus.HELD, WireStatus.UNKNOWN):
+        if task is None or event.status is WireStatus.HELD:
+            return
+        if not task.is_own and event.status in (WireStatus.UNKNOWN, WireStatus.EVICTED):
+            self._forget(event.task_id)
+            self._out.append(TaskEnded(event.task_id, event))
+            return
+        if event.status is WireStatus.UNKNOWN:
             return
         if event.status is WireStatus.REFUSED:
             self._forget(event.task_id)
@@ -432,9 +510,14 @@ class ClientState:
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
-        self._forget(event.task_id)
-        self._outcomes.put(event, 0, now=self._now)
-        self._out.append(TaskEnded(event.task_id, event))
+        self._end(event.task_id, event)
+
+    def _end(self, task_id: str, event: TaskEvent) -> None:
+        is_own = self._tasks[task_id].is_own
+        self._forget(task_id)
+        if is_own:
+            self._outcomes.put(event, 0, now=self._now)
+        self._out.append(TaskEnded(task_id, event))
 
     # --- frames ---
 
@@ -447,11 +530,14 @@ class ClientState:
                 self._goodbye = self._issue(Kind.BYE, encode(Nothing()), None, reissue=False)
             return
         if self._to_cancel and self._link.can_issue_urgent:
-            batch, self._to_cancel = (
-                self._to_cancel[:MAX_BATCH_ITEMS],
-                self._to_cancel[MAX_BATCH_ITEMS:],
-            )
-            self._issue(Kind.CANCEL, encode(TaskIds(batch)), batch)
+            cancel, ids = next(iter(self._to_cancel.items()))
+            batch, rest = ids[:MAX_BATCH_ITEMS], ids[MAX_BATCH_ITEMS:]
+            if rest:
+                self._to_cancel[cancel] = rest
+            else:
+                del self._to_cancel[cancel]
+            body = TaskIds(batch, cancel.grace, cancel.wants_end)
+            self._issue(Kind.CANCEL, encode(body), batch)
         if self._link.state is not LinkState.OPEN:
             return
         if not self._polls:
@@ -475,14 +561,14 @@ class ClientState:
         size = 0
         while self._unsent and len(specs) < MAX_BATCH_ITEMS:
             task = self._unsent[0]
-            assert task.spec is not None
-            size += task.spec.size
+            spec = task.to_send(self._now)
+            size += spec.size
             if specs and size > BATCH_BYTES:
                 break
             self._unsent.popleft()
             task.progress = _Progress.SENT
             hurry = hurry or not task.wants_outcome
-            specs.append(task.spec)
+            specs.append(spec)
         self._issue(Kind.SUBMIT, encode(Submit(specs, hurry)), [spec.id for spec in specs])
 
     def _issue(

@@ -29,17 +29,32 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     """A caller hands in a task.
 
     It waits for the outcome, or only for the acknowledgement, until ``deadline``.
+    The task must start before ``expires_at`` and end before ``budget_at``: what
+    is left of that goes along when it is sent.
     """
 
     spec: TaskSpec
     wants_outcome: bool = False
     deadline: float = math.inf
+    expires_at: float = math.inf
+    budget_at: float = math.inf
 
 
 class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
     """The caller wants this task not to run, and does not wait for it."""
 
     task_id: str
+
+
+class CancelRequested(msgspec.Struct, frozen=True, gc=False):
+    """A caller wants a task stopped that may be anybody's, and to hear how it ends.
+
+    ``grace`` is how many seconds a running attempt gets; None is what its
+    function or its call says.
+    """
+
+    task_id: str
+    grace: float | None = None
 
 
 class QueryMade(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +78,7 @@ ClientEvent = (
     FrameArrived
     | TaskSubmitted
     | TaskAbandoned
+    | CancelRequested
     | QueryMade
     | QueryAbandoned
     | ClientStopped
@@ -90,7 +106,11 @@ class TaskRejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskEnded(msgspec.Struct, frozen=True, gc=False):
-    """The task has its outcome. The local cache may have dropped it already."""
+    """The task has its outcome. The local cache may have dropped it already.
+
+    ``event`` says UNKNOWN or EVICTED of a task that was to be cancelled here, is
+    another client's, and is not there (any more).
+    """
 
     task_id: str
     event: TaskEvent
