@@ -11,6 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastworker._cancel_outcome import Abandoned as Abandoned
+    from fastworker._cancel_outcome import Cancelled as Cancelled
+    from fastworker._cancel_outcome import CancelOutcome as CancelOutcome
+    from fastworker._cancel_outcome import Completed as Completed
+    from fastworker._cancel_outcome import Killed as Killed
+    from fastworker._cancel_outcome import Lost as Lost
+    from fastworker._cancel_outcome import NeverStarted as NeverStarted
     from fastworker._client import Client as Client
     from fastworker._control_plane import ControlPlaneWorker as ControlPlaneWorker
     from fastworker._errors import AddressInUse as AddressInUse
@@ -37,8 +44,10 @@ if TYPE_CHECKING:
     from fastworker._errors import SubmitRefused as SubmitRefused
     from fastworker._errors import TaskCancelled as TaskCancelled
     from fastworker._errors import TaskError as TaskError
+    from fastworker._errors import TaskExpired as TaskExpired
     from fastworker._errors import TaskFailed as TaskFailed
     from fastworker._errors import TaskLost as TaskLost
+    from fastworker._errors import TaskNotFound as TaskNotFound
     from fastworker._errors import TaskTimedOut as TaskTimedOut
     from fastworker._errors import UnknownTask as UnknownTask
     from fastworker._lanes._context import check_cancelled as check_cancelled
@@ -53,8 +62,12 @@ if TYPE_CHECKING:
     from fastworker._models import TaskResult as TaskResult
     from fastworker._models import TaskStatus as TaskStatus
     from fastworker._registry import task as task
+    from fastworker._submitter import ClientWithOptions as ClientWithOptions
     from fastworker._subworker import SubWorker as SubWorker
     from fastworker._sync_client import SyncClient as SyncClient
+    from fastworker._task_group import TaskGroup as TaskGroup
+    from fastworker._task_handle import Progress as Progress
+    from fastworker._task_handle import TaskHandle as TaskHandle
 
     __version__: str
 
@@ -71,6 +84,19 @@ __all__ = [
     "SubWorker",
     "SyncClient",
     "local",
+    # what clients give
+    "ClientWithOptions",
+    "TaskGroup",
+    "TaskHandle",
+    "Progress",
+    # what a cancel has come to
+    "CancelOutcome",
+    "NeverStarted",
+    "Cancelled",
+    "Completed",
+    "Killed",
+    "Abandoned",
+    "Lost",
     # models
     "CallbackInfo",
     "SerializationFormat",
@@ -104,6 +130,8 @@ __all__ = [
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",
+    "TaskExpired",
+    "TaskNotFound",
     "TaskCancelled",
     "TaskLost",
     "ResultExpired",
@@ -119,6 +147,17 @@ _HOMES = {
     "progress": "_lanes._context",
     "time_left": "_lanes._context",
     "Client": "_client",
+    "ClientWithOptions": "_submitter",
+    "TaskGroup": "_task_group",
+    "TaskHandle": "_task_handle",
+    "Progress": "_task_handle",
+    "CancelOutcome": "_cancel_outcome",
+    "NeverStarted": "_cancel_outcome",
+    "Cancelled": "_cancel_outcome",
+    "Completed": "_cancel_outcome",
+    "Killed": "_cancel_outcome",
+    "Abandoned": "_cancel_outcome",
+    "Lost": "_cancel_outcome",
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
     "SyncClient": "_sync_client",

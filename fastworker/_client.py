@@ -14,11 +14,12 @@ import time
 import uuid
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ParamSpec, overload
+from typing import Any, ParamSpec
 
 import anyio
 
-from fastworker._client_callback import make_callback
+from fastworker._call_settings import CallSettings
+from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_host import Host, current_clock
 from fastworker._client_session import ClientSession
 from fastworker._config import ClientConfig
@@ -38,19 +39,23 @@ from fastworker._errors import (
     ControlPlaneUnreachable,
     ForkedClient,
     PayloadTooLarge,
+    ResultExpired,
+    TaskNotFound,
     UnknownTask,
 )
-from fastworker._models import SerializationFormat, TaskPriority, TaskResult, TaskStatus
+from fastworker._lanes._context import waiting_for_others
+from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._outcomes import STATUSES, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
+from fastworker._submitter import Submitter, parent_id
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
 P = ParamSpec("P")
 
 
-class Client:
+class Client(Submitter):
     """Submits tasks to a control plane and receives their outcomes.
 
     Use it as ``async with Client() as client``, or with :meth:`start` and
@@ -129,6 +134,10 @@ class Client:
         if self._error is not None:
             state = "broken"
         return f"<Client of {self.discovery_address}: {state}>"
+
+    @property
+    def _client(self) -> Client:
+        return self
 
     # --- life ---
 
@@ -285,146 +294,47 @@ class Client:
             raise _broken(self._error)
         return session
 
-    # --- submitting ---
+    # --- cancelling and asking ---
 
-    @overload
-    async def delay(
-        self,
-        task_name: str,
-        *args: Any,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-        **kwargs: Any,
-    ) -> str: ...
-
-    @overload
-    async def delay(
-        self, task_name: Callable[P, Any], *args: P.args, **kwargs: P.kwargs
-    ) -> str: ...
-
-    async def delay(self, task_name: Any, *args: Any, **kwargs: Any) -> str:
-        """Submit a task and return its id as soon as the control plane has it.
+    async def cancel(self, task_id: str, grace: float | None = None) -> CancelOutcome:
+        """Have a task stopped, anybody's, and wait until it is known what came of it.
 
         Args:
-          task_name: a task's name, or a function that ``@task`` registered.
-          priority: with a name only; a function gets all keywords itself.
+          task_id: of a task that any client has submitted.
+          grace: seconds that a running attempt gets to end; then a process is
+            killed, and anything else is Abandoned. None is what its function,
+            or its call, says.
+
+        Returns:
+          The truth: NeverStarted, Cancelled, Completed, Killed, Abandoned or
+          Lost. A task that has ended before is what it was. If cancel and
+          completion race, one of them has won, for everybody who asks.
 
         Raises:
-          UnknownTask: no worker knows the name.
-          NotEncodable: an argument cannot travel. Nothing was sent.
-          PayloadTooLarge: the arguments are larger than 16 MiB. Nothing was sent.
-          ControlPlaneUnreachable: nobody acknowledged within ``timeout`` seconds
-            or ``retries`` lost sessions. The task may have been queued.
+          TaskNotFound: nobody knows the id.
+          ResultExpired: it has ended, and how is no longer kept.
           ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
 
         Cancellation:
-          If it raises ``Cancelled``, the task is taken back: it was never
-          sent, or it is cancelled as soon as the control plane hears of it.
-        """
-        return await self._delay(task_name, args, kwargs, None)
-
-    async def _delay(
-        self,
-        task_name: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        callback: Callback | None,
-    ) -> str:
-        priority = TaskPriority.NORMAL
-        if isinstance(task_name, str):
-            priority = TaskPriority.parse(kwargs.pop("priority", priority))
-        session = self._usable_session()
-        spec = self._spec(task_name, args, kwargs, priority, callback, attached=False)
-        late = await session.submit(spec, wants_outcome=False, within=self.timeout)
-        if late is not None:
-            raise ControlPlaneUnreachable(
-                self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
-            )
-        return spec.id
-
-    @overload
-    async def delay_with_callback(
-        self,
-        task_name: str,
-        callback_address: str,
-        *args: Any,
-        callback_data: dict[str, Any] | None = None,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-        **kwargs: Any,
-    ) -> str: ...
-
-    @overload
-    async def delay_with_callback(
-        self,
-        task_name: Callable[P, Any],
-        callback_address: str,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> str: ...
-
-    async def delay_with_callback(
-        self, task_name: Any, callback_address: str, *args: Any, **kwargs: Any
-    ) -> str:
-        """Submit a task as :meth:`delay` does; its end is told to an address.
-
-        The control plane sends one JSON object to the Pair0 socket that
-        listens there, at least once: see docs/callbacks.md.
-
-        Args:
-          task_name: a task's name, or a function that ``@task`` registered.
-          callback_address: ``tcp://host:port``, as the control plane sees it.
-          callback_data: goes along as JSON, whatever the client's format; with
-            a name only. A function gets all keywords itself.
-          priority: with a name only.
-
-        Raises:
-          ConfigurationError: the address cannot be one. Nothing was sent.
-          NotEncodable: an argument or ``callback_data`` cannot travel. Nothing
-            was sent.
-          PayloadTooLarge: the arguments are larger than 16 MiB, or
-            ``callback_data`` than 256 KiB. Nothing was sent.
-          everything else: as for :meth:`delay`.
-
-        Cancellation:
-          As for :meth:`delay`. The callback tells of a task that was taken
-          back, too, if the control plane had it.
-        """
-        data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
-        callback = make_callback(callback_address, data, self._new_task_id())
-        return await self._delay(task_name, args, kwargs, callback)
-
-    async def submit_task(
-        self,
-        task_name: str | Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-    ) -> TaskResult:
-        """Submit a task and wait for its outcome, at most ``timeout`` seconds.
-
-        Returns:
-          The outcome; look at ``status``. When the time is over, it is
-          FAILURE with an ``error`` that says where the task was then, and the
-          task is cancelled.
-
-        Raises:
-          UnknownTask, NotEncodable, PayloadTooLarge, ControlPlaneUnreachable,
-          ClientClosed, ClientBroken, ForkedClient: as for :meth:`delay`.
-
-        Cancellation:
-          If it raises ``Cancelled``, the task is taken back: it was never
-          sent, or it is cancelled as soon as the control plane hears of it.
-          One that was running may end all the same; nobody hears of it.
+          Always a checkpoint. If it raises ``Cancelled``, the task is being
+          cancelled all the same, as soon as the control plane hears of it.
         """
         session = self._usable_session()
-        priority = TaskPriority.parse(priority)
-        spec = self._spec(task_name, tuple(args), kwargs or {}, priority, attached=True)
-        outcome = await session.submit(spec, wants_outcome=True, within=self.timeout)
-        if isinstance(outcome, TaskTimedOut):
-            return self._timed_out(outcome)
-        assert outcome is not None
-        return result_of(outcome, self.serialization_format)
-
-    # --- asking ---
+        watch = session.request_cancel(task_id, grace)
+        await anyio.lowlevel.checkpoint()
+        with waiting_for_others():
+            await session.wait_stopped(watch, grace)
+        if watch.error is not None:
+            raise watch.error
+        event = watch.event
+        if event is None:
+            return Lost("the control plane cannot be reached")
+        if event.status is WireStatus.UNKNOWN:
+            raise TaskNotFound(f"no task has the id {task_id!r}", task_id=task_id)
+        if event.status is WireStatus.EVICTED:
+            message = f"task {task_id!r} has ended; how is no longer kept"
+            raise ResultExpired(message, task_id=task_id)
+        return outcome_of(event, self.serialization_format)
 
     async def get_task_result(self, task_id: str) -> TaskResult | None:
         """Ask the control plane for a task, anybody's, in whatever state.
@@ -478,7 +388,7 @@ class Client:
         task: str | Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        priority: TaskPriority,
+        settings: CallSettings,
         callback: Callback | None = None,
         *,
         attached: bool,
@@ -493,12 +403,13 @@ class Client:
         return TaskSpec(
             id=self._new_task_id(),
             name=name,
-            priority=int(priority),
+            priority=int(settings.priority),
             format=FORMAT_IDS[self.serialization_format],
             payload=payload,
             created=self._wall_clock(),
             attached=attached,
             callback=callback,
+            options=settings.on_the_wire(parent=parent_id()),
         )
 
     def _timed_out(self, late: TaskTimedOut) -> TaskResult:

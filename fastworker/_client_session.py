@@ -6,6 +6,7 @@ and keeps the background work inside one task group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ import anyio
 
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
+    CancelRequested,
     ClientCommand,
     ClientEvent,
     ClientStopped,
@@ -35,7 +37,7 @@ from fastworker._core._link_requester import (
     SessionOpened,
     SessionRefused,
 )
-from fastworker._core._messages import RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._messages import LEASE_SECONDS, RefusalCode, TaskEvent, TaskSpec
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
 from fastworker._errors import (
     ClientClosed,
@@ -47,12 +49,15 @@ from fastworker._errors import (
     SubmitRefused,
     UnknownTask,
 )
+from fastworker._models import DEFAULT_GRACE
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
 
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
+# How long a cancelled caller waits until its task has stopped.
+CANCEL_SECONDS: Final = 1.0
 
 
 class Call:
@@ -73,6 +78,30 @@ class Call:
         if not self.done.is_set():
             self.error = error
             self.done.set()
+
+
+class Watch:
+    """Waits for the end of one task; of several, each hears of it.
+
+    Args:
+      on_end: called in the loop as soon as it has ended, or never will.
+    """
+
+    __slots__ = ("done", "error", "event", "on_end")
+
+    def __init__(self, on_end: Callable[[], None] | None = None) -> None:
+        self.done = anyio.Event()
+        self.on_end = on_end
+        self.event: TaskEvent | None = None
+        self.error: FastWorkerError | None = None
+
+    def end(self, event: TaskEvent | None, error: FastWorkerError | None = None) -> None:
+        """Let it know. Only the first time counts."""
+        if not self.done.is_set():
+            self.event, self.error = event, error
+            self.done.set()
+            if self.on_end is not None:
+                self.on_end()
 
 
 class ClientSession:
@@ -98,6 +127,7 @@ class ClientSession:
         self._connection = Connection(transport, address, self)
         self._address = address
         self._submits: dict[str, Call] = {}
+        self._watches: dict[str, list[Watch]] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
         self._taken_back: anyio.Event | None = None  # while somebody waits for it
@@ -162,6 +192,8 @@ class ClientSession:
         self._end = make_error
         for call in [*self._submits.values(), *self._queries.values()]:
             call.fail(make_error())
+        for task_id in list(self._watches):
+            self._end_watches(task_id, None, make_error)
         self._settled.set()
         self._stopping.set()
         self._look_whether_taken_back()
@@ -171,10 +203,28 @@ class ClientSession:
 
     # --- calls ---
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The event loop's, in seconds."""
+        return self._clock
+
     async def submit(
-        self, spec: TaskSpec, *, wants_outcome: bool, within: float
+        self,
+        spec: TaskSpec,
+        *,
+        wants_outcome: bool,
+        within: float,
+        expires_at: float = math.inf,
+        budget_at: float = math.inf,
     ) -> TaskEvent | TaskTimedOut | None:
         """Hand in a task and wait, for the acknowledgement or for the outcome.
+
+        Args:
+          spec: the task.
+          wants_outcome: whether to wait for that.
+          within: seconds that this waits.
+          expires_at, budget_at: when it must have started, and have ended, on
+            the loop's clock.
 
         Returns:
           The outcome if that was wanted; or what the machine says when
@@ -184,11 +234,13 @@ class ClientSession:
           SubmitError, ControlPlaneUnreachable, or what :meth:`close` was given.
 
         Cancellation:
-          A caller that leaves takes its task back, unless it has its answer.
+          A caller that leaves takes its task back, unless it has its answer, and
+          waits until that is done, one second at most.
         """
         self._check_open()
         call = self._submits[spec.id] = Call(spec.name, wants_outcome=wants_outcome)
-        self._apply(TaskSubmitted(spec, wants_outcome, self._clock() + within))
+        until = self._clock() + within
+        self._apply(TaskSubmitted(spec, wants_outcome, until, expires_at, budget_at))
         self._connection.wake()
         try:
             await call.done.wait()
@@ -196,14 +248,61 @@ class ClientSession:
             # With an outcome there is nothing to take back; an acknowledged
             # task whose id never reached its caller is taken back too.
             if self._end is None and call.error is None and call.answer is None:
-                self._apply(TaskAbandoned(spec.id))
-                self._connection.wake()
+                await self._take_back(spec.id)
             raise
         finally:
             del self._submits[spec.id]
         if call.error is not None:
             raise call.error
         return call.answer or call.timed_out
+
+    async def _take_back(self, task_id: str) -> None:
+        self._apply(TaskAbandoned(task_id))
+        self._connection.wake()
+        if self._state.holds(task_id):
+            watch = self.watch(task_id)
+            with anyio.move_on_after(CANCEL_SECONDS, shield=True):
+                await watch.done.wait()
+
+    def watch(self, task_id: str, on_end: Callable[[], None] | None = None) -> Watch:
+        """Hear of the end of a task that this client has submitted, or cancels."""
+        watch = Watch(on_end)
+        event = self._state.outcome(task_id)
+        if event is not None:
+            watch.end(event)
+        elif self._end is not None:
+            watch.end(None, self._end())
+        else:
+            self._watches.setdefault(task_id, []).append(watch)
+        return watch
+
+    def request_cancel(self, task_id: str, grace: float | None = None) -> Watch:
+        """Have a task stopped that may be anybody's, and hear how it ends.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        self._check_open()
+        watch = self.watch(task_id)
+        if not watch.done.is_set():
+            self._apply(CancelRequested(task_id, grace))
+            self._connection.wake()
+        return watch
+
+    async def wait_stopped(self, watch: Watch, grace: float | None = None) -> None:
+        """Wait until a task that was asked to stop has ended, or nobody can say.
+
+        The control plane tells the end of each task within its grace and the
+        lease of its worker. So once it has been out of reach for as long, or
+        ``grace`` was given and is over, there is nothing more to wait for.
+        """
+        limit = (DEFAULT_GRACE if grace is None else grace) + LEASE_SECONDS
+        while not watch.done.is_set():
+            was_connected = self._state.is_connected
+            with anyio.move_on_after(limit):
+                await watch.done.wait()
+            if grace is not None or not (was_connected and self._state.is_connected):
+                return
 
     async def wait_taken_back(self) -> None:
         """Wait until every task that its caller has left has ended, or the session has."""
@@ -290,6 +389,7 @@ class ClientSession:
                 if call is not None and call.wants_outcome:
                     call.answer = event
                     call.done.set()
+                self._end_watches(task_id, event)
                 self._look_whether_taken_back()
             case SendFrame(data=data):
                 self._connection.send(data)
@@ -300,8 +400,10 @@ class ClientSession:
                     call.done.set()
             case TaskRejected(task_id=task_id):
                 call = self._submits.get(task_id)
+                name = "" if call is None else call.task_name
                 if call is not None:
-                    call.fail(self._rejection(command, call.task_name))
+                    call.fail(self._rejection(command, name))
+                self._end_watches(task_id, None, lambda: self._rejection(command, name))
                 self._look_whether_taken_back()
             case QueryAnswered(query_id=query_id, event=event):
                 call = self._queries.get(query_id)
@@ -319,6 +421,15 @@ class ClientSession:
                 self._connection.drop_pipe()
             case SaidGoodbye():
                 self._said_goodbye.set()
+
+    def _end_watches(
+        self,
+        task_id: str,
+        event: TaskEvent | None,
+        make_error: Callable[[], FastWorkerError] | None = None,
+    ) -> None:
+        for watch in self._watches.pop(task_id, ()):
+            watch.end(event, None if make_error is None else make_error())
 
     def _rejection(self, rejected: TaskRejected, task_name: str) -> FastWorkerError:
         if rejected.code is RefusalCode.UNKNOWN_TASK:

@@ -139,10 +139,16 @@ class Conflict(SubmitError):
 
 
 class TaskError(FastWorkerError):
-    """A task did not end with a value."""
+    """A task did not end with a value.
+
+    ``traceback`` is the remote traceback as text, ``errors`` are the error lines
+    of the attempts before the last. Both are also among its notes.
+    """
 
     def __init__(self, message: str, *, task_id: str = "") -> None:
         self.task_id = task_id
+        self.traceback: str | None = None
+        self.errors: list[str] = []
         super().__init__(message)
 
 
@@ -152,6 +158,14 @@ class TaskFailed(TaskError):
 
 class TaskTimedOut(TaskError):
     """The task did not end within its time limit."""
+
+
+class TaskExpired(TaskError):
+    """The task was not started in time, so it never will be."""
+
+
+class TaskNotFound(TaskError):
+    """No task has this id, as far as anybody remembers."""
 
 
 class TaskCancelled(TaskError):

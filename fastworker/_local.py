@@ -14,6 +14,7 @@ from typing import Any, Final
 import anyio
 import trio
 
+from fastworker._call_settings import CallSettings
 from fastworker._client import Client, unwrapped
 from fastworker._client_session import ClientSession
 from fastworker._control_plane import ControlPlaneWorker
@@ -21,7 +22,7 @@ from fastworker._core._messages import Callback, TaskSpec
 from fastworker._hosting import host_on_trio
 from fastworker._lanes import make_lane
 from fastworker._lanes._abc import Lane
-from fastworker._models import SerializationFormat, TaskPriority
+from fastworker._models import SerializationFormat
 from fastworker._modules import load_task_modules
 from fastworker._registry import Registry, registry
 from fastworker._task_function import Backend
@@ -167,12 +168,12 @@ class _LocalClient(Client):
         task: str | Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        priority: TaskPriority,
+        settings: CallSettings,
         callback: Callback | None = None,
         *,
         attached: bool,
     ) -> TaskSpec:
-        spec = super()._spec(task, args, kwargs, priority, callback, attached=attached)
+        spec = super()._spec(task, args, kwargs, settings, callback, attached=attached)
         # A control plane waits a while for workers that may know the name.
         # Here is everybody who ever will.
         self._registry.find(spec.name)

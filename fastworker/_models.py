@@ -127,7 +127,8 @@ class TaskResult:
     """What is known about a task's execution.
 
     ``result`` is set for SUCCESS only. ``error`` is one line;
-    ``traceback`` is the remote traceback as text, if there is one.
+    ``traceback`` is the remote traceback as text, if there is one. ``attempts``
+    is how many there were, and ``errors`` are those of the ones before the last.
     Datetimes are UTC-aware and come from the clock of the worker.
     """
 
@@ -140,6 +141,7 @@ class TaskResult:
     traceback: str | None = field(default=None, kw_only=True)
     worker_id: str | None = field(default=None, kw_only=True)
     attempts: int = field(default=0, kw_only=True)
+    errors: list[str] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(slots=True, frozen=True)

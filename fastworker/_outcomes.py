@@ -5,8 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fastworker._core._messages import TaskEvent, WireStatus
-from fastworker._errors import NotDecodable
+from fastworker._core._messages import Ending, TaskEvent, WireStatus
+from fastworker._errors import (
+    NotDecodable,
+    ResultExpired,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskTimedOut,
+)
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._serialization import FORMATS, decode_result
 
@@ -21,8 +30,15 @@ STATUSES: Final = {
 }
 
 
-def result_of(event: TaskEvent, accepted: SerializationFormat) -> TaskResult:
+def result_of(
+    event: TaskEvent, accepted: SerializationFormat, *, with_value: bool = True
+) -> TaskResult:
     """Decode what is known of a task.
+
+    Args:
+      event: it.
+      accepted: the format of values that may be decoded.
+      with_value: whether its value is wanted at all.
 
     Raises:
       NotDecodable: the value is in a format that is not accepted here, or is
@@ -30,7 +46,7 @@ def result_of(event: TaskEvent, accepted: SerializationFormat) -> TaskResult:
     """
     value: Any = None
     error = event.error or None
-    if event.status is WireStatus.SUCCESS:
+    if event.status is WireStatus.SUCCESS and with_value:
         if event.value_dropped:
             error = "the task succeeded, and its result is no longer kept"
         else:
@@ -45,7 +61,37 @@ def result_of(event: TaskEvent, accepted: SerializationFormat) -> TaskResult:
         traceback=event.traceback or None,
         worker_id=event.worker_id or None,
         attempts=event.attempts,
+        errors=list(event.errors),
     )
+
+
+def error_of(result: TaskResult, ending: Ending) -> TaskError | None:
+    """The error that stands for the end of a task, None if it has a value.
+
+    The remote traceback, and the errors of earlier attempts, are its notes.
+    """
+    if result.status is TaskStatus.SUCCESS and result.error is None:
+        return None
+    message = result.error or f"the task is {result.status.value}"
+    kind: type[TaskError] = TaskFailed
+    if result.status is TaskStatus.SUCCESS:
+        kind = ResultExpired
+    elif result.status is TaskStatus.CANCELLED:
+        kind = TaskCancelled
+    elif result.status is TaskStatus.EXPIRED:
+        kind = TaskExpired
+    elif ending is Ending.LOST or message.startswith("lost:"):
+        kind = TaskLost
+    elif message.startswith(("TaskTimedOut:", "timed out")):
+        kind = TaskTimedOut
+    error = kind(message, task_id=result.task_id)
+    error.traceback = result.traceback
+    error.errors = list(result.errors)
+    if result.traceback:
+        error.add_note(f"Remote traceback:\n{result.traceback.rstrip()}")
+    for number, earlier in enumerate(result.errors, 1):
+        error.add_note(f"Earlier attempt {number} of those kept: {earlier}")
+    return error
 
 
 def _decode(event: TaskEvent, accepted: SerializationFormat) -> Any:

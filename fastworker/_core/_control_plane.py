@@ -39,6 +39,7 @@ from fastworker._core._link_responder import (
 )
 from fastworker._core._messages import (
     BATCH_BYTES,
+    LEASE_SECONDS,
     PROTOCOL_VERSION,
     Body,
     Callback,
@@ -86,7 +87,6 @@ from fastworker._core._sessions import Session
 from fastworker._core._task_states import TaskRecord
 from fastworker._errors import RemoteProtocolError
 
-LEASE_SECONDS: Final = 30.0
 BEAT_SECONDS: Final = 5.0
 # A closed pipe is not a death: a dialer is back within 0.1 s (measured).
 RECONNECT_GRACE: Final = 0.75

@@ -27,6 +27,9 @@ PROTOCOL_VERSION: Final = 1
 SLOT_COUNT: Final = 16
 URGENT_SLOT: Final = SLOT_COUNT - 1
 
+# A session of which no frame comes for this long has ended, its leases with it.
+LEASE_SECONDS: Final = 30.0
+
 # Batches are cut here; one larger item travels alone, up to MAX_ITEM_BYTES.
 BATCH_BYTES: Final = 1024 * 1024
 MAX_ITEM_BYTES: Final = 16 * 1024 * 1024

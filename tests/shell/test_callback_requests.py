@@ -15,8 +15,8 @@ from fastworker import (
     ControlPlaneUnreachable,
     NotEncodable,
     PayloadTooLarge,
-    _client,
     _client_callback,
+    _submitter,
 )
 from fastworker._core._messages import Callback
 from tests.shell.callback_listener import HERE, listening
@@ -102,7 +102,7 @@ async def test_a_client_that_sends_another_address_loses_its_session_and_nobody_
         world.client() as other,
         world.client(retries=0, timeout=1) as client,
     ):
-        monkeypatch.setattr(_client, "make_callback", lambda *_: Callback(address, "e"))
+        monkeypatch.setattr(_submitter, "make_callback", lambda *_: Callback(address, "e"))
         with pytest.raises(ControlPlaneUnreachable):
             await client.delay_with_callback("add", address, 1, 2)
         statistics = world.plane.statistics()

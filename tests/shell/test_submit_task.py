@@ -114,7 +114,8 @@ async def test_a_cancelled_caller_takes_its_queued_task_back(
         with trio.move_on_after(1):
             await client.submit_task("note", ("never",))
         await settle()
-        assert world.tasks().cancelled == 1
+        # The deadline has gone along: it may have passed there a moment before.
+        assert world.tasks().cancelled + world.tasks().expired == 1
         assert client.statistics().waiting == 1
         world.let_go("blocker")
         await settle()

@@ -1,0 +1,436 @@
+"""Everything that submits: the calls of a client, with the options that they share.
+
+A :class:`Client` is one, with no options; ``client.options(...)`` makes others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+
+import anyio
+
+from fastworker._call_settings import CallSettings
+from fastworker._client_callback import make_callback
+from fastworker._core._client_events import TaskTimedOut
+from fastworker._core._messages import Callback, TaskSpec
+from fastworker._errors import ControlPlaneUnreachable
+from fastworker._lanes._context import current_attempt, waiting_for_others
+from fastworker._models import TaskPriority, TaskResult
+from fastworker._outcomes import result_of
+from fastworker._task_group import OnError, TaskGroup, open_task_group
+from fastworker._task_handle import TaskHandle
+from fastworker._task_map import Values, open_map
+
+if TYPE_CHECKING:
+    from fastworker._client import Client
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# So much longer than its caller waits a task may take by the control plane's
+# clock: the caller's own words for a wait that is over come first.
+TIMEOUT_SLACK: Final = 1.0
+
+
+class Submitter:
+    """See the module's first lines."""
+
+    _settings = CallSettings()
+
+    @property
+    def _client(self) -> Client:
+        raise NotImplementedError
+
+    def options(
+        self,
+        *,
+        priority: TaskPriority | int | str | None = None,
+        timeout: float | None = None,
+        grace: float | None = None,
+        expires: float | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        backoff: float | None = None,
+        max_delay: float | None = None,
+        jitter: float | None = None,
+    ) -> ClientWithOptions:
+        """Make a view of this client whose calls want some things otherwise.
+
+        ``await client.options(priority="high", max_retries=3).submit(add, 1, 2)``.
+        What is not given stays as it is here, or as the function's ``@task`` says.
+
+        Args:
+          priority: of its tasks; a ``priority=`` in a call goes before.
+          timeout: seconds that one attempt may run.
+          grace: seconds that an attempt gets to end once it is asked to stop.
+          expires: seconds from the call in which the task must have started;
+            later it is EXPIRED, and never runs.
+          max_retries, retry_delay, backoff, max_delay, jitter: as in ``@task``.
+
+        Raises:
+          ValueError: a value cannot be used.
+        """
+        settings = self._settings.changed(
+            priority=None if priority is None else TaskPriority.parse(priority),
+            timeout=timeout,
+            grace=grace,
+            expires=expires,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            backoff=backoff,
+            max_delay=max_delay,
+            jitter=jitter,
+        )
+        return ClientWithOptions(self._client, settings)
+
+    # --- submitting ---
+
+    @overload
+    async def delay(
+        self,
+        task_name: str,
+        *args: Any,
+        priority: TaskPriority | int | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> str: ...
+
+    @overload
+    async def delay(
+        self, task_name: Callable[P, Any], *args: P.args, **kwargs: P.kwargs
+    ) -> str: ...
+
+    async def delay(self, task_name: Any, *args: Any, **kwargs: Any) -> str:
+        """Submit a task and return its id as soon as the control plane has it.
+
+        Args:
+          task_name: a task's name, or a function that ``@task`` registered.
+          priority: with a name only; a function gets all keywords itself.
+
+        Raises:
+          UnknownTask: no worker knows the name.
+          NotEncodable: an argument cannot travel. Nothing was sent.
+          PayloadTooLarge: the arguments are larger than 16 MiB. Nothing was sent.
+          ControlPlaneUnreachable: nobody acknowledged within ``timeout`` seconds
+            or ``retries`` lost sessions. The task may have been queued.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          If it raises ``Cancelled``, the task is taken back: it was never
+          sent, or it is cancelled as soon as the control plane hears of it.
+        """
+        return await self._delay(task_name, args, kwargs, None)
+
+    async def _delay(
+        self,
+        task_name: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callback: Callback | None,
+    ) -> str:
+        settings = self._settings
+        if isinstance(task_name, str) and "priority" in kwargs:
+            settings = settings.changed(priority=TaskPriority.parse(kwargs.pop("priority")))
+        client = self._client
+        now = client._usable_session().clock()
+        spec = client._spec(task_name, args, kwargs, settings, callback, attached=False)
+        await self._acknowledged(spec, budget_at=_parent_deadline(now))
+        return spec.id
+
+    @overload
+    async def delay_with_callback(
+        self,
+        task_name: str,
+        callback_address: str,
+        *args: Any,
+        callback_data: dict[str, Any] | None = None,
+        priority: TaskPriority | int | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> str: ...
+
+    @overload
+    async def delay_with_callback(
+        self,
+        task_name: Callable[P, Any],
+        callback_address: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str: ...
+
+    async def delay_with_callback(
+        self, task_name: Any, callback_address: str, *args: Any, **kwargs: Any
+    ) -> str:
+        """Submit a task as :meth:`delay` does; its end is told to an address.
+
+        The control plane sends one JSON object to the Pair0 socket that
+        listens there, at least once: see docs/callbacks.md.
+
+        Args:
+          task_name: a task's name, or a function that ``@task`` registered.
+          callback_address: ``tcp://host:port``, as the control plane sees it.
+          callback_data: goes along as JSON, whatever the client's format; with
+            a name only. A function gets all keywords itself.
+          priority: with a name only.
+
+        Raises:
+          ConfigurationError: the address cannot be one. Nothing was sent.
+          NotEncodable: an argument or ``callback_data`` cannot travel. Nothing
+            was sent.
+          PayloadTooLarge: the arguments are larger than 16 MiB, or
+            ``callback_data`` than 256 KiB. Nothing was sent.
+          everything else: as for :meth:`delay`.
+
+        Cancellation:
+          As for :meth:`delay`. The callback tells of a task that was taken
+          back, too, if the control plane had it.
+        """
+        data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
+        callback = make_callback(callback_address, data, self._client._new_task_id())
+        return await self._delay(task_name, args, kwargs, callback)
+
+    async def submit_task(
+        self,
+        task_name: str | Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        priority: TaskPriority | int | str | None = None,
+    ) -> TaskResult:
+        """Submit a task and wait for its outcome, at most ``timeout`` seconds.
+
+        Returns:
+          The outcome; look at ``status``. When the time is over, it is
+          FAILURE with an ``error`` that says where the task was then, and the
+          task is cancelled. A deadline around the call is one for the task.
+
+        Raises:
+          UnknownTask, NotEncodable, PayloadTooLarge, ControlPlaneUnreachable,
+          ClientClosed, ClientBroken, ForkedClient: as for :meth:`delay`.
+
+        Cancellation:
+          If it raises ``Cancelled``, the task is taken back: it was never
+          sent, or it is cancelled as soon as the control plane hears of it,
+          also if that is out of reach now. This is waited for, one second at
+          most. One that was running may end all the same; nobody hears of it.
+        """
+        client = self._client
+        session = client._usable_session()
+        settings = self._settings
+        if priority is not None:
+            settings = settings.changed(priority=TaskPriority.parse(priority))
+        spec = client._spec(task_name, tuple(args), kwargs or {}, settings, attached=True)
+        now = session.clock()
+        with waiting_for_others():
+            outcome = await session.submit(
+                spec,
+                wants_outcome=True,
+                within=client.timeout,
+                expires_at=self._expires_at(now),
+                budget_at=min(
+                    now + client.timeout + TIMEOUT_SLACK,
+                    anyio.current_effective_deadline(),
+                    _parent_deadline(now),
+                ),
+            )
+        if isinstance(outcome, TaskTimedOut):
+            return client._timed_out(outcome)
+        assert outcome is not None
+        return result_of(outcome, client.serialization_format)
+
+    @overload
+    async def submit(
+        self, task: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    async def submit(
+        self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    async def submit(self, task: str, *args: Any, **kwargs: Any) -> TaskHandle[Any]: ...
+
+    async def submit(self, task: Any, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """Submit a task and return a handle as soon as the control plane has it.
+
+        All arguments are the task's; priority and the like are
+        :meth:`options`. The task is cancelled if this client is gone for 30 s.
+
+        Args:
+          task: a function that ``@task`` registered, or a task's name.
+
+        Raises, Cancellation:
+          As for :meth:`delay`.
+        """
+        return await self._submit(task, args, kwargs)
+
+    async def _submit(
+        self,
+        task: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        budget_at: float = math.inf,
+        on_end: Callable[[str], None] | None = None,
+    ) -> TaskHandle[Any]:
+        client = self._client
+        session = client._usable_session()
+        spec = client._spec(task, args, kwargs, self._settings, attached=True)
+        now = session.clock()
+        await self._acknowledged(spec, budget_at=min(budget_at, _parent_deadline(now)))
+        told = None if on_end is None else lambda: on_end(spec.id)
+        watch = session.watch(spec.id, told)
+        accepted = client.serialization_format
+        return TaskHandle(spec.id, spec.name, session, client._state, accepted, watch)
+
+    async def _acknowledged(self, spec: TaskSpec, *, budget_at: float) -> None:
+        """Hand in a task and wait until the control plane has it."""
+        client = self._client
+        session = client._usable_session()
+        late = await session.submit(
+            spec,
+            wants_outcome=False,
+            within=client.timeout,
+            expires_at=self._expires_at(session.clock()),
+            budget_at=budget_at,
+        )
+        if late is not None:
+            raise ControlPlaneUnreachable(
+                client.discovery_address,
+                f"the task was not acknowledged in {client.timeout:g} s",
+            )
+
+    def _expires_at(self, now: float) -> float:
+        expires = self._settings.expires
+        return math.inf if expires is None else now + expires
+
+    # --- many ---
+
+    def open_task_group(
+        self,
+        *,
+        max_in_flight: int = 64,
+        on_error: OnError = "cancel",
+        first: int | None = None,
+    ) -> AbstractAsyncContextManager[TaskGroup]:
+        """Open a block that ends when none of its tasks runs anywhere any more.
+
+        ``async with client.open_task_group() as group: await group.submit(add, 1, 2)``.
+        A deadline around the block is a deadline for its tasks.
+
+        Args:
+          max_in_flight: how many tasks may be under way; ``submit`` waits beyond.
+          on_error: "cancel": the first failure cancels the other tasks, on
+            every machine, and the body. "collect": nothing happens, and each
+            handle says what became of it.
+          first: leave as soon as so many have succeeded; the rest is cancelled.
+
+        Raises:
+          ExceptionGroup: with the failures, and with the body's error if it had
+            one: when the block is left.
+          ValueError: a value cannot be used.
+
+        Cancellation:
+          All tasks under way are cancelled, and the block is left when each has
+          its outcome: bounded by its grace and the lease of its worker, 30 s.
+        """
+        return open_task_group(
+            self, max_in_flight=max_in_flight, on_error=on_error, first=first
+        )
+
+    @overload
+    def map(
+        self,
+        task: Callable[[Any], Coroutine[Any, Any, T]],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_in_flight: int = 64,
+        ordered: bool = True,
+        on_error: OnError = "cancel",
+    ) -> AbstractAsyncContextManager[Values[T]]: ...
+
+    @overload
+    def map(
+        self,
+        task: Callable[[Any], T],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_in_flight: int = 64,
+        ordered: bool = True,
+        on_error: OnError = "cancel",
+    ) -> AbstractAsyncContextManager[Values[T]]: ...
+
+    @overload
+    def map(
+        self,
+        task: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_in_flight: int = 64,
+        ordered: bool = True,
+        on_error: OnError = "cancel",
+    ) -> AbstractAsyncContextManager[Values[Any]]: ...
+
+    def map(
+        self,
+        task: Any,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_in_flight: int = 64,
+        ordered: bool = True,
+        on_error: OnError = "cancel",
+    ) -> AbstractAsyncContextManager[Values[Any]]:
+        """Run a task for each item, so many at a time, and give their values.
+
+        ``async with client.map(score, names) as scores: async for s in scores: ...``.
+        Items are taken as places become free, so there may be any number of
+        them. Leaving the block early cancels what is under way.
+
+        Args:
+          task: a function that ``@task`` registered, or a task's name; each item
+            is its one argument.
+          items: may be an async iterable.
+          max_in_flight: how many tasks may be under way.
+          ordered: give values in the order of the items; else as they come.
+          on_error: "cancel": the first failure cancels the rest and comes out of
+            the block. "collect": it is raised where its value would be given.
+
+        Raises, Cancellation:
+          As for :meth:`open_task_group`.
+        """
+        return open_map(
+            self,
+            task,
+            items,
+            max_in_flight=max_in_flight,
+            ordered=ordered,
+            on_error=on_error,
+        )
+
+
+class ClientWithOptions(Submitter):
+    """The submitting calls of a client, with options. See :meth:`Client.options`."""
+
+    def __init__(self, client: Client, settings: CallSettings) -> None:
+        self._owner = client
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<{self._owner!r} with {self._settings}>"
+
+    @property
+    def _client(self) -> Client:
+        return self._owner
+
+
+def _parent_deadline(now: float) -> float:
+    """The deadline of the task that this code belongs to, on the loop's clock."""
+    current = current_attempt.get()
+    return math.inf if current is None else now + current.time_left()
+
+
+def parent_id() -> str:
+    """The id of the task that this code belongs to, empty outside of one."""
+    current = current_attempt.get()
+    return "" if current is None else current.key.task_id

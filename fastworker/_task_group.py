@@ -1,0 +1,259 @@
+"""A task group over the cluster: its block ends when nothing of it runs anywhere.
+
+What a nursery is to Trio tasks, this is to tasks on other machines. The first
+failure cancels the rest; the block waits until each member has its outcome;
+what failed arrives as one ExceptionGroup.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
+
+import anyio
+
+from fastworker._errors import ClientClosed, LocalProtocolError, TaskError
+from fastworker._lanes._context import waiting_for_others
+from fastworker._outcomes import error_of, result_of
+from fastworker._task_handle import TaskHandle
+
+if TYPE_CHECKING:
+    from fastworker._submitter import Submitter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+OnError = Literal["cancel", "collect"]
+ON_ERROR: Final = ("cancel", "collect")
+
+
+class TaskGroup:
+    """The tasks of one block. Made by :meth:`Client.open_task_group`."""
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        *,
+        max_in_flight: int,
+        on_error: OnError,
+        first: int | None,
+        scope: anyio.CancelScope,
+        deadline: float,
+        keep: bool,
+    ) -> None:
+        self._submitter = submitter
+        self._on_error = on_error
+        self._first = first
+        self._scope = scope  # of the body: a failure cancels it
+        self._deadline = deadline
+        self._places = anyio.Semaphore(max_in_flight)
+        self._running: dict[str, TaskHandle[Any]] = {}
+        self._ended: deque[TaskHandle[Any]] = deque()  # not given by as_completed() yet
+        self._changed = anyio.Event()
+        self._succeeded = 0
+        self._keep = keep
+        self._closed: Exception | None = None  # why the client has ended
+        self._is_closed = False
+        self.handles: list[TaskHandle[Any]] = []
+        self.failures: list[TaskError] = []
+
+    @overload
+    async def submit(
+        self, task: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    async def submit(
+        self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    async def submit(self, task: str, *args: Any, **kwargs: Any) -> TaskHandle[Any]: ...
+
+    async def submit(self, task: Any, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """Submit one task as a member; waits while ``max_in_flight`` are under way.
+
+        Args, Returns, Raises: as for :meth:`Client.submit`.
+
+        Raises:
+          LocalProtocolError: the block has ended.
+
+        Cancellation:
+          As for :meth:`Client.submit`.
+        """
+        if self._is_closed:
+            raise LocalProtocolError("this task group has ended; open another one")
+        with waiting_for_others():
+            await self._places.acquire()
+        try:
+            handle = await self._submitter._submit(
+                task, args, kwargs, budget_at=self._deadline, on_end=self._on_end
+            )
+        except BaseException:
+            self._places.release()
+            raise
+        if self._keep:
+            self.handles.append(handle)
+        self._running[handle.id] = handle
+        if handle._watch.done.is_set():  # so fast that it was not yet a member
+            self._on_end(handle.id)
+        return handle
+
+    async def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
+        """Give each member as it ends, until none is under way.
+
+        Cancellation:
+          Always a checkpoint; as the body of the block.
+        """
+        while True:
+            await anyio.lowlevel.checkpoint()
+            while self._ended:
+                yield self._ended.popleft()
+            if not self._running:
+                return
+            with waiting_for_others():
+                await self._changed.wait()
+
+    # --- inside ---
+
+    def _on_end(self, task_id: str) -> None:
+        """A member has ended. Called in the loop, by the session."""
+        handle = self._running.pop(task_id, None)
+        if handle is None:
+            return  # its submit() has not returned yet, and looks
+        self._places.release()
+        if self._keep:
+            self._ended.append(handle)
+        self._changed.set()
+        self._changed = anyio.Event()
+        self._judge(handle)
+
+    def _judge(self, handle: TaskHandle[Any]) -> None:
+        event = handle._watch.event
+        error: TaskError | None
+        if event is None:
+            self._closed = handle._watch.error
+            self._scope.cancel()
+            return
+        result = result_of(event, handle._accepted, with_value=False)
+        error = error_of(result, event.ending)
+        if error is None:
+            self._succeeded += 1
+            if self._first is not None and self._succeeded >= self._first:
+                self._scope.cancel()
+        elif not self._scope.cancel_called:
+            self.failures.append(error)
+            if self._on_error == "cancel" and self._first is None:
+                self._scope.cancel()
+
+    @property
+    def in_flight(self) -> int:
+        """How many members are under way."""
+        return len(self._running)
+
+    def cancel(self) -> None:
+        """Have all members cancelled that are under way, and leave the block.
+
+        As with a cancel scope, what stands behind the block goes on.
+        """
+        self._scope.cancel()
+
+    async def _wait_all(self) -> None:
+        with waiting_for_others():
+            while self._running:
+                await self._changed.wait()
+
+    async def _end_all(self) -> None:
+        """Cancel what is under way, and wait until each has its outcome.
+
+        The wait is bounded by each member's grace and the lease of its worker.
+        """
+        with anyio.CancelScope(shield=True):
+            running = list(self._running.values())
+            try:
+                watches = [handle._session.request_cancel(handle.id) for handle in running]
+            except ClientClosed:
+                return  # nobody is left who would tell
+            for handle, watch in zip(running, watches, strict=True):
+                await handle._session.wait_stopped(watch)
+                if not watch.done.is_set():
+                    return  # out of reach, and so are the others
+
+    def _raise_failures(self, body: Exception | None) -> None:
+        errors: list[Exception] = []
+        if isinstance(body, ExceptionGroup):
+            errors += body.exceptions
+        elif body is not None:
+            errors.append(body)
+        if self._first is not None and self._succeeded >= self._first:
+            errors = []
+        elif self._on_error == "cancel":
+            errors += self.failures
+        if self._closed is not None and not errors:
+            errors = [self._closed]
+        if errors:
+            count = f"{len(errors)} error" if len(errors) == 1 else f"{len(errors)} errors"
+            raise ExceptionGroup(f"{count} in a task group", errors) from None
+
+
+@asynccontextmanager
+async def open_task_group(
+    submitter: Submitter,
+    *,
+    max_in_flight: int,
+    on_error: OnError,
+    first: int | None,
+    keep: bool = True,
+) -> AsyncIterator[TaskGroup]:
+    """See :meth:`Client.open_task_group`. ``keep``: all members, until the end."""
+    _check(max_in_flight, on_error, first)
+    body = _Body()
+    with anyio.CancelScope() as scope:
+        group = TaskGroup(
+            submitter,
+            max_in_flight=max_in_flight,
+            on_error=on_error,
+            first=first,
+            scope=scope,
+            deadline=anyio.current_effective_deadline(),
+            keep=keep,
+        )
+        try:
+            with body:
+                yield group
+                await group._wait_all()
+        finally:
+            group._is_closed = True
+            await group._end_all()
+    group._raise_failures(body.error)
+
+
+class _Body:
+    """Keeps the error of the block's body, to go with those of the members."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+        return self.error is not None
+
+
+def _check(max_in_flight: int, on_error: str, first: int | None) -> None:
+    if type(max_in_flight) is not int or max_in_flight < 1:
+        raise ValueError(f"max_in_flight={max_in_flight!r}: use a whole number from 1 on")
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error={on_error!r}: use 'cancel' or 'collect'")
+    if first is not None and (type(first) is not int or first < 1):
+        raise ValueError(f"first={first!r}: use a whole number from 1 on, or None")

@@ -1,0 +1,171 @@
+"""A task that was submitted, as its client holds it: wait for it, look at it, cancel it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+
+import anyio
+
+from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
+from fastworker._client_session import CANCEL_SECONDS, ClientSession, Watch
+from fastworker._lanes._context import waiting_for_others
+from fastworker._models import SerializationFormat, TaskResult, TaskStatus
+from fastworker._outcomes import STATUSES, error_of, result_of
+
+if TYPE_CHECKING:
+    from fastworker._core._client import ClientState
+
+T = TypeVar("T")
+
+
+class Progress(NamedTuple):
+    """What a running task last said of itself: the part done, 0 to 1, and a text."""
+
+    fraction: float
+    message: str
+
+
+class TaskHandle(Generic[T]):
+    """One submitted task.
+
+    Losing the handle does not cancel the task. It belongs to its client, and
+    to the event loop of that.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        name: str,
+        session: ClientSession,
+        state: ClientState,
+        accepted: SerializationFormat,
+        watch: Watch,
+    ) -> None:
+        self.id = task_id
+        self.name = name
+        self._session = session
+        self._state = state
+        self._accepted = accepted
+        self._watch = watch
+        self._lost: Lost | None = None
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.id} of {self.name!r}: {self.status().value}>"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is known how the task has ended."""
+        return self._watch.event is not None
+
+    @property
+    def outcome(self) -> CancelOutcome | None:
+        """How the task ended, None if that is not known yet."""
+        if self._watch.event is None:
+            return self._lost
+        return outcome_of(self._watch.event, self._accepted)
+
+    def status(self) -> TaskStatus:
+        """Return the latest status that this client has heard of."""
+        event = self._watch.event or self._state.progress(self.id)
+        return TaskStatus.PENDING if event is None else STATUSES[event.status]
+
+    def progress(self) -> Progress | None:
+        """Return what the task last said by :func:`fastworker.progress`, None if nothing."""
+        event = self._state.progress(self.id)
+        if event is None or event.progress < 0:
+            return None
+        return Progress(event.progress, event.message)
+
+    async def wait(self) -> TaskResult:
+        """Wait until the task has ended.
+
+        Returns:
+          How it ended; look at ``status``.
+
+        Raises:
+          NotDecodable: its value is in a format that this client does not accept.
+          ClientClosed, ClientBroken: the client has ended before the task.
+          SubmitError: the task was not accepted after all: no worker knows it.
+
+        Cancellation:
+          Always a checkpoint; changes nothing.
+        """
+        with waiting_for_others():
+            await self._watch.done.wait()
+        return self._result()
+
+    async def result(self) -> T:
+        """Wait for the value of the task. Whoever waits here owns the call.
+
+        Returns:
+          What the task function returned.
+
+        Raises:
+          TaskFailed: it raised; the message is "ValueError: ...", and the remote
+            traceback is in ``traceback`` and among the notes.
+          TaskTimedOut: it ran, or waited, longer than it may.
+          TaskCancelled, TaskExpired: it was cancelled; it was not started in time.
+          TaskLost: nobody can know how it ended.
+          ResultExpired: it succeeded, and its value is no longer kept.
+          everything else: as for :meth:`wait`.
+
+        Cancellation:
+          Always a checkpoint. If it raises ``Cancelled``, the task is cancelled
+          too, and that is waited for, one second at most; ``outcome`` then says
+          what came of it. A CANCEL that could not be delivered goes out when the
+          control plane is back. To look without owning, use :meth:`wait`.
+        """
+        try:
+            with waiting_for_others():
+                await self._watch.done.wait()
+        except BaseException:
+            if not self._watch.done.is_set():
+                self._session.request_cancel(self.id)
+                with anyio.move_on_after(CANCEL_SECONDS, shield=True):
+                    await self._watch.done.wait()
+            raise
+        result = self._result()
+        assert self._watch.event is not None
+        error = error_of(result, self._watch.event.ending)
+        if error is not None:
+            raise error
+        return cast(T, result.result)
+
+    async def cancel(self, grace: float | None = None) -> CancelOutcome:
+        """Have the task stopped, and wait until it is known what came of it.
+
+        Args:
+          grace: seconds that a running attempt gets to end; then a process is
+            killed, and anything else is Abandoned. None is what its function,
+            or its call, says.
+
+        Returns:
+          The truth: NeverStarted, Cancelled, Completed, Killed, Abandoned or
+          Lost. A task that has ended before is what it was.
+
+        Raises:
+          ClientClosed, ClientBroken: the client has ended meanwhile.
+
+        Cancellation:
+          Always a checkpoint. If it raises ``Cancelled``, the task is being
+          cancelled all the same.
+        """
+        if not self._watch.done.is_set():
+            self._session.request_cancel(self.id, grace)
+            with waiting_for_others():
+                await self._session.wait_stopped(self._watch, grace)
+        else:
+            await anyio.lowlevel.checkpoint()
+        if not self._watch.done.is_set():
+            self._lost = Lost("the control plane cannot be reached")
+            return self._lost
+        return outcome_of(self._ended(), self._accepted)
+
+    def _result(self) -> TaskResult:
+        return result_of(self._ended(), self._accepted)
+
+    def _ended(self) -> Any:
+        if self._watch.error is not None:
+            raise self._watch.error
+        assert self._watch.event is not None
+        return self._watch.event

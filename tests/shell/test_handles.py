@@ -1,0 +1,150 @@
+"""``submit`` and the handle: wait, look, cancel, and be told the truth."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fastworker import (
+    Cancelled,
+    Completed,
+    NeverStarted,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFound,
+    TaskStatus,
+    TaskTimedOut,
+    progress,
+)
+from tests.shell.world import open_world, settle
+
+pytestmark = pytest.mark.trio
+
+
+async def test_a_handle_gives_the_value_of_its_task(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit(world.add, 1, 2)
+        assert await handle.result() == 3
+        assert handle.is_done
+        assert handle.status() is TaskStatus.SUCCESS
+        assert (await handle.wait()).result == 3
+
+
+async def test_a_handle_raises_the_remote_error_with_the_remote_traceback(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit(world.fail, "bad luck")
+        with pytest.raises(TaskFailed, match="ValueError: bad luck") as caught:
+            await handle.result()
+        assert "raise ValueError(message)" in (caught.value.traceback or "")
+        assert "Remote traceback" in caught.value.__notes__[0]
+
+
+async def test_a_running_task_is_cancelled_and_its_handle_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit("wait", "a")
+        await settle()
+        assert handle.status() is TaskStatus.STARTED
+        outcome = await handle.cancel()
+        assert isinstance(outcome, Cancelled)
+        assert handle.outcome == outcome
+        assert world.stopped == ["a"]
+        with pytest.raises(TaskCancelled):
+            await handle.result()
+
+
+async def test_a_queued_task_never_starts_once_it_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        await client.submit("wait", "blocker")
+        handle = await client.submit("wait", "b")
+        assert await handle.cancel() == NeverStarted()
+        world.let_go("blocker")
+        await settle()
+        assert world.ran == ["blocker"]
+
+
+async def test_a_task_that_has_ended_is_what_it_was(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit(world.add, 1, 2)
+        await handle.result()
+        outcome = await handle.cancel()
+        assert isinstance(outcome, Completed)
+        assert outcome.value == 3
+
+
+async def test_anybody_may_cancel_a_task_by_its_id_and_both_hear_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as one, world.client() as other:
+        handle = await one.submit("wait", "a")
+        await settle()
+        outcome = await other.cancel(handle.id)
+        await settle()
+        assert outcome == handle.outcome
+        assert isinstance(outcome, Cancelled)
+
+
+async def test_to_cancel_what_nobody_knows_is_an_error(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        with pytest.raises(TaskNotFound, match="nobody"):
+            await client.cancel("nobody")
+        assert client.statistics().waiting == 0
+
+
+async def test_who_is_cancelled_while_it_waits_for_the_value_cancels_the_task(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit("wait", "a")
+        await settle()
+        with trio.move_on_after(1) as scope:
+            await handle.result()
+        assert scope.cancelled_caught
+        assert isinstance(handle.outcome, Cancelled)
+        assert world.stopped == ["a"]
+
+
+async def test_an_attempt_that_runs_too_long_is_stopped_and_has_failed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        start = trio.current_time()
+        handle = await client.options(timeout=3).submit("wait", "a")
+        with pytest.raises(TaskTimedOut, match="its timeout of 3 s"):
+            await handle.result()
+        assert trio.current_time() - start == pytest.approx(3, abs=0.2)
+        assert world.stopped == ["a"]
+
+
+async def test_a_failed_task_is_retried_and_its_earlier_errors_are_kept(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        options = client.options(max_retries=2, retry_delay=1, jitter=0)
+        start = trio.current_time()
+        result = await options.submit_task("fail", ("again",))
+        assert result.status is TaskStatus.FAILURE
+        assert result.attempts == 3
+        assert result.errors == ["ValueError: again"] * 2
+        assert trio.current_time() - start == pytest.approx(1 + 2, abs=0.2)
+
+
+async def test_progress_reaches_the_handle(autojump_clock: MockClock) -> None:
+    async def report() -> None:
+        progress(0.5, "half way")
+        await trio.sleep(1)
+
+    async with open_world() as world:
+        world.registry.register(report)
+        await world.start_worker("w2")
+        async with world.client() as client:
+            handle = await client.submit("report")
+            await trio.sleep(0.5)
+            assert handle.progress() == (0.5, "half way")
+            await handle.result()
