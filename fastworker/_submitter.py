@@ -121,7 +121,8 @@ class Submitter:
           If it raises ``Cancelled``, the task is taken back: it was never
           sent, or it is cancelled as soon as the control plane hears of it.
         """
-        return await self._delay(task_name, args, kwargs, None)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, None)
 
     async def _delay(
         self,
@@ -130,14 +131,18 @@ class Submitter:
         kwargs: dict[str, Any],
         callback: Callback | None,
     ) -> str:
-        settings = self._settings
-        if isinstance(task_name, str) and "priority" in kwargs:
-            settings = settings.changed(priority=TaskPriority.parse(kwargs.pop("priority")))
+        """Submit a task for which nobody waits; all keywords are its own."""
         client = self._client
         now = client._usable_session().clock()
-        spec = client._spec(task_name, args, kwargs, settings, callback, attached=False)
+        spec = client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
         await self._acknowledged(spec, budget_at=_parent_deadline(now))
         return spec.id
+
+    def _with_priority(self, task: Any, kwargs: dict[str, Any]) -> Submitter:
+        """Take ``priority`` out of the keywords of a call by name."""
+        if isinstance(task, str) and "priority" in kwargs:
+            return self.options(priority=kwargs.pop("priority"))
+        return self
 
     @overload
     async def delay_with_callback(
@@ -188,7 +193,8 @@ class Submitter:
         """
         data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
         callback = make_callback(callback_address, data, self._client._new_task_id())
-        return await self._delay(task_name, args, kwargs, callback)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, callback)
 
     async def submit_task(
         self,
