@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
     from fastworker._models import Task as Task
+    from fastworker._models import TaskFunctionInfo as TaskFunctionInfo
     from fastworker._models import TaskPriority as TaskPriority
     from fastworker._models import TaskResult as TaskResult
     from fastworker._models import TaskStatus as TaskStatus
@@ -69,6 +70,7 @@ __all__ = [
     "CallbackInfo",
     "SerializationFormat",
     "Task",
+    "TaskFunctionInfo",
     "TaskPriority",
     "TaskResult",
     "TaskStatus",
@@ -117,6 +119,7 @@ _HOMES = {
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",
     "Task": "_models",
+    "TaskFunctionInfo": "_models",
     "TaskPriority": "_models",
     "TaskResult": "_models",
     "TaskStatus": "_models",

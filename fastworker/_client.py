@@ -12,9 +12,9 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, ParamSpec, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import anyio
 
@@ -27,7 +27,8 @@ from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import (
     MAX_ITEM_BYTES,
     Callback,
-    TaskEvent,
+    CallbacksAsked,
+    CallbacksReply,
     TaskSpec,
     WireStatus,
 )
@@ -40,14 +41,21 @@ from fastworker._errors import (
     PayloadTooLarge,
     UnknownTask,
 )
-from fastworker._models import SerializationFormat, TaskPriority, TaskResult, TaskStatus
-from fastworker._outcomes import STATUSES, result_of
+from fastworker._models import (
+    SerializationFormat,
+    TaskFunctionInfo,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+)
+from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Client:
@@ -328,10 +336,12 @@ class Client:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         callback: Callback | None,
+        priority: TaskPriority | None = None,
     ) -> str:
-        priority = TaskPriority.NORMAL
-        if isinstance(task_name, str):
-            priority = TaskPriority.parse(kwargs.pop("priority", priority))
+        if priority is None:
+            priority = TaskPriority.NORMAL
+            if isinstance(task_name, str):
+                priority = TaskPriority.parse(kwargs.pop("priority", priority))
         session = self._usable_session()
         spec = self._spec(task_name, args, kwargs, priority, callback, attached=False)
         late = await session.submit(spec, wants_outcome=False, within=self.timeout)
@@ -441,17 +451,43 @@ class Client:
         Cancellation:
           Always a checkpoint; changes nothing.
         """
-        session = self._usable_session()
-        event: TaskEvent | None = None
-        with anyio.move_on_after(self.timeout):
-            event = await session.query(task_id)
-        if event is None:
-            raise ControlPlaneUnreachable(
-                self.discovery_address, f"no answer within {self.timeout:g} s"
-            )
-        if event.status in (WireStatus.UNKNOWN, WireStatus.EVICTED, WireStatus.REFUSED):
-            return None
+        found = await self._describe(task_id)
+        return None if isinstance(found, Absence) else found
+
+    async def _describe(self, task_id: str) -> TaskResult | Absence:
+        """As :meth:`get_task_result`, and tells what is evicted from what is unknown."""
+        event = await self._in_time(self._usable_session().query(task_id))
+        if event.status is WireStatus.EVICTED:
+            return Absence.EVICTED
+        if event.status in (WireStatus.UNKNOWN, WireStatus.REFUSED):
+            return Absence.UNKNOWN
         return result_of(event, self.serialization_format)
+
+    async def list_task_functions(self) -> list[TaskFunctionInfo]:
+        """Ask the control plane for the task functions that its live workers know.
+
+        Returns:
+          Them, sorted by name.
+
+        Raises:
+          ControlPlaneUnreachable: no answer within ``timeout`` seconds.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          Always a checkpoint; changes nothing.
+        """
+        return await self._in_time(_all_functions(self._usable_session()))
+
+    async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
+        """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._usable_session().list_callbacks(asked))
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        with anyio.move_on_after(self.timeout):
+            return await answer
+        raise ControlPlaneUnreachable(
+            self.discovery_address, f"no answer within {self.timeout:g} s"
+        )
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return the outcome of a task of this client, None if it has none here (yet).
@@ -518,8 +554,31 @@ class Client:
         )
 
 
+async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
+    found: list[TaskFunctionInfo] = []
+    while True:
+        reply = await session.list_functions(found[-1].name if found else "")
+        for live in reply.functions:
+            info = live.function
+            found.append(
+                TaskFunctionInfo(
+                    name=info.name,
+                    signature=info.signature,
+                    doc=info.doc,
+                    lane=info.lane,
+                    on_lost=info.on_lost,
+                    workers=tuple(live.workers),
+                    worker_count=live.worker_count,
+                )
+            )
+        if not reply.more or not reply.functions:
+            return found
+
+
 def _broken(cause: Exception) -> ClientBroken:
-    error = ClientBroken(f"the client's connection failed: {cause!r}")
+    error = ClientBroken(
+        f"the client's connection failed: {cause!r}; stop the client and start it again"
+    )
     error.__cause__ = cause
     return error
 

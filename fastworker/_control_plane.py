@@ -29,9 +29,11 @@ from fastworker._core._control_plane import (
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
+    CallbacksDescribed,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     Port,
@@ -463,6 +465,9 @@ class ControlPlaneWorker:
                     self._store.append(command, self._on_durable)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
+                    reply = self._callbacks.describe(asked)
+                    self._apply(CallbacksDescribed(session, ticket, reply))
                 case ClosePipe(pipe=pipe):
                     listener = self._listeners.get(pipe)
                     if listener is not None:

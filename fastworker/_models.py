@@ -133,6 +133,25 @@ class TaskResult:
 
 
 @dataclass(slots=True, frozen=True)
+class TaskFunctionInfo:
+    """A task function that live workers know.
+
+    ``signature`` and ``doc`` are one line each, for people; ``lane`` is
+    "thread", "trio" or "asyncio", ``on_lost`` "retry" or "fail". ``workers``
+    are the ids of the first few of ``worker_count``. Should workers differ, it
+    is as the one announced it that joined last.
+    """
+
+    name: str
+    signature: str
+    doc: str
+    lane: str
+    on_lost: str
+    workers: tuple[str, ...]
+    worker_count: int
+
+
+@dataclass(slots=True, frozen=True)
 class CallbackInfo:
     """Where to send a notification when a task has ended, and what to add."""
 

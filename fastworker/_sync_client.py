@@ -17,7 +17,13 @@ from fastworker._client import Client
 from fastworker._client_thread import ClientThread
 from fastworker._core._client import ClientStatistics
 from fastworker._errors import ClientClosed, ForkedClient
-from fastworker._models import SerializationFormat, TaskPriority, TaskResult, TaskStatus
+from fastworker._models import (
+    SerializationFormat,
+    TaskFunctionInfo,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+)
 from fastworker._registry import Registry, registry
 from fastworker._task_function import Backend
 
@@ -248,6 +254,13 @@ class SyncClient:
         Returns, Raises: as for :meth:`Client.get_task_result`.
         """
         return self._call(partial(self._client.get_task_result, task_id))
+
+    def list_task_functions(self) -> list[TaskFunctionInfo]:
+        """Ask the control plane for the task functions that its live workers know.
+
+        Returns, Raises: as for :meth:`Client.list_task_functions`.
+        """
+        return self._call(self._client.list_task_functions)
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return the outcome of a task of this client, None if it has none here (yet).

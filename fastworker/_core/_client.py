@@ -24,6 +24,8 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    QuestionAnswered,
+    QuestionAsked,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -53,6 +55,9 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
+    CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
     Kind,
     Nothing,
     Poll,
@@ -143,8 +148,8 @@ class ClientState:
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: list[str] = []
         self._to_watch: deque[str] = deque()
-        self._queries: deque[QueryMade] = deque()
-        self._calls: dict[int, list[str] | QueryMade | None] = {}
+        self._queries: deque[QueryMade | QuestionAsked] = deque()
+        self._calls: dict[int, list[str] | QueryMade | QuestionAsked | None] = {}
         self._call_id = 0
         self._submits = 0  # SUBMITs under way
         self._polls = 0
@@ -232,7 +237,7 @@ class ClientState:
                 self._on_frame(data)
             case TaskAbandoned(task_id=task_id):
                 self._on_abandoned(task_id)
-            case QueryMade():
+            case QueryMade() | QuestionAsked():
                 self._queries.append(event)
             case QueryAbandoned(query_id=query_id):
                 self._on_query_abandoned(query_id)
@@ -277,7 +282,7 @@ class ClientState:
     def _on_query_abandoned(self, query_id: int) -> None:
         self._queries = deque(q for q in self._queries if q.query_id != query_id)
         for call_id, asked in list(self._calls.items()):
-            if isinstance(asked, QueryMade) and asked.query_id == query_id:
+            if isinstance(asked, QueryMade | QuestionAsked) and asked.query_id == query_id:
                 del self._calls[call_id]
                 self._follow(self._link.handle(CallerLeft(call_id), now=self._now))
 
@@ -360,6 +365,14 @@ class ClientState:
             if not events:
                 raise RemoteProtocolError("a QUERY was answered with nothing")
             self._out.append(QueryAnswered(asked.query_id, events[0]))
+        elif kind is Kind.FUNCTIONS:
+            assert isinstance(asked, QuestionAsked)
+            functions = decode_body(FunctionsReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, functions))
+        elif kind is Kind.CALLBACKS:
+            assert isinstance(asked, QuestionAsked)
+            callbacks = decode_body(CallbacksReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, callbacks))
         elif kind is Kind.BYE:
             self._link.handle(LinkEnded(), now=self._now)
             self._out.append(SaidGoodbye())
@@ -467,7 +480,13 @@ class ClientState:
             self._issue(Kind.WATCH, encode(TaskIds(ids)), ids)
         while self._queries and self._link.free_slots > RESERVED_SLOTS:
             query = self._queries.popleft()
-            self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            if isinstance(query, QueryMade):
+                self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            else:
+                question = query.question
+                is_functions = isinstance(question, FunctionsAsked)
+                kind = Kind.FUNCTIONS if is_functions else Kind.CALLBACKS
+                self._issue(kind, encode(question), query)
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
@@ -489,7 +508,7 @@ class ClientState:
         self,
         kind: Kind,
         body: bytes,
-        asked: list[str] | QueryMade | None,
+        asked: list[str] | QueryMade | QuestionAsked | None,
         *,
         reissue: bool = True,
     ) -> int:

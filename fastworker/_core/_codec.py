@@ -14,7 +14,9 @@ import msgspec
 
 from fastworker._core._messages import (
     Body,
+    CallbacksAsked,
     Frame,
+    FunctionsAsked,
     Kind,
     Lease,
     Nothing,
@@ -39,6 +41,8 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.REPORT: Report,
     Kind.LEASE: Lease,
     Kind.BYE: Nothing,
+    Kind.FUNCTIONS: FunctionsAsked,
+    Kind.CALLBACKS: CallbacksAsked,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

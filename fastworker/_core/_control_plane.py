@@ -18,9 +18,11 @@ from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, e
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
+    CallbacksDescribed,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     Port,
@@ -42,6 +44,8 @@ from fastworker._core._messages import (
     PROTOCOL_VERSION,
     Body,
     Callback,
+    CallbacksAsked,
+    FunctionsAsked,
     Hello,
     Kind,
     Lease,
@@ -97,7 +101,16 @@ RECEIPT_DELAY: Final = 0.005
 
 ALLOWED_KINDS: Final = {
     Role.CLIENT: frozenset(
-        {Kind.SUBMIT, Kind.POLL, Kind.CANCEL, Kind.QUERY, Kind.WATCH, Kind.BYE}
+        {
+            Kind.SUBMIT,
+            Kind.POLL,
+            Kind.CANCEL,
+            Kind.QUERY,
+            Kind.WATCH,
+            Kind.BYE,
+            Kind.FUNCTIONS,
+            Kind.CALLBACKS,
+        }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
 }
@@ -203,6 +216,10 @@ class ControlPlaneState:
                 self._on_pipe_closed(pipe)
             case DrainRequested():
                 self._is_draining = True
+            case CallbacksDescribed(session=key, ticket=ticket, reply=reply):
+                session = self._sessions.get(key)
+                if session is not None:
+                    self._answer(session, ticket, reply, keep=False)
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():
@@ -470,6 +487,11 @@ class ControlPlaneState:
                 self._park(session, ticket, cursor)
             case TaskIds(ids=ids):
                 self._on_ids(session, ticket, request.kind, ids)
+            case FunctionsAsked(after=after):
+                functions = self._scheduler.live_functions(after)
+                self._answer(session, ticket, functions, keep=False)
+            case CallbacksAsked():
+                self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 # Sixteen requests may be under way in a session. The last slot is kept for
 # CANCEL and BYE, so that a full window never delays a cancellation.
@@ -28,6 +28,8 @@ URGENT_SLOT: Final = SLOT_COUNT - 1
 BATCH_BYTES: Final = 1024 * 1024
 MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
 MAX_BATCH_ITEMS: Final = 20_000
+# An answer names at most this many of the workers that know a function.
+MAX_NAMED_WORKERS: Final = 20
 
 # A reply up to this size is kept, to be sent again when its request is
 # repeated. Longer ones are made anew: their requests are idempotent.
@@ -75,6 +77,8 @@ class Kind(enum.IntEnum):
     REPORT = 6
     LEASE = 7
     BYE = 8
+    FUNCTIONS = 9
+    CALLBACKS = 10
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -406,6 +410,86 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     numbers: list[Count] = []
 
 
+class FunctionsAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which task functions do live workers know? Those whose names come after ``after``."""
+
+    after: ShortText = ""
+
+
+class LiveFunction(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A task function as the worker announced it that joined last, and who knows it.
+
+    ``workers`` are the first few of ``worker_count``.
+    """
+
+    function: FunctionInfo
+    workers: Annotated[list[ShortText], Meta(max_length=MAX_NAMED_WORKERS)]
+    worker_count: Count
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        info = self.function
+        texts = (info.name, info.lane, info.signature, info.doc, info.on_lost, *self.workers)
+        return 50 + sum(map(len, texts))
+
+
+class FunctionsReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A page of task functions, sorted by name; ``more`` come after the last one."""
+
+    functions: list[LiveFunction]
+    more: bool = False
+
+
+class CallbackPhase(enum.IntEnum):
+    """Where a callback is that has not arrived."""
+
+    QUEUED = 1
+    RETRYING = 2  # its address has failed, and nothing has arrived there since
+    PARKED = 3  # given up
+
+
+class CallbacksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which callbacks have not arrived? At most ``limit``; in any phase if none is named."""
+
+    phases: Annotated[list[CallbackPhase], Meta(max_length=3)] = []
+    limit: Annotated[int, Meta(ge=0, le=MAX_BATCH_ITEMS)] = 1_000
+
+
+class CallbackView(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One callback. ``error`` is the last one of its address, empty if there was none."""
+
+    phase: CallbackPhase
+    address: CallbackAddress
+    event_id: Name
+    task_id: Name
+    tries: Count
+    error: Line = ""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        texts = (self.address, self.event_id, self.task_id, self.error)
+        return 50 + sum(map(len, texts))
+
+
+class CallbacksReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The numbers of all callbacks, and those that were asked for: parked ones first.
+
+    due = queued + retrying + parked + delivered + dropped. ``is_cut`` says
+    that there are more of those asked for.
+    """
+
+    due: Count
+    queued: Count
+    retrying: Count
+    parked: Count
+    delivered: Count
+    dropped: Count
+    callbacks: list[CallbackView] = []
+    is_cut: bool = False
+
+
 class Nothing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An empty body."""
 
@@ -420,5 +504,9 @@ Body = (
     | Report
     | Lease
     | LeaseReply
+    | FunctionsAsked
+    | FunctionsReply
+    | CallbacksAsked
+    | CallbacksReply
     | Nothing
 )

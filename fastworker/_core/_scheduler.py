@@ -16,9 +16,11 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
     EndedAttempt,
     FunctionInfo,
+    FunctionsReply,
     HandedBack,
     Lease,
     Refusal,
@@ -170,6 +172,10 @@ class Scheduler:
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
         return self._known
+
+    def live_functions(self, after: str) -> FunctionsReply:
+        """A page of the task functions that live subworkers have announced."""
+        return list_live_functions(self._known, self._workers.values(), after)
 
     def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
         """Whether this attempt is leased to this subworker now."""

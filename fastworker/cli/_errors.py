@@ -89,8 +89,20 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(code)
 
 
+def leave_now(code: int) -> NoReturn:
+    """End the process without waiting for anything: somebody has insisted twice."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _single(error: BaseException) -> BaseException:
     """What a nursery has wrapped, if it is one error only."""
+    if isinstance(error, BaseExceptionGroup):
+        interrupts, others = error.split(KeyboardInterrupt)
+        if interrupts is not None and others is None:
+            return KeyboardInterrupt()
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -102,10 +114,7 @@ def leave(code: int) -> NoReturn:
         sys.exit(code)
     # Somebody insists; sys.exit would wait for those threads, for ever if need be.
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    leave_now(code)
 
 
 def _has_other_threads() -> bool:

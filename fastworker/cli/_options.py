@@ -76,6 +76,11 @@ def timeout(help: str, default: str = "30") -> Callable[[F], F]:
     )
 
 
+def as_json(help: str) -> Callable[[F], F]:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
 def log_level(default: str) -> Callable[[F], F]:
     """``--log-level``."""
     return click.option(

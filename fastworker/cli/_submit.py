@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastworker.cli import _options
+from fastworker.cli._describe import describe, describe_absent
 from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import print_json
-from fastworker.cli._values import CommandWithLists, parse_value
+from fastworker.cli._values import CommandWithLists, parse_object, parse_value
 
 if TYPE_CHECKING:
     from fastworker._models import TaskResult
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
     "put '--' before values that begin with '--'.",
 )
 @click.option(
+    "--kwargs",
+    "keywords",
+    callback=parse_object,
+    metavar="JSON",
+    help="""Named arguments as one JSON object: '{"x": 1}'. May stand beside --args.""",
+)
+@click.option(
     "--non-blocking", is_flag=True, help="Return immediately, with the task ID on stdout."
+)
+@_options.as_json(
+    "Print one JSON object: task ID, status, result, error, times and worker. "
+    "Also if the task fails; the exit codes are the same."
 )
 @click.option(
     "--priority",
@@ -47,7 +59,9 @@ def submit(
     task_name: str,
     arguments: tuple[str, ...],
     *,
+    keywords: dict[str, Any] | None,
     non_blocking: bool,
+    as_json: bool,
     priority: str,
     discovery_address: str | None,
     timeout: float | None,
@@ -65,36 +79,62 @@ def submit(
         import trio
 
         from fastworker._client import Client
+        from fastworker._models import TaskPriority
         from fastworker.cli._signals import run_until_signal
 
         client = Client(discovery_address, serialization_format, timeout)
         values = tuple(map(parse_value, arguments))
+        named = keywords or {}
 
         async def command() -> int:
             async with client:
                 if non_blocking:
-                    click.echo(await client.delay(task_name, *values, priority=priority))
+                    # delay() has keywords of its own, which a task may have too.
+                    level = TaskPriority.parse(priority)
+                    task_id = await client._delay(task_name, values, named, None, level)
+                    if as_json:
+                        print_json(describe_absent(task_id, "pending"))
+                    else:
+                        click.echo(task_id)
                     return Exit.OK
-                result = await client.submit_task(task_name, values, priority=priority)
-            return report(result)
+                result = await client.submit_task(task_name, values, named, priority)
+            return report(result, as_json=as_json)
 
         sys.exit(trio.run(run_until_signal, command))
 
 
-def report(result: TaskResult) -> int:
+def report(result: TaskResult, *, as_json: bool = False) -> int:
     """Print a task's result, or say why there is none; return the exit code."""
     from fastworker._models import TaskStatus
 
-    if result.status is TaskStatus.SUCCESS and result.error is None:
+    is_well = result.status is TaskStatus.SUCCESS and result.error is None
+    if as_json:
+        print_json(describe(result))
+    elif is_well:
         print_json(result.result)
+    if is_well:
         return Exit.OK
-    say(f"task {result.task_id}: {result.error or result.status.value}")
-    if result.traceback and logging.getLogger("fastworker").isEnabledFor(logging.DEBUG):
+    code = _exit_of(result)
+    shows_traceback = logging.getLogger("fastworker").isEnabledFor(logging.DEBUG)
+    hint = _HINTS.get(code, "")
+    if code is Exit.TASK_FAILED and (shows_traceback or not result.traceback):
+        hint = ""
+    say(f"task {result.task_id}: {result.error or result.status.value}{hint}")
+    if result.traceback and shows_traceback:
         click.echo(result.traceback, err=True)
-    return _exit_of(result)
+    return code
 
 
-def _exit_of(result: TaskResult) -> int:
+# What to do next.
+_HINTS = {
+    Exit.TASK_FAILED: " (--log-level DEBUG shows the traceback)",
+    Exit.TIMED_OUT: "; wait longer with --timeout, or use --non-blocking",
+    Exit.CANCELLED: "; submit it again if that was a mistake",
+    Exit.UNKNOWN: "; let the control plane keep more with --result-cache-size",
+}
+
+
+def _exit_of(result: TaskResult) -> Exit:
     from fastworker._models import TaskStatus
 
     exits: dict[Any, Exit] = {

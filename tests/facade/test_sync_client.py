@@ -71,6 +71,7 @@ def test_every_call_of_a_client_works_without_await(plane: Plane) -> None:
         assert asked is not None
         assert (got.result, asked.result) == (7, 7)
         assert client.get_task_result("no such id") is None
+        assert "add" in [function.name for function in client.list_task_functions()]
         assert client.statistics().waiting == 0
 
 

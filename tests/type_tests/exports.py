@@ -16,6 +16,7 @@ from fastworker import (
     SubWorker,
     SyncClient,
     Task,
+    TaskFunctionInfo,
     TaskPriority,
     TaskResult,
     TaskStatus,
@@ -44,6 +45,7 @@ async def check_client(client: Client) -> None:
     assert_type(await client.get_task_result("id"), TaskResult | None)
     assert_type(client.get_result("id"), TaskResult | None)
     assert_type(client.get_status("id"), TaskStatus | None)
+    assert_type(await client.list_task_functions(), list[TaskFunctionInfo])
     assert_type(client.stop(), None)
 
 
@@ -83,6 +85,7 @@ def check_sync_client() -> None:
         assert_type(client.delay_with_callback(add, "tcp://h:1", 1), str)
         assert_type(client.submit_task(add, args=(1, 2)), TaskResult)
         assert_type(client.get_task_result("id"), TaskResult | None)
+        assert_type(client.list_task_functions(), list[TaskFunctionInfo])
         assert_type(client.get_result("id"), TaskResult | None)
         assert_type(client.get_status("id"), TaskStatus | None)
         client.delay(add, "1")  # type: ignore[call-overload]
