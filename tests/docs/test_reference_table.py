@@ -39,6 +39,7 @@ CLASSES: dict[str, type[Any] | None] = {
     "Task": None,
     "TaskResult": None,
     "CallbackInfo": None,
+    "TaskFunctionInfo": None,
 }
 ENUMS = ["TaskPriority", "TaskStatus", "SerializationFormat"]
 NONE = "-"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from fastworker.cli._errors import Exit
 from tests.nng.shell import Plane, Shell, open_shell, wait_until
-from tests.ports import free_port
+from tests.ports import free_address, free_port
 
 pytestmark = [pytest.mark.nng, pytest.mark.slow]
 
@@ -44,14 +46,14 @@ def submit_to_its_end(plane: Plane) -> str:
 def test_the_result_cache_holds_as_many_as_was_said(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--result-cache-size", "1")
     first, second = submit_to_its_end(plane), submit_to_its_end(plane)
-    assert plane.status(first).returncode == Exit.UNKNOWN
-    assert plane.status(second).returncode == Exit.OK
+    assert json.loads(plane.status(first).stdout)["status"] == "evicted"
+    assert json.loads(plane.status(second).stdout)["result"] == 3
 
 
 def test_the_result_cache_holds_them_for_as_long_as_was_said(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--result-cache-ttl", "3")
     task_id = submit_to_its_end(plane)
-    wait_until(lambda: plane.status(task_id).returncode == Exit.UNKNOWN, "it is forgotten")
+    wait_until(lambda: "evicted" in plane.status(task_id).stdout, "it is no longer kept")
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
@@ -97,6 +99,49 @@ def test_status_has_a_time_and_a_format_of_its_own(shell: Shell) -> None:
 
 def compact(text: str) -> str:
     return text.replace(" ", "")
+
+
+def test_list_without_modules_asks_the_control_plane(shell: Shell) -> None:
+    plane = Plane(shell, "--task-modules", "mytasks")
+    ask = ("list", "--discovery-address", plane.discovery, "--json")
+    plane.submit("add", "--args", "1", "2")  # so that its worker is there
+    done = shell.run(*ask, "--timeout", "20", "--serialization-format", "json")
+    assert [each["name"] for each in json.loads(done.stdout)] == ["add", "library"]
+    assert shell.run(*ask, "--timeout", "0").returncode == Exit.BAD_CONFIGURATION
+
+
+def test_submit_takes_named_arguments_and_prints_all_as_json(shell: Shell) -> None:
+    plane = Plane(shell, "--task-modules", "mytasks")
+    done = plane.submit("add", "--args", "1", "--kwargs", '{"y": 2}', "--json")
+    outcome = json.loads(done.stdout)
+    assert (done.returncode, outcome["status"], outcome["result"]) == (Exit.OK, "success", 3)
+
+
+def test_an_unknown_task_is_json_if_that_was_asked_for(shell: Shell) -> None:
+    plane = Plane(shell)
+    task = ("status", "--discovery-address", plane.discovery, "--task-id", "no-such-id")
+    done = shell.run(*task, "--json")
+    assert done.returncode == Exit.UNKNOWN
+    assert json.loads(done.stdout)["task_id"] == "no-such-id"
+
+
+def test_callbacks_that_have_not_arrived_are_shown(shell: Shell) -> None:
+    plane = Plane(shell, "--task-modules", "mytasks")
+    (shell.folder / "call.py").write_text(
+        "from fastworker import SyncClient\n"
+        f"with SyncClient({plane.discovery!r}) as client:\n"
+        f"    client.delay_with_callback('add', {free_address()!r}, 1, 2)\n"
+    )
+    subprocess.run([sys.executable, "call.py"], cwd=shell.folder, check=True)
+    ask = ("callbacks", "--discovery-address", plane.discovery, "--timeout", "20", "--json")
+
+    def shown(*options: str) -> int:
+        answer = json.loads(shell.run(*ask, *options).stdout)
+        return len(answer["callbacks"])
+
+    wait_until(lambda: shown("--state", "retrying") == 1, "it waits for its next try")
+    assert shown("--state", "parked") == 0
+    assert shown("--limit", "0") == 0
 
 
 def test_the_label_of_a_control_plane_is_shown(shell: Shell) -> None:
