@@ -236,10 +236,11 @@ class ControlPlaneWorker:
         """Describe all subworkers. From any thread.
 
         Returns:
-          ``{"total": 2, "active": 1, "subworkers": {"w1": {"address": str,
-          "status": "active" | "away" | "draining", "load": int (attempts
-          held), "capacity": {lane: int}, "last_seen": datetime (UTC),
-          "tasks": [str]}}}``. The control plane's own lanes are one of them.
+          A dict with ``total``, ``active``, and ``subworkers``: for each
+          worker id ``address``, ``status`` ("active", "away" or "draining"),
+          ``load`` (attempts held), ``capacity`` ({lane: int}), ``last_seen``
+          (a datetime, UTC) and ``tasks`` (names). The control plane's own
+          lanes are one of them.
         """
         views = read_in_loop(self._token, self._subworkers)
         wall = datetime.now(UTC)
