@@ -299,9 +299,9 @@ class Scheduler:
                 continue
             self._submitted += 1
             self._sequence += 1
-            record = self._new_record(spec, owner, now)
+            record = TaskRecord(spec, self._sequence, owner)
             if spec.name in self._known:
-                self._accept(record)
+                self._accept(record, now)
                 record.step(Step.QUEUE)
                 self._ready.push(record)
                 queued.append(record)
@@ -311,41 +311,35 @@ class Scheduler:
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
                 continue
             else:
-                self._accept(record)
+                self._accept(record, now)
                 record.held_until = now + UNKNOWN_NAME_SECONDS
                 waiting = self._held.setdefault(spec.name, [])
                 waiting.append(record)
                 if len(waiting) == 1:
                     self._holds.set(spec.name, record.held_until)
                 held.append(index)
-            if self._is_orphan(spec, now):
+            if spec.options is not None and self._is_orphan(spec.options.parent, now):
                 # It was still under way when its parent was cancelled.
                 self._cancel(record, now, commands)
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
-    def _is_orphan(self, spec: TaskSpec, now: float) -> bool:
-        """Whether the task that submits this one was cancelled."""
-        if spec.options is None or not spec.options.parent:
-            return False
-        parent = self._tasks.get(spec.options.parent)
+    def _is_orphan(self, parent_id: str, now: float) -> bool:
+        """Whether the task that submits this one, if one does, was cancelled."""
+        parent = self._tasks.get(parent_id)
         if parent is not None:
             return parent.is_cancel_requested
-        ended = self.results.get(spec.options.parent, now=now)
+        ended = self.results.get(parent_id, now=now) if parent_id else None
         return ended is not None and ended.ending is not Ending.COMPLETED
 
-    def _new_record(self, spec: TaskSpec, owner: bytes, now: float) -> TaskRecord:
-        record = TaskRecord(spec, self._sequence, owner)
+    def _accept(self, record: TaskRecord, now: float) -> None:
+        """From now on the task is ours to keep."""
+        spec = record.spec
+        self._tasks[spec.id] = record
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
             record.deadline_at = now + spec.budget
-        return record
-
-    def _accept(self, record: TaskRecord) -> None:
-        """From now on the task is ours to keep."""
-        spec = record.spec
-        self._tasks[spec.id] = record
         self._set_alarm(record)
         if spec.options is not None and spec.options.parent:
             self._children.setdefault(spec.options.parent, {})[spec.id] = record
@@ -662,7 +656,8 @@ class Scheduler:
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        commands += [TaskChanged(key, event, False) for key in record.watchers]
+        for key in record.watchers:
+            commands.append(TaskChanged(key, event, False))
         if self._children and event.ending is not Ending.COMPLETED:
             self._cancel_children(event.task_id, now, commands)
         self._children.pop(event.task_id, None)
