@@ -326,7 +326,11 @@ class ControlPlaneState:
                 self._send(route, Rehello(hello.session, self._epoch))
                 return
             if len(self._sessions) >= MAX_SESSIONS:
-                self._send(route, Refused(hello.nonce, f"{MAX_SESSIONS} sessions are open"))
+                reason = (
+                    f"{MAX_SESSIONS} sessions are open, which is the limit; stop clients "
+                    f"that are not needed, and try again"
+                )
+                self._send(route, Refused(hello.nonce, reason))
                 return
             session = self._open_session(hello)
         elif session.role is not hello.role:

@@ -85,7 +85,8 @@ def control_plane(
     """Start the control plane worker.
 
     Task modules are found from the current folder. The first Ctrl-C or
-    SIGTERM lets running tasks end, the second ends them.
+    SIGTERM lets running tasks end, the second ends them, the third ends the
+    process at once.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
