@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +118,7 @@ def test_while_the_subworker_processes_start(shell: Shell) -> None:
 def test_while_it_looks_for_a_control_plane(shell: Shell, words: list[str]) -> None:
     option = "--control-plane-address" if words[0] == "subworker" else "--discovery-address"
     command = shell.start(*words, f"{option}={free_address()}", terminal=True)
-    wait_until(lambda: catches_ctrl_c(command.process.pid), "it waits")
+    wait_until(lambda: has_sockets(command.process.pid), "it waits")
     command.press_ctrl_c()
     pressed_at = time.monotonic()
     assert command.wait() == Exit.INTERRUPTED
@@ -125,13 +127,12 @@ def test_while_it_looks_for_a_control_plane(shell: Shell, words: list[str]) -> N
     assert "Traceback" not in command.stderr
 
 
-def catches_ctrl_c(pid: int) -> bool:
-    """Whether Trio runs: it is the only one here who wants to be woken by descriptors."""
-    try:
-        fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any("eventpoll" in fd for fd in fds) and any("socket" in fd for fd in fds)
+def has_sockets(pid: int) -> bool:
+    """Whether NNG has begun, which is after the command has begun to hear signals."""
+    comms = Path(f"/proc/{pid}/task").glob("*/comm")
+    with contextlib.suppress(OSError):
+        return any(comm.read_text().startswith("nng:") for comm in comms)
+    return False
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
@@ -154,10 +155,48 @@ def test_while_submit_waits_for_a_result_its_task_is_cancelled(
 # --- while it drains --------------------------------------------------------
 
 
+# Its end takes a minute, whatever it is asked.
+STUBBORN = """
+import sys, trio
+from fastworker.cli._signals import Drainable, run_until_signal
+
+async def be_stubborn():
+    with trio.CancelScope(shield=True):
+        print("up", flush=True)
+        await trio.sleep(60)
+    return 0
+
+async def drain():
+    return await Drainable(lambda: None, lambda: "it").run(be_stubborn)
+
+sys.exit(trio.run(drain) if sys.argv[1] == "drain" else trio.run(run_until_signal, be_stubborn))
+"""
+
+
+@pytest.mark.parametrize("how", ["drain", "command"])
+def test_the_third_one_ends_what_does_not_want_to_end(how: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(signal.SIGINT)
+            assert "SIGINT: stop" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(5) == Exit.INTERRUPTED
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("processes", ["0", "1"])
-def test_the_third_one_ends_a_control_plane_whatever_it_does(
-    shell: Shell, processes: str
-) -> None:
+def test_three_of_them_leave_nothing_of_a_control_plane(shell: Shell, processes: str) -> None:
     plane = Plane(shell, "--task-modules", "mytasks", "--processes", processes, terminal=True)
     plane.start_submit("wait_in_vain", "--args", "stuck")
     wait_for_file(shell, "begun-stuck")
