@@ -45,7 +45,7 @@ class SubWorker:
         shown as ``w1`` and ``w1#2``.
       control_plane_address: the control plane's base or management address.
       base_address: a label in the status; nothing listens there.
-      discovery_address: accepted for the reference's sake.
+      discovery_address: accepted; a subworker needs no discovery.
       serialization_format: what is accepted: JSON only, or JSON and PICKLE.
       concurrency: how many ``def`` tasks run at once (default: the number of
         cores); for ``async def`` tasks 100, or this if it is larger.

@@ -110,21 +110,6 @@ def test_list_without_modules_asks_the_control_plane(shell: Shell) -> None:
     assert shell.run(*ask, "--timeout", "0").returncode == Exit.BAD_CONFIGURATION
 
 
-def test_submit_takes_named_arguments_and_prints_all_as_json(shell: Shell) -> None:
-    plane = Plane(shell, "--task-modules", "mytasks")
-    done = plane.submit("add", "--args", "1", "--kwargs", '{"y": 2}', "--json")
-    outcome = json.loads(done.stdout)
-    assert (done.returncode, outcome["status"], outcome["result"]) == (Exit.OK, "success", 3)
-
-
-def test_an_unknown_task_is_json_if_that_was_asked_for(shell: Shell) -> None:
-    plane = Plane(shell)
-    task = ("status", "--discovery-address", plane.discovery, "--task-id", "no-such-id")
-    done = shell.run(*task, "--json")
-    assert done.returncode == Exit.UNKNOWN
-    assert json.loads(done.stdout)["task_id"] == "no-such-id"
-
-
 def test_callbacks_that_have_not_arrived_are_shown(shell: Shell) -> None:
     plane = Plane(shell, "--task-modules", "mytasks")
     (shell.folder / "call.py").write_text(
