@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import anyio
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# So much longer than its caller waits a task may take by the control plane's
-# clock: the caller's own words for a wait that is over come first.
-TIMEOUT_SLACK: Final = 1.0
 
 
 class Submitter:
@@ -233,11 +229,8 @@ class Submitter:
                 wants_outcome=True,
                 within=client.timeout,
                 expires_at=self._expires_at(now),
-                budget_at=min(
-                    now + client.timeout + TIMEOUT_SLACK,
-                    anyio.current_effective_deadline(),
-                    _parent_deadline(now),
-                ),
+                # Not the timeout: when that is over, this call cancels the task.
+                budget_at=min(anyio.current_effective_deadline(), _parent_deadline(now)),
             )
         if isinstance(outcome, TaskTimedOut):
             return client._timed_out(outcome)

@@ -370,7 +370,8 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """About how many bytes this holds."""
-        return 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        size = 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        return size + len(self.message) + sum(len(error) for error in self.errors)
 
 
 class PollReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -428,10 +429,14 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """This attempt has not started here and never will."""
+    """This attempt was given up: it has not started here and never will.
+
+    ``was_started``: it had, and was interrupted because this subworker ends.
+    """
 
     task_id: Name
     attempt: Attempts
+    was_started: bool = False
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -13,6 +13,7 @@ import difflib
 import heapq
 import math
 import random
+from collections import deque
 from typing import Final, assert_never
 
 import msgspec
@@ -39,7 +40,7 @@ from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round, least_loaded
 from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
 from fastworker._core._results import Results
-from fastworker._core._retry import RetryPolicy, decide
+from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
@@ -117,6 +118,8 @@ class Scheduler:
         self._alarms: Deadlines[str] = Deadlines()  # of tasks that have such a time
         # By the task that has submitted them, from inside: it takes them along.
         self._children: dict[str, dict[str, TaskRecord]] = {}
+        # To be cancelled by the end of this step: families may be deeper than the stack.
+        self._doomed: deque[TaskRecord] = deque()
         self._workers: dict[bytes, SubworkerRecord] = {}
         self._known: dict[str, FunctionInfo] = {}
         self._sequence = 0
@@ -135,6 +138,11 @@ class Scheduler:
 
     def handle(self, event: SchedulerEvent, *, now: float) -> list[SchedulerCommand]:
         """Apply an event and return what has to be done."""
+        commands = self._apply(event, now)
+        self._cancel_doomed(now, commands)
+        return commands
+
+    def _apply(self, event: SchedulerEvent, now: float) -> list[SchedulerCommand]:
         match event:
             case Dispatch(keys=keys, only_cancels=only_cancels):
                 return self._on_dispatch(keys, only_cancels, now)
@@ -230,6 +238,7 @@ class Scheduler:
         """Assert every invariant."""
         self._ready.check()
         self.results.check()
+        assert not self._doomed
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
         for record in [*self._ready.records(), *self._suspects]:
             assert record.state is TaskState.READY
@@ -283,7 +292,7 @@ class Scheduler:
             known = self._tasks.get(spec.id)
             if known is not None:
                 if known.has_content(spec):
-                    known.owner = owner
+                    self._own(known, owner)
                     if known.state is TaskState.HELD:
                         held.append(index)
                 else:
@@ -430,6 +439,8 @@ class Scheduler:
         for lane in worker.lanes.values():
             for record in list(lane.leased.values()):
                 fate = self._fate(record, worker, reason)
+                if record.state is TaskState.STARTED or record.spec.id in suspects:
+                    record.last_ending, record.loss = Ending.LOST, reason
                 if fate is None and record.spec.id in suspects:
                     if was_alone:
                         record.losses = (*record.losses, reason)
@@ -505,13 +516,19 @@ class Scheduler:
                 self._stale_reports += 1
                 continue
             assert worker is not None
-            was_started = record.state is TaskState.STARTED  # and then interrupted
+            # It may have started, and then have been interrupted.
+            was_started = item.was_started or record.state is TaskState.STARTED
             worker.lane_of(record.spec.name).is_blocked = not was_started
             worker.release(record)
             record.uncounted += 1
+            if was_started:
+                record.note_started()
+                record.last_ending, record.loss = Ending.CANCELLED, ""
             if record.is_cancel_requested:
-                ending = Ending.CANCELLED if was_started else Ending.NEVER_STARTED
-                self._end(record, Step.CANCEL, now, commands, ending=ending)
+                self._end(record, Step.CANCEL, now, commands, ending=record.last_ending)
+            elif was_started and worker.functions[record.spec.name].on_lost == "fail":
+                error = "lost: its worker ended first; it is not run again (on_lost='fail')"
+                self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
             else:
                 self._requeue(record, Step.HAND_BACK, commands)
         for news in report.progress:
@@ -537,6 +554,7 @@ class Scheduler:
             self._stale_reports += 1
             return
         record.step(Step.START)
+        record.note_started()
         record.started = started.wall
         commands += self._news(record, record.event())
 
@@ -557,14 +575,17 @@ class Scheduler:
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
-        if step is Step.EXPIRE and record.state is TaskState.STARTED:
+        if step is Step.EXPIRE and not record.may_expire:
             step = Step.FAIL
-        policy = worker.functions[record.spec.name].retry
+        function = worker.functions[record.spec.name]
         worker.measure(record.spec.name, ended.seconds)
         worker.lane_of(record.spec.name).is_blocked = False
         worker.release(record)
-        if step is Step.FAIL and self._retry(record, policy, ended, now, commands):
+        if step is Step.FAIL and self._retry(record, function, ended, now, commands):
             return
+        ending = ended.ending
+        if ending is Ending.NEVER_STARTED:
+            ending = record.last_ending  # this attempt; an earlier one may have
         record.step(step)
         event = TaskEvent(
             task_id=ended.task_id,
@@ -577,7 +598,7 @@ class Scheduler:
             completed=ended.completed,
             worker_id=worker.label,
             attempts=record.attempts,
-            ending=ended.ending,
+            ending=ending,
             signal=ended.signal,
             errors=list(record.errors),
         )
@@ -586,16 +607,17 @@ class Scheduler:
     def _retry(
         self,
         record: TaskRecord,
-        policy: RetryPolicy,
+        function: FunctionInfo,
         ended: EndedAttempt,
         now: float,
         commands: list[SchedulerCommand],
     ) -> bool:
         """Let a task whose attempt has failed wait for the next one, if it may."""
-        options = record.spec.options
+        policy, options = function.retry, record.spec.options
         if options is not None and options.retry is not None:
             policy = options.retry.applied_to(policy)
-        if not policy.max_retries or record.is_cancel_requested:
+        # Whoever calls may ask for retries, but not of what runs at most once.
+        if record.is_cancel_requested or function.on_lost == "fail":
             return False
         decision = decide(
             policy,
@@ -607,7 +629,7 @@ class Scheduler:
         if decision.delay is None:
             return False
         record.step(Step.RETRY)
-        record.fail(ended.error)
+        record.fail(ended.error, ended.ending)
         record.started = 0.0
         record.retry_at = now + decision.delay
         self._retrying[record.spec.id] = record
@@ -658,9 +680,9 @@ class Scheduler:
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
         for key in record.watchers:
             commands.append(TaskChanged(key, event, False))
-        if self._children and event.ending is not Ending.COMPLETED:
-            self._cancel_children(event.task_id, now, commands)
-        self._children.pop(event.task_id, None)
+        children = self._children.pop(event.task_id, None)
+        if children and event.ending is not Ending.COMPLETED:
+            self._doomed.extend(children.values())
 
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
@@ -688,6 +710,7 @@ class Scheduler:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
                 self._cancel(record, now, commands, event.grace)
+        self._cancel_doomed(now, commands)
         events = [self.describe(task_id, now=now) for task_id in event.ids]
         return [*commands, TasksDescribed(events)]
 
@@ -705,13 +728,13 @@ class Scheduler:
         # Asked again it is told again: somebody may have less patience.
         if not record.is_cancel_requested or grace is not None:
             record.is_cancel_requested = True
-            record.worker.cancels.append(StopOrder(record.spec.id, record.fence, grace))
-        self._cancel_children(record.spec.id, now, commands)
+            record.worker.stop(StopOrder(record.spec.id, record.fence, grace))
+        self._doomed.extend(self._children.get(record.spec.id, {}).values())
 
-    def _cancel_children(
-        self, parent: str, now: float, commands: list[SchedulerCommand]
-    ) -> None:
-        for child in list(self._children.get(parent, {}).values()):
+    def _cancel_doomed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel the children of whatever was cancelled, and theirs."""
+        while self._doomed:
+            child = self._doomed.popleft()
             # Whoever submits itself as its own parent gets no endless loop.
             if not child.is_cancel_requested and self._tasks.get(child.spec.id) is child:
                 self._cancel(child, now, commands)
@@ -738,8 +761,7 @@ class Scheduler:
         elif record.is_solo:
             self._suspects.remove(record)
             self._drop_reservation(record)
-        was_tried = record.attempts > 0
-        ending = Ending.CANCELLED if was_tried else Ending.NEVER_STARTED
+        ending, error = record.last_ending, error or record.loss
         self._end(record, step, now, commands, error=error, ending=ending)
         if state is TaskState.READY and not record.is_solo:
             self._ready.discard(record)
@@ -749,10 +771,15 @@ class Scheduler:
             record = self._tasks.get(task_id)
             if record is not None:
                 if event.is_owner:
-                    record.owner = event.owner
+                    self._own(record, event.owner)
                 else:
                     self._watch(record, event.owner)
         return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
+
+    def _own(self, record: TaskRecord, key: bytes) -> None:
+        record.owner = key
+        # An owner hears everything once.
+        record.watchers = tuple(other for other in record.watchers if other != key)
 
     def _watch(self, record: TaskRecord, key: bytes) -> None:
         if key != record.owner and key not in record.watchers:
@@ -762,7 +789,7 @@ class Scheduler:
         commands: list[SchedulerCommand] = []
         for record in list(self._tasks.values()):
             if owner in record.watchers:
-                record.watchers = tuple(key for key in record.watchers if key != owner)
+                record.watchers = tuple(other for other in record.watchers if other != owner)
             if record.owner != owner or record.spec.id not in self._tasks:
                 continue  # another's, or gone by now with its parent
             record.owner = None
@@ -781,7 +808,7 @@ class Scheduler:
             self._place(rounds)
         commands: list[SchedulerCommand] = []
         for given in rounds:
-            cancels, given.worker.cancels = given.worker.cancels, []
+            cancels = given.worker.take_cancels()
             if given.assignments or cancels:
                 commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands

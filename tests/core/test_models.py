@@ -27,8 +27,9 @@ def test_a_new_task_is_pending_and_of_normal_priority() -> None:
     task = Task("id", "add")
     assert names(Task) == [
         "id", "name", "args", "kwargs", "priority", "created_at", "started_at",
-        "completed_at", "status", "result", "error",
+        "completed_at", "status", "result", "error", "attempt", "worker_id", "deadline",
     ]  # fmt: skip
+    assert (task.attempt, task.worker_id, task.deadline) == (0, None, None)
     assert (task.id, task.name, task.args, task.kwargs) == ("id", "add", (), {})
     assert (task.priority, task.status) == (TaskPriority.NORMAL, TaskStatus.PENDING)
     assert (task.started_at, task.completed_at, task.result, task.error) == (None,) * 4
@@ -42,17 +43,18 @@ def test_a_task_takes_a_list_of_arguments_and_the_name_of_a_priority() -> None:
     assert Task("a", "add").kwargs is not Task("b", "add").kwargs
 
 
-def test_a_result_has_its_six_properties_and_three_more() -> None:
+def test_a_result_has_its_six_properties_and_four_more() -> None:
     result = TaskResult("id", TaskStatus.FAILURE, error="ValueError: no")
     assert names(TaskResult) == [
         "task_id", "status", "result", "error", "started_at", "completed_at",
-        "traceback", "worker_id", "attempts",
+        "traceback", "worker_id", "attempts", "errors",
     ]  # fmt: skip
     assert (result.task_id, result.status, result.error) == (
         "id", TaskStatus.FAILURE, "ValueError: no",
     )  # fmt: skip
     assert (result.result, result.started_at, result.completed_at) == (None,) * 3
     assert (result.traceback, result.worker_id, result.attempts) == (None, None, 0)
+    assert result.errors == []
 
 
 def test_callback_information_is_an_address_and_perhaps_data() -> None:
