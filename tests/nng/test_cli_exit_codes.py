@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from fastworker import Client, TaskStatus
+from fastworker import Cancelled, Client
 from fastworker.cli._errors import Exit
 from tests.nng.shell import Plane, Shell, open_shell, wait_until
 from tests.ports import free_address
@@ -98,15 +98,7 @@ def test_5_cancelled(plane: Plane) -> None:
 async def cancel(discovery: str, task_id: str) -> None:
     """What somebody else does, who knows the id."""
     async with Client(discovery) as client:
-        session = client._session
-        assert session is not None
-        client._state._to_cancel.append(task_id)
-        session._connection.wake()
-        while True:
-            result = await client.get_task_result(task_id)
-            if result is None or result.status is not TaskStatus.STARTED:
-                return
-            await trio.sleep(0.02)
+        assert isinstance(await client.cancel(task_id), Cancelled)
 
 
 def test_69_no_control_plane(shell: Shell) -> None:
