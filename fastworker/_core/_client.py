@@ -140,6 +140,14 @@ class _Cancel(msgspec.Struct, frozen=True):
     grace: float | None = None
     wants_end: bool = False
 
+    def with_least_grace(self, other: _Cancel | None) -> _Cancel:
+        """This one, with the other's grace if that is named and shorter."""
+        if other is None or other.grace is None:
+            return self
+        if self.grace is not None and self.grace <= other.grace:
+            return self
+        return _Cancel(other.grace, self.wants_end)
+
 
 def _left(at: float, now: float) -> float | None:
     return None if at == math.inf else max(0.0, at - now)
@@ -337,7 +345,7 @@ class ClientState:
     def _plan_cancel(self, task_id: str, task: _ClientTask, cancel: _Cancel) -> None:
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
         # it waits for the acknowledgement.
-        task.cancel = cancel
+        task.cancel = cancel.with_least_grace(task.cancel)
         if task.progress is not _Progress.SENT:
             self._to_cancel.setdefault(cancel, []).append(task_id)
 
