@@ -157,6 +157,7 @@ class SubWorker:
             lanes,
             sink,
             worker_id=self.worker_id,
+            default_backend=self.backend,
             ends_when_worn_out=self.ends_when_worn_out,
         )
         self._token = trio.lowlevel.current_trio_token()
@@ -209,7 +210,8 @@ class SubWorker:
         kinds = {function.lane_for(self.backend): None for function in functions.values()}
         lanes: dict[str, Lane] = {}
         for kind in kinds:
-            slots = self.concurrency if kind == "thread" else max(ASYNC_SLOTS, self.concurrency)
+            is_async = kind in ("trio", "asyncio")
+            slots = max(ASYNC_SLOTS, self.concurrency) if is_async else self.concurrency
             lanes[kind] = self._make_lane(kind, slots, sink, self._accepted)
         return lanes
 

@@ -46,12 +46,17 @@ class TaskFunction:
     doc: str
     file: str = ""
     line: int = 0
+    is_async: bool = False
 
     def lane_for(self, default_backend: Backend) -> LaneKind:
         """Where the function runs in a worker whose default is this backend."""
         if self.lane in ("thread", "process") or self.options.backend is not None:
             return self.lane
         return default_backend
+
+    def loop_for(self, default_backend: Backend) -> Backend | None:
+        """Which event loop it needs in a worker whose default is this backend."""
+        return (self.options.backend or default_backend) if self.is_async else None
 
     @property
     def place(self) -> str:
@@ -105,6 +110,7 @@ def describe(
         doc=_first_line(inspect.getdoc(function)),
         file=file,
         line=line,
+        is_async=is_async,
     )
 
 
