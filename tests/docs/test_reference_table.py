@@ -216,3 +216,9 @@ def test_every_test_that_a_line_names_exists(line: str, proofs: str) -> None:
     assert named, f"{line}: no test is named"
     for path, test in named:
         assert test in functions_in(path), f"{line}: {path} has no {test}"
+
+
+def test_every_test_that_an_explanation_names_exists() -> None:
+    for page in sorted((DOCS / "explanation").glob("*.md")):
+        for path, test in re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text()):
+            assert test in functions_in(path), f"{page.name}: {path} has no {test}"
