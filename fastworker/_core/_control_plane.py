@@ -28,6 +28,7 @@ from fastworker._core._control_plane_events import (
     RecordsDurable,
 )
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import ANNOUNCED_BYTES
 from fastworker._core._link_responder import (
     Answered,
     CloseSession,
@@ -310,6 +311,14 @@ class ControlPlaneState:
                 return
             if len(self._sessions) >= MAX_SESSIONS:
                 self._send(route, Refused(hello.nonce, f"{MAX_SESSIONS} sessions are open"))
+                return
+            if not self._scheduler.has_room_for(hello.functions):
+                reason = (
+                    f"{len(hello.functions)} task functions are too many: what all subworkers "
+                    f"have registered together would be more than "
+                    f"{ANNOUNCED_BYTES // 2**20} MiB of names, signatures and docstrings"
+                )
+                self._send(route, Refused(hello.nonce, reason))
                 return
             session = self._open_session(hello)
         elif session.role is not hello.role:

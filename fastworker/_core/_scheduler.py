@@ -9,13 +9,13 @@ what goes out together travels together.
 from __future__ import annotations
 
 import bisect
-import difflib
 import heapq
 from typing import Final, Literal, assert_never
 
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import KnownFunctions
 from fastworker._core._messages import (
     EndedAttempt,
     FunctionInfo,
@@ -59,8 +59,11 @@ from fastworker._core._task_states import Step, TaskRecord, TaskState, content_d
 UNKNOWN_NAME_SECONDS: Final = 5.0
 # A task that was running alone when its worker died, this often, is poison.
 MAX_SOLO_LOSSES: Final = 3
-# Names come from outside, and the wire has a limit for a line of text.
-MESSAGE_LENGTH: Final = 2000
+# Looking for similar names takes a while: not for each of thousands at once.
+MAX_EXPLAINED: Final = 5
+# Tasks that have not ended, by number and by weight.
+MAX_QUEUED: Final = 1_000_000
+MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
@@ -76,6 +79,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     failed: int
     cancelled: int
     stale_reports: int
+    queued_bytes: int
     subworkers: list[SubworkerStatus]
 
 
@@ -86,20 +90,33 @@ class Scheduler:
       epoch: this control plane's start counter, part of every fence.
       results: where outcomes are kept.
       now: the time of the start, in seconds.
+      max_queued, max_queued_bytes: how many tasks that have not ended there
+        may be, and how much they may weigh; beyond it submits are refused.
     """
 
-    def __init__(self, *, epoch: int, results: Results, now: float) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        results: Results,
+        now: float,
+        max_queued: int = MAX_QUEUED,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self.results = results
         self._epoch = epoch
         self._started_at = now
+        self._max_queued = max_queued
+        self._max_queued_bytes = max_queued_bytes
         self._tasks: dict[str, TaskRecord] = {}
+        self._queued_bytes = 0  # of all that have not ended
         self._ready = ReadyQueue()
         # READY, but to be run alone; by priority, then by sequence
         self._suspects: list[TaskRecord] = []
         self._held: dict[str, list[TaskRecord]] = {}
         self._holds: Deadlines[str] = Deadlines()
         self._workers: dict[bytes, SubworkerRecord] = {}
-        self._known: dict[str, FunctionInfo] = {}
+        self._known = KnownFunctions()
         self._sequence = 0
         self._joined = 0
         self._submitted = 0
@@ -169,7 +186,11 @@ class Scheduler:
     @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
-        return self._known
+        return self._known.functions
+
+    def has_room_for(self, functions: list[FunctionInfo]) -> bool:
+        """Whether a subworker that announces these may join."""
+        return self._known.has_room(functions)
 
     def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
         """Whether this attempt is leased to this subworker now."""
@@ -193,6 +214,7 @@ class Scheduler:
             failed=self._ended[TaskState.FAILURE],
             cancelled=self._ended[TaskState.CANCELLED],
             stale_reports=self._stale_reports,
+            queued_bytes=self._queued_bytes,
             subworkers=workers,
         )
 
@@ -200,6 +222,10 @@ class Scheduler:
         """Assert every invariant."""
         self._ready.check()
         self.results.check()
+        self._known.check()
+        assert self._queued_bytes == sum(r.spec.size for r in self._tasks.values())
+        assert len(self._tasks) <= self._max_queued
+        assert self._queued_bytes <= self._max_queued_bytes
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
         for record in [*self._ready.records(), *self._suspects]:
             assert record.state is TaskState.READY
@@ -240,6 +266,7 @@ class Scheduler:
         refusals: list[Refusal] = []
         held: list[int] = []
         queued: list[TaskRecord] = []
+        unknown: dict[str, str] = {}
         for index, spec in enumerate(tasks):
             known = self._tasks.get(spec.id)
             if known is not None:
@@ -261,17 +288,21 @@ class Scheduler:
             self._submitted += 1
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, owner)
-            if spec.name in self._known:
-                self._tasks[spec.id] = record
+            full = self._fullness(spec)
+            if full is not None:
+                self._refused += 1
+                refusals.append(Refusal(index, RefusalCode.QUEUE_FULL, full))
+            elif spec.name in self._known:
+                self._add(record)
                 record.step(Step.QUEUE)
                 self._ready.push(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
-                message = self._unknown_name(spec.name)
+                message = self._explain(spec.name, unknown)
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
             else:
-                self._tasks[spec.id] = record
+                self._add(record)
                 record.held_until = now + UNKNOWN_NAME_SECONDS
                 waiting = self._held.setdefault(spec.name, [])
                 waiting.append(record)
@@ -281,32 +312,47 @@ class Scheduler:
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
-    def _unknown_name(self, name: str) -> str:
-        if not self._known:
+    def _explain(self, name: str, explained: dict[str, str]) -> str:
+        """Say that a name is unknown, once for all tasks of one event that have it."""
+        if name not in explained:
+            near = len(explained) < MAX_EXPLAINED
+            explained[name] = self._known.explain_unknown(name, near=near)
+        return explained[name]
+
+    def _fullness(self, spec: TaskSpec) -> str | None:
+        """Why there is no room for this task, None if there is."""
+        if len(self._tasks) >= self._max_queued:
             return (
-                f"unknown task {name!r}: no worker has registered any task; start the "
-                f"control plane or a subworker with --task-modules"
+                f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
+                f"max_queued={self._max_queued}; try again later, or raise it"
             )
-        near = difflib.get_close_matches(name, self._known, n=3)
-        if near:
-            message = f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
-            return message[:MESSAGE_LENGTH]
-        some = ", ".join(sorted(self._known)[:8])
-        more = len(self._known) - 8
-        tail = f" and {more} more" if more > 0 else ""
-        return f"unknown task {name!r}; the workers know {some}{tail}"[:MESSAGE_LENGTH]
+        if self._queued_bytes + spec.size > self._max_queued_bytes:
+            return (
+                f"the queue is full: tasks of {self._queued_bytes:,} bytes have not ended, and "
+                f"max_queued_bytes={self._max_queued_bytes}; try again later, or raise it"
+            )
+        return None
+
+    def _add(self, record: TaskRecord) -> None:
+        self._tasks[record.spec.id] = record
+        self._queued_bytes += record.spec.size
+
+    def _remove(self, record: TaskRecord) -> None:
+        del self._tasks[record.spec.id]
+        self._queued_bytes -= record.spec.size
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        unknown: dict[str, str] = {}
         for name in self._holds.pop_due(now):
             waiting = self._held.pop(name)
             expired = [record for record in waiting if record.held_until <= now]
             rest = [record for record in waiting if record.held_until > now]
             for record in expired:
                 record.step(Step.REFUSE)
-                del self._tasks[record.spec.id]
+                self._remove(record)
                 self._refused += 1
-                event = record.event(error=self._unknown_name(name))
+                event = record.event(error=self._explain(name, unknown))
                 commands.append(TaskChanged(record.owner, event, is_final=False))
             if rest:
                 self._held[name] = rest
@@ -326,8 +372,8 @@ class Scheduler:
         worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
+        self._known.announce(worker.functions.values())
         for function in event.functions:
-            self._known[function.name] = function
             queued = self._held.pop(function.name, [])
             self._holds.clear(function.name)
             if queued:
@@ -351,6 +397,7 @@ class Scheduler:
         worker = self._workers.pop(key, None)
         if worker is None:
             return []
+        self._known.withdraw(worker.functions.values())
         commands: list[SchedulerCommand] = []
         was_alone = worker.solo is not None
         presumed = [] if is_clean else worker.presumed_started()
@@ -499,7 +546,7 @@ class Scheduler:
         return self._finish(record, record.event(error=error), now)
 
     def _finish(self, record: TaskRecord, event: TaskEvent, now: float) -> SchedulerCommand:
-        del self._tasks[event.task_id]
+        self._remove(record)
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         return TaskChanged(record.owner, event, True, record.spec.callback)
