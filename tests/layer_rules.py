@@ -36,6 +36,7 @@ GROUP_OF: dict[str, str] = {
     "_json_encoder": "serialization",
     "_json_decoder": "serialization",
     "_serialization": "serialization",
+    "_exposure": "config",
     "_settings": "config",
     "_config": "config",
     "__init__": "fastworker",

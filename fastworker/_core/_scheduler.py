@@ -9,7 +9,6 @@ what goes out together travels together.
 from __future__ import annotations
 
 import bisect
-import difflib
 import heapq
 import math
 import random
@@ -19,6 +18,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import KnownFunctions
 from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
     EndedAttempt,
@@ -66,10 +66,13 @@ from fastworker._core._task_states import Step, TaskRecord, TaskState, content_d
 UNKNOWN_NAME_SECONDS: Final = 5.0
 # A task that was running alone when its worker died, this often, is poison.
 MAX_SOLO_LOSSES: Final = 3
-# Names come from outside, and the wire has a limit for a line of text.
-MESSAGE_LENGTH: Final = 2000
 # So many may watch a task besides its owner; of more, the first hear nothing.
 MAX_WATCHERS: Final = 16
+# Looking for similar names takes a while: not for each of thousands at once.
+MAX_EXPLAINED: Final = 5
+# Tasks that have not ended, by number and by weight.
+MAX_QUEUED: Final = 1_000_000
+MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
@@ -88,6 +91,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     failed: int
     cancelled: int
     stale_reports: int
+    queued_bytes: int
     subworkers: list[SubworkerStatus]
     retrying: int = 0
     expired: int = 0
@@ -101,14 +105,28 @@ class Scheduler:
       results: where outcomes are kept.
       now: the time of the start, in seconds.
       rng: draws the jitter of retries.
+      max_queued, max_queued_bytes: how many tasks that have not ended there
+        may be, and how much they may weigh; beyond it submits are refused.
     """
 
-    def __init__(self, *, epoch: int, results: Results, now: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        results: Results,
+        now: float,
+        rng: random.Random,
+        max_queued: int = MAX_QUEUED,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self._rng = rng
         self.results = results
         self._epoch = epoch
         self._started_at = now
+        self._max_queued = max_queued
+        self._max_queued_bytes = max_queued_bytes
         self._tasks: dict[str, TaskRecord] = {}
+        self._queued_bytes = 0  # of all that have not ended
         self._ready = ReadyQueue()
         # READY, but to be run alone; by priority, then by sequence
         self._suspects: list[TaskRecord] = []
@@ -121,7 +139,7 @@ class Scheduler:
         # To be cancelled by the end of this step: families may be deeper than the stack.
         self._doomed: deque[TaskRecord] = deque()
         self._workers: dict[bytes, SubworkerRecord] = {}
-        self._known: dict[str, FunctionInfo] = {}
+        self._known = KnownFunctions()
         self._sequence = 0
         self._joined = 0
         self._submitted = 0
@@ -201,11 +219,15 @@ class Scheduler:
     @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
-        return self._known
+        return self._known.functions
+
+    def has_room_for(self, functions: list[FunctionInfo]) -> bool:
+        """Whether a subworker that announces these may join."""
+        return self._known.has_room(functions)
 
     def live_functions(self, after: str) -> FunctionsReply:
         """A page of the task functions that live subworkers have announced."""
-        return list_live_functions(self._known, self._workers.values(), after)
+        return list_live_functions(self._known.functions, self._workers.values(), after)
 
     def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
         """Whether this attempt is leased to this subworker now."""
@@ -229,6 +251,7 @@ class Scheduler:
             failed=self._ended[TaskState.FAILURE],
             cancelled=self._ended[TaskState.CANCELLED],
             stale_reports=self._stale_reports,
+            queued_bytes=self._queued_bytes,
             subworkers=workers,
             retrying=len(self._retrying),
             expired=self._ended[TaskState.EXPIRED],
@@ -239,6 +262,10 @@ class Scheduler:
         self._ready.check()
         self.results.check()
         assert not self._doomed
+        self._known.check()
+        assert self._queued_bytes == sum(r.spec.size for r in self._tasks.values())
+        assert len(self._tasks) <= self._max_queued
+        assert self._queued_bytes <= self._max_queued_bytes
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
         for record in [*self._ready.records(), *self._suspects]:
             assert record.state is TaskState.READY
@@ -288,6 +315,7 @@ class Scheduler:
         refusals: list[Refusal] = []
         held: list[int] = []
         queued: list[TaskRecord] = []
+        unknown: dict[str, str] = {}
         for index, spec in enumerate(tasks):
             known = self._tasks.get(spec.id)
             if known is not None:
@@ -309,6 +337,11 @@ class Scheduler:
             self._submitted += 1
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, owner)
+            full = self._fullness(spec)
+            if full is not None:
+                self._refused += 1
+                refusals.append(Refusal(index, RefusalCode.QUEUE_FULL, full))
+                continue
             if spec.name in self._known:
                 self._accept(record, now)
                 record.step(Step.QUEUE)
@@ -316,7 +349,7 @@ class Scheduler:
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
-                message = self._unknown_name(spec.name)
+                message = self._explain(spec.name, unknown)
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
                 continue
             else:
@@ -345,6 +378,7 @@ class Scheduler:
         """From now on the task is ours to keep."""
         spec = record.spec
         self._tasks[spec.id] = record
+        self._queued_bytes += spec.size
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
@@ -358,23 +392,30 @@ class Scheduler:
         if at < math.inf:
             self._alarms.set(record.spec.id, at)
 
-    def _unknown_name(self, name: str) -> str:
-        if not self._known:
+    def _explain(self, name: str, explained: dict[str, str]) -> str:
+        """Say that a name is unknown, once for all tasks of one event that have it."""
+        if name not in explained:
+            near = len(explained) < MAX_EXPLAINED
+            explained[name] = self._known.explain_unknown(name, near=near)
+        return explained[name]
+
+    def _fullness(self, spec: TaskSpec) -> str | None:
+        """Why there is no room for this task, None if there is."""
+        if len(self._tasks) >= self._max_queued:
             return (
-                f"unknown task {name!r}: no worker has registered any task; start the "
-                f"control plane or a subworker with --task-modules"
+                f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
+                f"max_queued={self._max_queued}; try again later, or raise it"
             )
-        near = difflib.get_close_matches(name, self._known, n=3)
-        if near:
-            message = f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
-            return message[:MESSAGE_LENGTH]
-        some = ", ".join(sorted(self._known)[:8])
-        more = len(self._known) - 8
-        tail = f" and {more} more" if more > 0 else ""
-        return f"unknown task {name!r}; the workers know {some}{tail}"[:MESSAGE_LENGTH]
+        if self._queued_bytes + spec.size > self._max_queued_bytes:
+            return (
+                f"the queue is full: tasks of {self._queued_bytes:,} bytes have not ended, and "
+                f"max_queued_bytes={self._max_queued_bytes}; try again later, or raise it"
+            )
+        return None
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        unknown: dict[str, str] = {}
         for task_id in self._alarms.pop_due(now):
             record = self._tasks.get(task_id)
             if record is not None and record.next_alarm <= now:
@@ -387,7 +428,7 @@ class Scheduler:
                 record.step(Step.REFUSE)
                 self._forget(record)
                 self._refused += 1
-                event = record.event(error=self._unknown_name(name))
+                event = record.event(error=self._explain(name, unknown))
                 commands += self._news(record, event)
             if rest:
                 self._held[name] = rest
@@ -407,8 +448,8 @@ class Scheduler:
         worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
+        self._known.announce(worker.functions.values())
         for function in event.functions:
-            self._known[function.name] = function
             queued = self._held.pop(function.name, [])
             self._holds.clear(function.name)
             if queued:
@@ -432,6 +473,7 @@ class Scheduler:
         worker = self._workers.pop(key, None)
         if worker is None:
             return []
+        self._known.withdraw(worker.functions.values())
         commands: list[SchedulerCommand] = []
         was_alone = worker.solo is not None
         presumed = [] if is_clean else worker.presumed_started()
@@ -687,6 +729,7 @@ class Scheduler:
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
         del self._tasks[spec.id]
+        self._queued_bytes -= spec.size
         self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
             family = self._children.get(spec.options.parent)

@@ -21,7 +21,8 @@ from fastworker._core._messages import (
 )
 
 # What a client has not fetched yet may weigh this much; beyond it outcomes
-# arrive without their values.
+# arrive without their values and tracebacks. At twice as much the session is
+# closed: should the client live, it asks again for what it still wants to know.
 OUTBOX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -42,11 +43,19 @@ class Outbox:
         """About how much the entries weigh."""
         return self._bytes
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether even the bare outcomes are too many to be kept."""
+        return self._bytes > 2 * self._max_bytes
+
     def put(self, event: TaskEvent) -> None:
         """Add news of a task; older news of the same task is dropped."""
         self._drop(event.task_id)
-        if event.payload and self._bytes + event.size > self._max_bytes:
-            event = msgspec.structs.replace(event, payload=b"", value_dropped=True)
+        if self._bytes + event.size > self._max_bytes:
+            was_a_value = bool(event.payload) or event.value_dropped
+            event = msgspec.structs.replace(
+                event, payload=b"", traceback="", value_dropped=was_a_value
+            )
         self._cursor += 1
         self._entries[event.task_id] = (self._cursor, event)
         self._bytes += event.size
@@ -135,6 +144,7 @@ class Session:
         "key",
         "label",
         "link",
+        "opened_on",
         "outbox",
         "parked",
         "pipe",
@@ -152,6 +162,7 @@ class Session:
         self.address = address
         self.link = ResponderLink(key, epoch)
         self.pipe: int | None = None
+        self.opened_on = 0  # the pipe that its first HELLO came by
         self.seen_at = now
         self.parked: Ticket | None = None  # the POLL or LEASE that waits
         # answers that nobody waits for: they go with the next frame, or soon
