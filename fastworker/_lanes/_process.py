@@ -286,8 +286,11 @@ class ProcessLane:
         if self._failed_starts >= MAX_FAILED_STARTS:
             self._failed_starts = 0
             error = f"ProcessDied: no process could be started for it: {reason}"
-            while (execution := self._next()) is not None:
-                self._fail_unstarted(execution, error)
+            # As many as wait now: whoever hears of it may submit more at once.
+            for _ in range(len(self._claimed) + len(self._handover)):
+                execution = self._next()
+                if execution is not None:
+                    self._fail_unstarted(execution, error)
 
     def _fail_unstarted(self, execution: Execution, error: str) -> None:
         now = execution.started_wall = time.time()

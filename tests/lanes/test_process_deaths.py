@@ -174,8 +174,9 @@ PARENT = """
 
     async def main():
         async with open_world("process") as world:
-            key = world.submit(process_tasks.{function}, "/dev/null")
-            await world.start_of(key)
+            world.submit(process_tasks.{function}, "{fifo}")
+            with open("{fifo}") as file:
+                assert file.readline() == "in\\n"
             print(*[child.pid for child in world.lane._children], flush=True)
             time.sleep(1000)
 
@@ -187,9 +188,11 @@ PARENT = """
     "function", [tasks.process_sleep, tasks.process_hold_gil, tasks.process_swallow]
 )
 async def test_when_the_worker_is_killed_its_processes_end(
-    function: Callable[..., Any],
+    tmp_path: Path, function: Callable[..., Any]
 ) -> None:
-    program = textwrap.dedent(PARENT).format(function=function.__name__)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = textwrap.dedent(PARENT).format(function=function.__name__, fifo=fifo)
     parent = await trio.lowlevel.open_process(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
