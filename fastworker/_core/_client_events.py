@@ -13,7 +13,7 @@ from fastworker._core._link_requester import (
     SessionOpened,
     SessionRefused,
 )
-from fastworker._core._messages import RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._messages import RefusalCode, StreamValue, TaskEvent, TaskSpec
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 
 # --- events -----------------------------------------------------------------
@@ -57,6 +57,13 @@ class CancelRequested(msgspec.Struct, frozen=True, gc=False):
     grace: float | None = None
 
 
+class ValueRead(msgspec.Struct, frozen=True, gc=False):
+    """A caller has taken the next value of a stream; ``size`` is its weight in bytes."""
+
+    task_id: str
+    size: int
+
+
 class QueryMade(msgspec.Struct, frozen=True, gc=False):
     """A caller asks for the state of a task that may be anybody's."""
 
@@ -79,6 +86,7 @@ ClientEvent = (
     | TaskSubmitted
     | TaskAbandoned
     | CancelRequested
+    | ValueRead
     | QueryMade
     | QueryAbandoned
     | ClientStopped
@@ -116,6 +124,12 @@ class TaskEnded(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class ValueArrived(msgspec.Struct, frozen=True, gc=False):
+    """The next value of a stream of this client has come."""
+
+    value: StreamValue
+
+
 class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):
     """The caller's time is over. The task is taken back; ``event`` says where it was."""
 
@@ -139,6 +153,7 @@ ClientCommand = (
     TaskAcknowledged
     | TaskRejected
     | TaskEnded
+    | ValueArrived
     | TaskTimedOut
     | QueryAnswered
     | SaidGoodbye

@@ -14,6 +14,7 @@ import msgspec
 
 from fastworker._core._messages import (
     Body,
+    Credits,
     Frame,
     Kind,
     Lease,
@@ -39,6 +40,7 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.REPORT: Report,
     Kind.LEASE: Lease,
     Kind.BYE: Nothing,
+    Kind.CREDIT: Credits,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

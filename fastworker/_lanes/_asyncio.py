@@ -45,6 +45,7 @@ class AsyncioLane:
                 self.kind,
                 cancelled_types=(TaskCancelled, asyncio.CancelledError),
                 lend=self._on_lent,
+                make_bell=_Bell,
             )
         )
         self._lent = 0
@@ -83,6 +84,10 @@ class AsyncioLane:
         if execution is not None:
             self._to_cancel.append(execution)
             self._wake()
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
 
     def close(self) -> None:
         """Cancel what runs; the thread ends when the last of it has ended."""
@@ -162,3 +167,22 @@ class AsyncioLane:
             )
         self._handover.end(execution, ended)
         self._fill_slots()
+
+
+class _Bell:
+    """Wakes a wait in the loop that it was made in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """End the wait; nothing happens if the loop has ended."""
+        try:
+            self._loop.call_soon_threadsafe(self._rung.set)
+        except RuntimeError:
+            pass
+
+    async def wait(self) -> None:
+        """Wait until it has rung."""
+        await self._rung.wait()
