@@ -225,6 +225,7 @@ class SubWorker:
             retry=_retry_policy(function.options),
             timeout=function.options.timeout or 0.0,
             grace=function.options.grace,
+            is_stream=function.is_stream is True,
         )
 
 

@@ -32,6 +32,7 @@ from fastworker._core._subworker_events import (
     Drained,
     DrainRequested,
     FrameArrived,
+    GiveCredit,
     Interrupted,
     LaneNews,
     SaidGoodbye,
@@ -272,6 +273,8 @@ class SubworkerSession:
                 self._apply(AttemptsTakenBack(self._lanes[lane].take_back()))
             case CancelAttempt(lane=lane, key=key, grace=grace):
                 self._lanes[lane].cancel(key, grace)
+            case GiveCredit(lane=lane, key=key, count=count):
+                self._lanes[lane].credit(key, count)
             case WornOut(lane=lane):
                 self._on_worn_out(lane)
             case SessionOpened(worker_id=worker_id, resumed=resumed):

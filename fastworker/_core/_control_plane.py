@@ -47,6 +47,7 @@ from fastworker._core._messages import (
     Body,
     Callback,
     CallbacksAsked,
+    Credits,
     FunctionsAsked,
     Hello,
     Kind,
@@ -63,6 +64,7 @@ from fastworker._core._messages import (
     Report,
     Request,
     Role,
+    StreamValue,
     Submit,
     SubmitReply,
     TaskEvent,
@@ -78,6 +80,7 @@ from fastworker._core._scheduler_events import (
     CapacityStated,
     Dispatch,
     OwnerGone,
+    PassCredit,
     SchedulerCommand,
     SubmitDecided,
     SubworkerJoined,
@@ -87,6 +90,8 @@ from fastworker._core._scheduler_events import (
     TasksDescribed,
     TasksSubmitted,
     TasksWatched,
+    ValueCame,
+    ValuesRead,
 )
 from fastworker._core._sessions import Session
 from fastworker._core._task_states import TaskRecord
@@ -113,6 +118,7 @@ ALLOWED_KINDS: Final = {
             Kind.BYE,
             Kind.FUNCTIONS,
             Kind.CALLBACKS,
+            Kind.CREDIT,
         }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
@@ -499,13 +505,23 @@ class ControlPlaneState:
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
-                event = TasksSubmitted(session.key, tasks)
-                commands = self._scheduler.handle(event, now=self._now)
+                submitted = TasksSubmitted(session.key, tasks)
+                commands = self._scheduler.handle(submitted, now=self._now)
                 self._carry_out(commands, (session, ticket), hurry=hurry)
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
-                self._when_durable(lambda: self._acknowledge(session, ticket, Nothing()))
+                # The next values of any stream wait for this receipt.
+                hurry = bool(body.yielded)
+                self._when_durable(
+                    lambda: self._acknowledge(session, ticket, Nothing(), hurry=hurry)
+                )
+            case Credits(read=read):
+                for item in read:
+                    session.outbox.forget_read(item.task_id, item.count)
+                values_read = ValuesRead(session.key, read)
+                self._carry_out(self._scheduler.handle(values_read, now=self._now))
+                self._acknowledge(session, ticket, Nothing())
             case Poll(cursor=cursor):
                 session.outbox.acknowledge(cursor)
                 self._park(session, ticket, cursor)
@@ -592,6 +608,10 @@ class ControlPlaneState:
                     answer = reply
                 case TasksDescribed(events=events):
                     answer = TaskEvents(_cut(events))
+                case ValueCame(owner=owner, value=value):
+                    self._pass_when_durable(owner, value)
+                case PassCredit(key=key, credit=credit):
+                    self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
                     self._sessions[key].handout.put(assignments)
                     self._sessions[key].handout.put(cancels)
@@ -636,6 +656,16 @@ class ControlPlaneState:
         if owner is not None:
             self._when_durable(lambda: self._tell(owner, event))
 
+    def _pass_when_durable(self, owner: bytes | None, value: StreamValue) -> None:
+        """In one queue with the news, so that the end stays behind the values."""
+        if owner is not None:
+            self._when_durable(lambda: self._pass_value(owner, value))
+
+    def _pass_value(self, owner: bytes, value: StreamValue) -> None:
+        session = self._sessions.get(owner)
+        if session is not None:
+            session.outbox.put_value(value)
+
     def _call_back_when_durable(self, callback: Callback, event: TaskEvent) -> None:
         self._when_durable(lambda: self._out.append(CallBack(callback, event)))
 
@@ -672,7 +702,7 @@ class ControlPlaneState:
             self._closed_sessions += 1
             self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
         if self._parked_leases and self._scheduler.has_work:
-            reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
+            reachable = [k for k, s in self._parked_leases.items() if not s.handout.has_orders]
             dispatch = Dispatch(reachable, only_cancels=self._is_draining)
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
         for session in [s for s in self._parked_leases.values() if len(s.handout)]:

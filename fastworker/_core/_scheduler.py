@@ -26,15 +26,19 @@ from fastworker._core._messages import (
     FunctionInfo,
     FunctionsReply,
     Lease,
+    ReadUpTo,
     Refusal,
     RefusalCode,
     Report,
     StartedAttempt,
     StopOrder,
+    StreamCredit,
+    StreamValue,
     SubmitReply,
     TaskEvent,
     TaskSpec,
     WireStatus,
+    YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round, least_loaded
@@ -47,6 +51,7 @@ from fastworker._core._scheduler_events import (
     CapacityStated,
     Dispatch,
     OwnerGone,
+    PassCredit,
     SchedulerCommand,
     SchedulerEvent,
     SubmitDecided,
@@ -57,9 +62,12 @@ from fastworker._core._scheduler_events import (
     TasksDescribed,
     TasksSubmitted,
     TasksWatched,
+    ValueCame,
+    ValuesRead,
 )
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
+from fastworker._errors import RemoteProtocolError
 
 # A task of a name that nobody knows yet is held this long: at start-up the
 # clients may be faster than the subworkers.
@@ -178,6 +186,8 @@ class Scheduler:
                 return self._on_cancel(event, now)
             case TasksWatched():
                 return self._on_watch(event, now)
+            case ValuesRead(owner=owner, read=read):
+                return self._on_read(owner, read)
             case OwnerGone(owner=owner):
                 return self._on_owner_gone(owner, now)
             case DeadlinePassed():
@@ -289,6 +299,9 @@ class Scheduler:
                     assert self._tasks.get(task_id) is record
                     places[task_id] += 1
         assert all(count == 1 for count in places.values()), f"not in one place: {places}"
+        for record in self._tasks.values():
+            if record.stream is not None:
+                record.stream.check()
         for worker in self._workers.values():
             for alone in (worker.solo, worker.reserved_for):
                 assert alone is None or alone.is_solo
@@ -510,6 +523,8 @@ class Scheduler:
             return Step.CANCEL, reason
         if worker.functions[record.spec.name].on_lost == "fail":
             return Step.FAIL, f"lost: {reason}; it is not run again (on_lost='fail')"
+        if record.has_yielded:
+            return Step.FAIL, f"lost: {reason}; {_HAS_YIELDED}"
         return None
 
     def _requeue(
@@ -548,6 +563,9 @@ class Scheduler:
     def _on_report(self, key: bytes, report: Report, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
         worker = self._workers.get(key)
+        # First: a subworker that breaks a rule here has told nothing.
+        for value in report.yielded:
+            self._apply_yielded(key, report.epoch, value, commands)
         for started in report.started:
             self._apply_started(key, report.epoch, started, commands)
         for ended in report.ended:
@@ -568,6 +586,9 @@ class Scheduler:
                 record.last_ending, record.loss = Ending.CANCELLED, ""
             if record.is_cancel_requested:
                 self._end(record, Step.CANCEL, now, commands, ending=record.last_ending)
+            elif record.has_yielded:
+                error = f"lost: {worker.label} ended while it ran; {_HAS_YIELDED}"
+                self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
             elif was_started and worker.functions[record.spec.name].on_lost == "fail":
                 error = "lost: its worker ended first; it is not run again (on_lost='fail')"
                 self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
@@ -599,6 +620,30 @@ class Scheduler:
         record.note_started()
         record.started = started.wall
         commands += self._news(record, record.event())
+
+    def _apply_yielded(
+        self, key: bytes, epoch: int, value: YieldedValue, commands: list[SchedulerCommand]
+    ) -> None:
+        record = self._current(value.task_id, value.attempt, key, epoch)
+        if record is None:
+            self._stale_reports += 1
+            return
+        if record.stream is None:
+            raise RemoteProtocolError(f"task {value.task_id!r} is no stream, and has a value")
+        if record.stream.take(value.index):
+            passed = StreamValue(value.task_id, value.index, value.format, value.payload)
+            commands.append(ValueCame(record.owner, passed))
+
+    def _on_read(self, owner: bytes, read: list[ReadUpTo]) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        for item in read:
+            record = self._tasks.get(item.task_id)
+            if record is None or record.owner != owner or record.stream is None:
+                continue
+            if record.stream.note_read(item.count) and record.worker is not None:
+                credit = StreamCredit(item.task_id, record.fence, record.stream.read)
+                commands.append(PassCredit(record.worker.key, credit))
+        return commands
 
     def _apply_ended(
         self,
@@ -659,7 +704,8 @@ class Scheduler:
         if options is not None and options.retry is not None:
             policy = options.retry.applied_to(policy)
         # Whoever calls may ask for retries, but not of what runs at most once.
-        if record.is_cancel_requested or function.on_lost == "fail":
+        is_final = record.is_cancel_requested or record.has_yielded
+        if is_final or function.on_lost == "fail":
             return False
         decision = decide(
             policy,
@@ -933,6 +979,9 @@ class Scheduler:
                     heapq.heappop(heads)
                 else:
                     heapq.heapreplace(heads, (following.sequence, name))
+
+
+_HAS_YIELDED: Final = "it is not run again, because it had given values"
 
 
 def _poison(losses: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from fastworker._core._attempts import AttemptKey as AttemptKey
 from fastworker._core._attempts import AttemptPaused as AttemptPaused
 from fastworker._core._attempts import AttemptProgressed as AttemptProgressed
 from fastworker._core._attempts import AttemptStarted as AttemptStarted
+from fastworker._core._attempts import AttemptYielded as AttemptYielded
 from fastworker._core._attempts import LaneEvent as LaneEvent
 from fastworker._models import DEFAULT_GRACE
 
@@ -122,6 +123,15 @@ class Lane(Protocol):
         A running one ends in its own time, as what it really did: a function
         that returned its value all the same is OUTCOME_SUCCESS. An attempt
         that has already ended, or is not known, is left alone.
+        """
+        ...
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Say that ``count`` values of a stream have been read, from the first on.
+
+        Its generator goes on once fewer wait than ``Attempt.stream``. A count
+        that is not above an earlier one changes nothing, nor does one for an
+        attempt that is not known.
         """
         ...
 

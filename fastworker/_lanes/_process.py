@@ -38,6 +38,7 @@ from fastworker._lanes._process_ends import Death, describe_exit, end_by_death
 from fastworker._lanes._process_loading import describe_main, refuse_while_loading
 from fastworker._lanes._process_messages import (
     BrokenFrame,
+    Credit,
     Ended,
     FromProcess,
     Paused,
@@ -45,6 +46,7 @@ from fastworker._lanes._process_messages import (
     Ready,
     Started,
     Welcome,
+    Yielded,
 )
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
@@ -83,6 +85,7 @@ class ProcessLane:
         )
         self._accepted_formats = accepted_formats
         self._cancels: deque[tuple[Execution, float]] = deque()
+        self._credits: deque[tuple[AttemptKey, int]] = deque()
         self._thread = threading.Thread(
             target=self._serve, name="fastworker-process", daemon=True
         )
@@ -136,6 +139,11 @@ class ProcessLane:
             self._cancels.append((execution, grace))
             self._wake()
 
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._credits.append((key, count))
+        self._wake()
+
     def close(self) -> None:
         """Ask what runs to stop, kill it a second later, and end all processes."""
         self._handover.close()
@@ -188,6 +196,8 @@ class ProcessLane:
         now = _clock()
         while self._cancels:
             self._stop(*self._cancels.popleft(), now)
+        while self._credits:
+            self._pass_on_credit(*self._credits.popleft())
         if self._handover.is_closed:
             self._close(now)
         for child in self._children:
@@ -215,6 +225,12 @@ class ProcessLane:
         for child in self._children:
             if child.execution is execution and not child.is_ending:
                 self._ask_to_stop(child, now, grace)
+
+    def _pass_on_credit(self, key: AttemptKey, count: int) -> None:
+        for child in self._children:
+            if child.execution is not None and child.execution.key == key:
+                child.send(Credit(key, count))
+                self._follow_outbox(child)
 
     def _ask_to_stop(self, child: ChildProcess, now: float, grace: float) -> None:
         child.ask_to_stop(now, grace)
@@ -349,6 +365,8 @@ class ProcessLane:
                     self._sink.post(event)
             case Progressed(event=event):
                 execution.post(event)
+            case Yielded(event=yielded):
+                self._sink.post(yielded)
             case Paused(event=paused):
                 if paused.is_waiting != execution.is_waiting:
                     execution.pause(is_waiting=paused.is_waiting)

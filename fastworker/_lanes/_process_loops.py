@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fastworker._errors import TaskCancelled
 from fastworker._lanes._abc import AttemptEnded
 from fastworker._lanes._execution import Execution
+from fastworker._lanes._outflow import Bell
 from fastworker._lanes._process_stopper import Stopper
 
 _logger = logging.getLogger("fastworker.lanes")
@@ -25,6 +26,19 @@ def cancelled_types(loop: str) -> tuple[type[BaseException], ...]:
 
         return (TaskCancelled, asyncio.CancelledError)
     return (TaskCancelled,)
+
+
+def bell_maker(loop: str) -> Callable[[], Bell] | None:
+    """Give what makes the bells of this loop; None without one."""
+    if loop == "trio":
+        from fastworker._lanes._trio_bell import TrioBell
+
+        return TrioBell
+    if loop == "asyncio":
+        from fastworker._lanes._asyncio_bell import AsyncioBell
+
+        return AsyncioBell
+    return None
 
 
 def run_in_trio(

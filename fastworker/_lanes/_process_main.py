@@ -34,6 +34,7 @@ from fastworker._lanes._process_loading import Loader
 from fastworker._lanes._process_messages import (
     LOST_PIPE,
     BrokenFrame,
+    Credit,
     Ended,
     Frames,
     FromProcess,
@@ -196,8 +197,13 @@ class TaskProcessServer:
         return None
 
     def _settings(self, loop: str) -> Settings:
-        cancelled_types = _process_loops.cancelled_types(loop)
-        return Settings(self, self._formats, loop or "thread", cancelled_types=cancelled_types)
+        return Settings(
+            self,
+            self._formats,
+            loop or "thread",
+            cancelled_types=_process_loops.cancelled_types(loop),
+            make_bell=_process_loops.bell_maker(loop),
+        )
 
     @contextlib.contextmanager
     def _limited(self, memory: int | None) -> Iterator[None]:
@@ -275,6 +281,8 @@ class TaskProcessServer:
                 self._runs.put(run)
             case Stop():
                 self._stopper.request()
+            case Credit(key=key, count=count):
+                self._stopper.credit(key, count)
 
 
 def _end_all() -> NoReturn:

@@ -16,6 +16,7 @@ from fastworker._lanes._abc import (
     AttemptPaused,
     AttemptProgressed,
     AttemptStarted,
+    AttemptYielded,
     LaneEvent,
 )
 
@@ -63,7 +64,14 @@ class Stop(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Ask what runs to stop. Nothing else runs in this process after it."""
 
 
-ToProcess = Welcome | Run | Stop
+class Credit(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """So many values of the stream that runs have been read."""
+
+    key: AttemptKey
+    count: int
+
+
+ToProcess = Welcome | Run | Stop | Credit
 
 # --- from the process ---
 
@@ -90,6 +98,12 @@ class Paused(msgspec.Struct, frozen=True, tag=True, array_like=True):
     event: AttemptPaused
 
 
+class Yielded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A generator has yielded a value."""
+
+    event: AttemptYielded
+
+
 class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """An attempt has ended; with ``leftovers`` the process is of no more use.
 
@@ -100,7 +114,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):
     leftovers: str = ""
 
 
-FromProcess = Ready | Started | Progressed | Paused | Ended
+FromProcess = Ready | Started | Progressed | Paused | Yielded | Ended
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _for_process: Final[msgspec.msgpack.Decoder[ToProcess]] = msgspec.msgpack.Decoder(ToProcess)
@@ -127,6 +141,8 @@ def wrapped(event: LaneEvent) -> FromProcess:
         return Progressed(event)
     if isinstance(event, AttemptPaused):
         return Paused(event)
+    if isinstance(event, AttemptYielded):
+        return Yielded(event)
     return Ended(event)
 
 

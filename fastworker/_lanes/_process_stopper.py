@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from fastworker._core._attempts import AttemptKey
 from fastworker._errors import TaskCancelled
 from fastworker._lanes._execution import Execution
 
@@ -45,6 +46,12 @@ class Stopper:
             interrupt()
         # To the main thread itself: only that wakes it from a system call.
         signal.pthread_kill(self._main, signal.SIGTERM)
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the stream that runs go on, as far as it may: for the thread that reads."""
+        execution = self._execution
+        if execution is not None and execution.key == key:
+            execution.credit(count)
 
     @contextmanager
     def watching(self, execution: Execution) -> Iterator[None]:

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -328,3 +329,25 @@ def process_take_memory(megabytes: int) -> int:
 
 def not_a_task() -> None:
     """Registered by nobody."""
+
+
+@task(isolation="process")
+def process_count(end: int, left: str = "") -> Iterator[tuple[int, int]]:
+    number = 0
+    try:
+        for number in range(end):
+            yield number, os.getpid()
+    finally:
+        if left:
+            Path(left).write_text(str(number))
+
+
+@task(isolation="process")
+async def process_count_async(end: int, left: str = "") -> AsyncIterator[tuple[int, int]]:
+    number = 0
+    try:
+        for number in range(end):
+            yield number, os.getpid()
+    finally:
+        if left:
+            Path(left).write_text(str(number))
