@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, Final
 
-from fastworker._core._messages import CallOptions
+from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions
 from fastworker._core._retry import RetryOverride
 from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority
+
+# How many values of a stream may wait for their reader.
+DEFAULT_BUFFER: Final = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class CallSettings:
     backoff: float | None = None
     max_delay: float | None = None
     jitter: float | None = None
+    buffer: int = DEFAULT_BUFFER
 
     def __post_init__(self) -> None:
         for name, least, most in _BOUNDS:
@@ -70,13 +73,15 @@ _BOUNDS: Final = (
     ("backoff", 1.0, 1000.0),
     ("max_delay", 0.0, LONGEST_DELAY),
     ("jitter", 0.0, 1.0),
+    ("buffer", 1, MAX_STREAM_BUFFER),
 )
 
 
 def _check(name: str, value: object, least: float, most: float) -> None:
     kinds = int if isinstance(least, int) else (int, float)
     is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not least <= value <= most:  # type: ignore[arg-type, operator]
+    # Neither nan nor inf is in it, and no whole number is too large to ask.
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
         raise ValueError(
             f"{name}={value!r}: use a {'whole ' if kinds is int else ''}number "
             f"from {least:g} to {most:g}"

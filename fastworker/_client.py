@@ -425,8 +425,11 @@ class Client(Submitter):
         callback: Callback | None = None,
         *,
         attached: bool,
+        is_stream: bool = False,
     ) -> TaskSpec:
         name = task if isinstance(task, str) else self._registry.name_of(task)
+        if not isinstance(task, str):
+            self._check_stream(name, is_stream)
         if not 0 < len(name) <= 256:
             message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
             raise UnknownTask(message, task_name=name)
@@ -442,7 +445,24 @@ class Client(Submitter):
             created=self._wall_clock(),
             attached=attached,
             callback=callback,
-            options=settings.on_the_wire(parent=parent_id()),
+            options=settings.on_the_wire(
+                parent=parent_id(), stream=settings.buffer if is_stream else 0
+            ),
+        )
+
+    def _check_stream(self, name: str, is_stream: bool) -> None:
+        """Refuse a function that is called the wrong way, as far as that can be known."""
+        known = self._registry.get(name)
+        if known is None or known.is_stream is None or known.is_stream is is_stream:
+            return
+        if is_stream:
+            raise TypeError(
+                f"client.stream({name}): {name} is not a generator function; it returns one "
+                f"value, so call it with client.submit"
+            )
+        raise TypeError(
+            f"{name} is a generator function, whose values come one by one; "
+            f"read them with client.stream({name}, ...)"
         )
 
     def _timed_out(self, late: TaskTimedOut) -> TaskResult:

@@ -31,6 +31,8 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
     TaskTimedOut,
+    ValueArrived,
+    ValueRead,
 )
 from fastworker._core._link_requester import (
     DropPipe,
@@ -46,6 +48,7 @@ from fastworker._core._messages import (
     FunctionsAsked,
     FunctionsReply,
     RefusalCode,
+    StreamValue,
     TaskEvent,
     TaskSpec,
 )
@@ -140,6 +143,7 @@ class ClientSession:
         self._address = address
         self._submits: dict[str, Call] = {}
         self._watches: dict[str, list[Watch]] = {}
+        self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
         self._taken_back: anyio.Event | None = None  # while somebody waits for it
@@ -288,6 +292,20 @@ class ClientSession:
             self._watches.setdefault(task_id, []).append(watch)
         return watch
 
+    def read_stream(self, task_id: str, take: Callable[[StreamValue], None]) -> None:
+        """Have the values of a stream given to ``take``, in the loop, in order."""
+        self._readers[task_id] = take
+
+    def leave_stream(self, task_id: str) -> None:
+        """Drop what comes of a stream from now on. Idempotent."""
+        self._readers.pop(task_id, None)
+
+    def note_read(self, task_id: str, size: int) -> None:
+        """Say that the next value of a stream was read, of so many bytes."""
+        if self._end is None:
+            self._apply(ValueRead(task_id, size))
+            self._connection.wake()
+
     def request_cancel(self, task_id: str, grace: float | None = None) -> Watch:
         """Have a task stopped that may be anybody's, and hear how it ends.
 
@@ -428,6 +446,10 @@ class ClientSession:
                     call.done.set()
                 self._end_watches(task_id, event)
                 self._look_whether_taken_back()
+            case ValueArrived(value=value):
+                take = self._readers.get(value.task_id)
+                if take is not None:
+                    take(value)
             case SendFrame(data=data):
                 self._connection.send(data)
             case TaskTimedOut(task_id=task_id):

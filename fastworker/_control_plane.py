@@ -48,8 +48,10 @@ from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
 from fastworker._lanes._abc import Lane
+from fastworker._listening import check_listening
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
+from fastworker._settings import parse_address
 from fastworker._store._abc import Store
 from fastworker._store._memory import MemoryStore
 from fastworker._subworker import SubWorker
@@ -90,13 +92,18 @@ class ControlPlaneWorker:
         ``base_address``, by default 5560.
       result_cache_max_size, result_cache_ttl_seconds: bounds of the outcomes
         that are kept for whoever asks, by default 10000 and 3600.
+      max_queued, max_queued_bytes: bounds of the tasks that have not ended,
+        by default 1,000,000 and 1 GiB; a submit beyond them raises QueueFull.
+      insecure: whether it may listen where other machines can connect. There
+        is no authentication: whoever can connect may submit and run tasks.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained.
       store: where tasks are kept; in memory if not given.
 
     Raises:
-      ConfigurationError: a value cannot be used.
+      ConfigurationError: a value cannot be used, or an address is not on this
+        machine's loopback and ``insecure`` was not said.
     """
 
     def __init__(
@@ -109,6 +116,9 @@ class ControlPlaneWorker:
         result_cache_max_size: int | None = None,
         result_cache_ttl_seconds: float | None = None,
         *,
+        max_queued: int | None = None,
+        max_queued_bytes: int | None = None,
+        insecure: bool | None = None,
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
@@ -128,6 +138,9 @@ class ControlPlaneWorker:
             subworker_management_port=subworker_management_port,
             result_cache_max_size=result_cache_max_size,
             result_cache_ttl_seconds=result_cache_ttl_seconds,
+            max_queued=max_queued,
+            max_queued_bytes=max_queued_bytes,
+            insecure=insecure,
             concurrency=concurrency,
             backend=backend,
         )
@@ -138,6 +151,9 @@ class ControlPlaneWorker:
         self.subworker_management_port = config.subworker_management_port
         self.result_cache_max_size = config.result_cache_max_size
         self.result_cache_ttl_seconds = config.result_cache_ttl_seconds
+        self.max_queued = config.max_queued
+        self.max_queued_bytes = config.max_queued_bytes
+        self.insecure = config.insecure
         self.executes = executes
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
@@ -186,6 +202,8 @@ class ControlPlaneWorker:
 
         Raises:
           AddressInUse: somebody else listens on one of the addresses.
+          ConfigurationError: the name in an address does not resolve, or other
+            machines can reach what it stands for.
 
         Cancellation:
           Everything stops; with a store in memory, tasks that have not ended
@@ -199,6 +217,12 @@ class ControlPlaneWorker:
         """As :meth:`start`, under Trio only."""
         if self._state is not None:
             raise LocalProtocolError(f"{self!r} is running already")
+        listening = {
+            "base_address": parse_address(self.base_address),
+            "discovery_address": parse_address(self.discovery_address),
+            "subworker_management_port": parse_address(self.management_address),
+        }
+        await check_listening(listening, self.serialization_format, insecure=self.insecure)
         self._token = trio.lowlevel.current_trio_token()
         self._drain_requested = trio.Event()
         with ExitStack() as stack:
@@ -236,10 +260,11 @@ class ControlPlaneWorker:
         """Describe all subworkers. From any thread.
 
         Returns:
-          ``{"total": 2, "active": 1, "subworkers": {"w1": {"address": str,
-          "status": "active" | "away" | "draining", "load": int (attempts
-          held), "capacity": {lane: int}, "last_seen": datetime (UTC),
-          "tasks": [str]}}}``. The control plane's own lanes are one of them.
+          A dict with ``total``, ``active``, and ``subworkers``: for each
+          worker id ``address``, ``status`` ("active", "away" or "draining"),
+          ``load`` (attempts held), ``capacity`` ({lane: int}), ``last_seen``
+          (a datetime, UTC) and ``tasks`` (names). The control plane's own
+          lanes are one of them.
         """
         views = read_in_loop(self._token, self._subworkers)
         wall = datetime.now(UTC)
@@ -314,6 +339,8 @@ class ControlPlaneWorker:
             ),
             now=self._now(),
             rng=self._rng,
+            max_queued=self.max_queued,
+            max_queued_bytes=self.max_queued_bytes,
         )
         _, base_port = parse_tcp_address(self.base_address, listening=True)
         self._state = ControlPlaneState(

@@ -50,9 +50,8 @@ class TaskPriority(enum.IntEnum):
 class TaskStatus(enum.Enum):
     """Where a task is in its life; the values are the lower-case names.
 
-    A program that uses only the reference's calls sees the first four.
     CANCELLED and EXPIRED appear only for tasks that somebody cancelled or
-    gave an expiry.
+    gave an expiry; all others are in one of the first four.
     """
 
     PENDING = "pending"

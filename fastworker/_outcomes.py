@@ -6,7 +6,7 @@ import enum
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fastworker._core._messages import Ending, TaskEvent, WireStatus
+from fastworker._core._messages import Ending, StreamValue, TaskEvent, WireStatus
 from fastworker._errors import (
     NotDecodable,
     ResultExpired,
@@ -59,7 +59,7 @@ def result_of(
         if event.value_dropped:
             error = "the task succeeded, and its result is no longer kept"
         else:
-            value = _decode(event, accepted)
+            value = decode_value(event, accepted)
     return TaskResult(
         task_id=event.task_id,
         status=STATUSES[event.status],
@@ -103,7 +103,12 @@ def error_of(result: TaskResult, ending: Ending) -> TaskError | None:
     return error
 
 
-def _decode(event: TaskEvent, accepted: SerializationFormat) -> Any:
+def decode_value(event: TaskEvent | StreamValue, accepted: SerializationFormat) -> Any:
+    """Decode the value of a task, or of its stream.
+
+    Raises:
+      NotDecodable: as for :func:`result_of`.
+    """
     format = FORMATS.get(event.format)
     # Unpickling runs code of whoever made the bytes, so a peer that is set to
     # JSON never does it, whatever it is sent (X5).

@@ -45,7 +45,7 @@ class SubWorker:
         shown as ``w1`` and ``w1#2``.
       control_plane_address: the control plane's base or management address.
       base_address: a label in the status; nothing listens there.
-      discovery_address: accepted for the reference's sake.
+      discovery_address: accepted; a subworker needs no discovery.
       serialization_format: what is accepted: JSON only, or JSON and PICKLE.
       concurrency: how many ``def`` tasks run at once (default: the number of
         cores); for ``async def`` tasks 100, or this if it is larger.
@@ -157,6 +157,7 @@ class SubWorker:
             lanes,
             sink,
             worker_id=self.worker_id,
+            default_backend=self.backend,
             ends_when_worn_out=self.ends_when_worn_out,
         )
         self._token = trio.lowlevel.current_trio_token()
@@ -209,7 +210,8 @@ class SubWorker:
         kinds = {function.lane_for(self.backend): None for function in functions.values()}
         lanes: dict[str, Lane] = {}
         for kind in kinds:
-            slots = self.concurrency if kind == "thread" else max(ASYNC_SLOTS, self.concurrency)
+            is_async = kind in ("trio", "asyncio")
+            slots = max(ASYNC_SLOTS, self.concurrency) if is_async else self.concurrency
             lanes[kind] = self._make_lane(kind, slots, sink, self._accepted)
         return lanes
 
@@ -223,6 +225,7 @@ class SubWorker:
             retry=_retry_policy(function.options),
             timeout=function.options.timeout or 0.0,
             grace=function.options.grace,
+            is_stream=function.is_stream is True,
         )
 
 

@@ -50,8 +50,8 @@ class SyncClient(SyncSubmitter):
     raises ForkedClient. Servers that fork their workers start it afterwards.
 
     Args:
-      discovery_address, serialization_format, timeout, retries,
-      connect_timeout: as for :class:`Client`.
+      discovery_address, serialization_format, timeout: as for :class:`Client`.
+      retries, connect_timeout: as for :class:`Client`.
 
     Raises:
       ConfigurationError: a value cannot be used.

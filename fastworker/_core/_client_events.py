@@ -19,6 +19,7 @@ from fastworker._core._messages import (
     FunctionsAsked,
     FunctionsReply,
     RefusalCode,
+    StreamValue,
     TaskEvent,
     TaskSpec,
 )
@@ -65,6 +66,13 @@ class CancelRequested(msgspec.Struct, frozen=True, gc=False):
     grace: float | None = None
 
 
+class ValueRead(msgspec.Struct, frozen=True, gc=False):
+    """A caller has taken the next value of a stream; ``size`` is its weight in bytes."""
+
+    task_id: str
+    size: int
+
+
 class QueryMade(msgspec.Struct, frozen=True, gc=False):
     """A caller asks for the state of a task that may be anybody's."""
 
@@ -94,6 +102,7 @@ ClientEvent = (
     | TaskSubmitted
     | TaskAbandoned
     | CancelRequested
+    | ValueRead
     | QueryMade
     | QuestionAsked
     | QueryAbandoned
@@ -132,6 +141,12 @@ class TaskEnded(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class ValueArrived(msgspec.Struct, frozen=True, gc=False):
+    """The next value of a stream of this client has come."""
+
+    value: StreamValue
+
+
 class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):
     """The caller's time is over. The task is taken back; ``event`` says where it was."""
 
@@ -162,6 +177,7 @@ ClientCommand = (
     TaskAcknowledged
     | TaskRejected
     | TaskEnded
+    | ValueArrived
     | TaskTimedOut
     | QueryAnswered
     | QuestionAnswered

@@ -15,6 +15,7 @@ import msgspec
 from fastworker._core._messages import (
     Body,
     CallbacksAsked,
+    Credits,
     Frame,
     FunctionsAsked,
     Kind,
@@ -43,6 +44,7 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.BYE: Nothing,
     Kind.FUNCTIONS: FunctionsAsked,
     Kind.CALLBACKS: CallbacksAsked,
+    Kind.CREDIT: Credits,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

@@ -33,6 +33,10 @@ LEASE_SECONDS: Final = 30.0
 # Batches are cut here; one larger item travels alone, up to MAX_ITEM_BYTES.
 BATCH_BYTES: Final = 1024 * 1024
 MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
+# Once the values that wait for the reader of a stream weigh this much, its
+# generator waits too, however few they are.
+STREAM_BYTES: Final = 8 * 1024 * 1024
+MAX_STREAM_BUFFER: Final = 10_000
 MAX_BATCH_ITEMS: Final = 20_000
 # An answer names at most this many of the workers that know a function.
 MAX_NAMED_WORKERS: Final = 20
@@ -88,6 +92,7 @@ class Kind(enum.IntEnum):
     BYE = 8
     FUNCTIONS = 9
     CALLBACKS = 10
+    CREDIT = 11
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -108,6 +113,7 @@ class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     retry: RetryPolicy = RetryPolicy()
     timeout: Seconds = 0.0
     grace: Seconds = DEFAULT_GRACE
+    is_stream: bool = False
 
 
 class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
@@ -234,7 +240,7 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
     grace: Seconds | None = None
     retry: RetryOverride | None = None
     parent: ShortText = ""
-    stream: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    stream: Annotated[int, Meta(ge=0, le=MAX_STREAM_BUFFER)] = 0
 
 
 class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -370,14 +376,51 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """About how many bytes this holds."""
-        return 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        size = 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        return size + len(self.message) + sum(len(error) for error in self.errors)
+
+
+class StreamValue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Value number ``index``, from 0, of a stream.
+
+    ``value_dropped`` says that it had to be given up because nobody fetched
+    it, nor much else, in time.
+    """
+
+    task_id: Name
+    index: Count
+    format: Count
+    payload: bytes
+    value_dropped: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload)
 
 
 class PollReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What happened, in order; the next POLL's cursor."""
+    """What happened, in order; the next POLL's cursor.
+
+    The values of a stream come before what is said of its task.
+    """
 
     cursor: Count
     events: list[TaskEvent] = []
+    values: list[StreamValue] = []
+
+
+class ReadUpTo(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """So many values of this stream, from its first on, have been read."""
+
+    task_id: Name
+    count: Count
+
+
+class Credits(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How far streams were read. Whole numbers from the start, so idempotent."""
+
+    read: Annotated[list[ReadUpTo], Meta(max_length=MAX_BATCH_ITEMS)]
 
 
 class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -426,12 +469,21 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     signal: Annotated[int, Meta(ge=0, le=255)] = 0
     is_retryable: bool = True
 
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload) + len(self.traceback) + len(self.error)
+
 
 class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """This attempt has not started here and never will."""
+    """This attempt was given up: it has not started here and never will.
+
+    ``was_started``: it had, and was interrupted because this subworker ends.
+    """
 
     task_id: Name
     attempt: Attempts
+    was_started: bool = False
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -443,11 +495,27 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
     message: Line = ""
 
 
+class YieldedValue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Value number ``index``, from 0, that the generator of this attempt has yielded."""
+
+    task_id: Name
+    attempt: Attempts
+    index: Count
+    format: Count
+    payload: bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload)
+
+
 class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """News of attempts that were leased in ``epoch``; fenced, so idempotent.
 
     ``busy`` names functions that have been running for this many seconds
-    without an end, so that the control plane stops sending work ahead.
+    without an end, so that the control plane stops sending work ahead. What is
+    ``yielded`` comes before the ends, here and in the order of the reports.
     """
 
     epoch: Epoch
@@ -456,6 +524,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
     handed_back: Annotated[list[HandedBack], Meta(max_length=MAX_BATCH_ITEMS)] = []
     busy: dict[Name, float] = {}
     progress: Annotated[list[Progress], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    yielded: Annotated[list[YieldedValue], Meta(max_length=MAX_BATCH_ITEMS)] = []
 
 
 class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -502,6 +571,14 @@ class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
     grace: Seconds | None = None
 
 
+class StreamCredit(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """So many values of this attempt's stream, from its first on, have been read."""
+
+    task_id: Name
+    attempt: Attempts
+    count: Count
+
+
 class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Work to do, and attempts to stop; the next LEASE's cursor.
 
@@ -513,6 +590,7 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     assignments: list[Assignment] = []
     cancels: list[StopOrder] = []
     numbers: list[Count] = []
+    credits: list[StreamCredit] = []
 
 
 class FunctionsAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -613,5 +691,6 @@ Body = (
     | FunctionsReply
     | CallbacksAsked
     | CallbacksReply
+    | Credits
     | Nothing
 )

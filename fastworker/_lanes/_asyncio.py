@@ -17,6 +17,7 @@ from functools import partial
 from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptEnded, AttemptKey, LaneSink
+from fastworker._lanes._asyncio_bell import AsyncioBell
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
@@ -45,6 +46,7 @@ class AsyncioLane:
                 self.kind,
                 cancelled_types=(TaskCancelled, asyncio.CancelledError),
                 lend=self._on_lent,
+                make_bell=AsyncioBell,
             )
         )
         self._lent = 0
@@ -83,6 +85,10 @@ class AsyncioLane:
         if execution is not None:
             self._to_cancel.append(execution)
             self._wake()
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
 
     def close(self) -> None:
         """Cancel what runs; the thread ends when the last of it has ended."""

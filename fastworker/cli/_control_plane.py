@@ -38,6 +38,18 @@ _LATER = "Accepted; the dashboard comes with a later version."
     metavar="SECONDS",
     help=with_default("Cache TTL in seconds.", "3600"),
 )
+@click.option(
+    "--max-queued",
+    type=int,
+    metavar="N",
+    help=with_default("Maximum tasks that have not ended; beyond it none is taken.", "1000000"),
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=None,
+    help="Listen also where other machines can connect; there is no authentication.",
+)
 @_options.task_modules("Task modules to load.")
 @click.option(
     "--processes",
@@ -71,6 +83,8 @@ def control_plane(
     subworker_port: int | None,
     result_cache_size: int | None,
     result_cache_ttl: float | None,
+    max_queued: int | None,
+    insecure: bool | None,
     task_modules: tuple[str, ...],
     processes: int,
     concurrency: int | None,
@@ -85,7 +99,8 @@ def control_plane(
     """Start the control plane worker.
 
     Task modules are found from the current folder. The first Ctrl-C or
-    SIGTERM lets running tasks end, the second ends them.
+    SIGTERM lets running tasks end, the second ends them, the third ends the
+    process at once.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -105,6 +120,8 @@ def control_plane(
             subworker_port,
             result_cache_size,
             result_cache_ttl,
+            max_queued=max_queued,
+            insecure=insecure,
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click

@@ -110,14 +110,15 @@ def _single(error: BaseException) -> BaseException:
 
 def leave(code: int) -> NoReturn:
     """End the process of a worker, even if a thread that a task has made goes on."""
-    if code == Exit.OK or not _has_other_threads():
+    if code == Exit.OK or not has_other_threads():
         sys.exit(code)
     # Somebody insists; sys.exit would wait for those threads, for ever if need be.
     logging.shutdown()
     leave_now(code)
 
 
-def _has_other_threads() -> bool:
+def has_other_threads() -> bool:
+    """Whether the interpreter would wait for a thread before it ends."""
     main = threading.main_thread()
     return any(
         thread is not main and not thread.daemon and thread.is_alive()

@@ -46,7 +46,8 @@ def subworker(
     """Start a subworker.
 
     Task modules are found from the current folder. The first Ctrl-C or
-    SIGTERM lets running tasks end, the second ends them.
+    SIGTERM lets running tasks end, the second ends them, the third ends the
+    process at once.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -72,7 +73,10 @@ def subworker(
         ).task_modules
         load_task_modules(modules)
         if not modules:
-            say("no --task-modules were given, so this subworker knows no tasks")
+            say(
+                "no --task-modules were given, so this subworker knows no tasks; stop it, "
+                "and name some"
+            )
 
         def describe() -> str:
             statistics = worker.statistics()

@@ -111,6 +111,26 @@ def test_the_version_is_that_of_the_package() -> None:
     assert result.stdout == f"fastworker, version {fastworker.__version__}\n"
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["nonsense"], ["list", "-h"]])
+def test_the_module_and_the_script_are_the_same_command(words: list[str]) -> None:
+    script = Path(sys.executable).with_name("fastworker")
+    by_script, by_module = (
+        subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        for command in ([script], [sys.executable, "-m", "fastworker"])
+    )
+    assert by_script.stdout + by_script.stderr
+    assert (by_module.returncode, by_module.stdout, by_module.stderr) == (
+        by_script.returncode, by_script.stdout, by_script.stderr
+    )  # fmt: skip
+
+
+def test_help_says_that_the_dashboard_comes_later() -> None:
+    text = " ".join(run("control-plane", "-h").stdout.split())
+    for option in ("--gui-host", "--gui-port", "--no-gui"):
+        after = text.split(f" {option} ")[1].split(" --")[0]
+        assert "the dashboard comes with a later version" in after, option
+
+
 HEAVY = {"trio", "anyio", "pynng", "msgspec", "rich", "cachetools"}
 
 
@@ -165,6 +185,10 @@ def test_wrong_usage_exits_with_2_and_prints_nothing_to_stdout(arguments: list[s
         (["control-plane", "--result-cache-size", "0"], "result_cache_max_size=0"),
         (["control-plane", "--subworker-port", "5550"], "5550"),
         (["control-plane", "--gui-port", "-1"], "gui_port=-1"),
+        (["control-plane", "--base-address", "tcp://0.0.0.0:5555"], "say insecure=True"),
+        (["control-plane", "--discovery-address", "tcp://[::]:5550"], "tcp://[::]:5550"),
+        (["control-plane", "--base-address", "tcp://no.such.invalid:1"], "does not resolve"),
+        (["control-plane", "--max-queued", "0"], "max_queued=0"),
         (["control-plane", "--task-modules", "no_such_module"], "no_such_module"),
         (["subworker", "--worker-id", "w", "--control-plane-address", "x"], "'x'"),
         (["submit", "--task-name", "add", "--timeout", "-1"], "timeout=-1"),

@@ -6,6 +6,7 @@ attempts: CLOCK_MONOTONIC is the same in all processes of a machine.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -54,6 +55,30 @@ async def nap(path: str, name: str, seconds: float) -> str:
 def poison(path: str) -> None:
     _note(path, "poison", "start")
     os._exit(13)
+
+
+@task(isolation="process")
+def crash(path: str) -> None:
+    """Take the process down that it runs in."""
+    _note(path, "crash", "start")
+    ctypes.string_at(0)
+
+
+@task(isolation="process", grace=0.2)
+def refuse(path: str) -> None:
+    """Never stop, whoever asks."""
+    _note(path, "refuse", "start")
+    while True:
+        try:
+            time.sleep(100)
+        except BaseException:  # noqa: BLE001 - that is the point
+            pass
+
+
+@task(isolation="process")
+def hold_apart(path: str, name: str, seconds: float) -> str:
+    """Block a process of its own, and write down start and end."""
+    return hold(path, name, seconds)
 
 
 def _note(path: str, name: str, what: str) -> None:

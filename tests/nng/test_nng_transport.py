@@ -272,7 +272,9 @@ async def test_five_thousand_frames_survive_waits_that_are_cancelled_at_random()
     async def race(log: list[int], step: object) -> None:
         nonlocal cancelled
         while len(log) < count:
-            with anyio.move_on_after(random.random() * 0.0005) as scope:
+            # Half of the waits are over before they begin, on any machine.
+            patience = random.random() * 0.0005 * random.randint(0, 1)
+            with anyio.move_on_after(patience) as scope:
                 await step()  # type: ignore[operator]
             cancelled += scope.cancelled_caught
 
