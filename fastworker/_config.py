@@ -154,6 +154,7 @@ class _WorkerConfig(_Config):
 
     ``concurrency`` None means: as many threads as cores, and 100 async tasks.
     ``backend`` is the event loop of each ``async def`` that names none.
+    ``drain_timeout`` is in seconds.
     """
 
     base_address: str = _setting(DEFAULT_BASE_ADDRESS, LISTEN_ADDRESS, "BASE_ADDRESS")
@@ -165,6 +166,7 @@ class _WorkerConfig(_Config):
     )
     concurrency: int | None = _setting(None, _CONCURRENCY, "WORKER_CONCURRENCY")
     backend: Backend = field(default="trio", metadata=_metadata(BACKEND, None))
+    drain_timeout: float = _setting(30.0, SECONDS, "DRAIN_TIMEOUT")
 
     @property
     def base(self) -> Address:

@@ -60,6 +60,7 @@ from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
+from fastworker._unfinished import in_words, unfinished, waiting
 from fastworker._validation import Handle, validated
 
 log = logging.getLogger("fastworker.control_plane")
@@ -68,6 +69,8 @@ log = logging.getLogger("fastworker.control_plane")
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
+# So much longer than a subworker's drain takes what it has to interrupt.
+HAND_BACK_SECONDS: Final = 1.2
 
 
 class ControlPlaneWorker:
@@ -98,7 +101,7 @@ class ControlPlaneWorker:
         is no authentication: whoever can connect may submit and run tasks.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
-      drain_timeout: seconds that running tasks get when drained.
+      drain_timeout: seconds that running tasks get when drained, by default 30.
       store: where tasks are kept; in memory if not given.
 
     Raises:
@@ -122,7 +125,7 @@ class ControlPlaneWorker:
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         store: Store | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
@@ -143,6 +146,7 @@ class ControlPlaneWorker:
             insecure=insecure,
             concurrency=concurrency,
             backend=backend,
+            drain_timeout=drain_timeout,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -157,7 +161,7 @@ class ControlPlaneWorker:
         self.executes = executes
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = config.drain_timeout
         self._store = store or MemoryStore()
         self._transport = transport
         self._registry = registry
@@ -407,15 +411,26 @@ class ControlPlaneWorker:
         assert state is not None
         self._apply(DrainRequested())
         self._flush()
-        with trio.move_on_after(self.drain_timeout):
+        will_be_lost = {} if self._store.is_durable else waiting(state.statistics().tasks)
+        if will_be_lost:
+            log.warning(
+                "draining, with the store in memory: %s; these will be lost",
+                in_words(will_be_lost),
+            )
+        # Subworkers that are drained too hand back what they have interrupted.
+        hand_back = 0.0 if self.executes else HAND_BACK_SECONDS
+        with trio.move_on_after(self.drain_timeout + hand_back):
             while not state.is_drained:
                 await self._changed.wait()
         if not state.is_drained:
             log.warning("tasks still run after %g s of draining", self.drain_timeout)
-        tasks = state.statistics().tasks
-        lost = sum(tasks.ready) + tasks.held + tasks.leased + tasks.started
-        if lost and not self._store.is_durable:
-            log.warning("%d tasks are lost: the store is in memory only", lost)
+        lost = {} if self._store.is_durable else unfinished(state.statistics().tasks)
+        if lost:
+            log.warning(
+                "%s; these are lost, as the store was in memory; their clients are told when "
+                "a control plane is back",
+                in_words(lost),
+            )
         with trio.move_on_after(FAREWELL_SECONDS):
             while state.statistics().outbox_bytes:
                 await self._changed.wait()

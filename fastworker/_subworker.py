@@ -52,8 +52,9 @@ class SubWorker:
       backend: the loop for ``async def`` tasks that name none.
       connect_timeout: seconds to find the control plane at the start; after
         one success it is looked for for ever.
-      drain_timeout: seconds that running tasks get when drained. What runs
-        then is stopped and handed back, uncounted, to run elsewhere.
+      drain_timeout: seconds that running tasks get when drained, by default 30.
+        What runs then is stopped and handed back, uncounted, to run elsewhere;
+        two seconds later at most the worker has ended.
       ends_when_worn_out: drain and end once all slots of a lane are taken by
         tasks that were stopped and run on; ``is_worn_out`` then says so.
 
@@ -72,7 +73,7 @@ class SubWorker:
         concurrency: int | None = None,
         backend: Backend | None = None,
         connect_timeout: float = 5.0,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         ends_when_worn_out: bool = False,
         transport: Transport | None = None,
         registry: Registry = registry,
@@ -88,6 +89,7 @@ class SubWorker:
             serialization_format=serialization_format,
             concurrency=concurrency,
             backend=backend,
+            drain_timeout=drain_timeout,
         )
         self.worker_id = config.worker_id
         self.control_plane_address = config.control_plane_address
@@ -98,7 +100,7 @@ class SubWorker:
         self.backend: Backend = config.backend
         self._accepted = config.accepted_formats
         self.connect_timeout = connect_timeout
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = config.drain_timeout
         self.ends_when_worn_out = ends_when_worn_out
         self.is_worn_out = False
         self._transport = transport

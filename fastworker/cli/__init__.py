@@ -10,6 +10,7 @@ from __future__ import annotations
 import click
 
 from fastworker.cli._callbacks import callbacks
+from fastworker.cli._cancel import cancel
 from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._demo import demo
@@ -40,6 +41,7 @@ for command in (
     subworker,
     submit,
     status,
+    cancel,
     list_tasks,
     callbacks,
     demo,

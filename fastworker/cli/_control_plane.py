@@ -62,6 +62,7 @@ _LATER = "Accepted; the dashboard comes with a later version."
 )
 @_options.concurrency
 @_options.backend
+@_options.drain_timeout
 @_options.serialization_format("What arguments may be in, beside JSON.")
 @click.option(
     "--gui-host", metavar="HOST", help=with_default(f"GUI host. {_LATER}", "127.0.0.1")
@@ -89,6 +90,7 @@ def control_plane(
     processes: int,
     concurrency: int | None,
     backend: str | None,
+    drain_timeout: float | None,
     serialization_format: str | None,
     gui_host: str | None,
     gui_port: int | None,
@@ -100,7 +102,8 @@ def control_plane(
 
     Task modules are found from the current folder. The first Ctrl-C or
     SIGTERM lets running tasks end, the second ends them, the third ends the
-    process at once.
+    process at once. Tasks that have not ended then are lost, as they are kept
+    in memory; how many there are is said at the first signal and at the end.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -125,6 +128,7 @@ def control_plane(
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click
+            drain_timeout=drain_timeout,
         )
         DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
         modules = CommandConfig.resolve(

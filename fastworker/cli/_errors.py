@@ -40,6 +40,8 @@ class Exit(enum.IntEnum):
 # The first that fits counts.
 _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (_errors.UnknownTask, Exit.UNKNOWN),
+    (_errors.TaskNotFound, Exit.UNKNOWN),
+    (_errors.ResultExpired, Exit.UNKNOWN),
     (_errors.NotEncodable, Exit.USAGE),
     (_errors.PayloadTooLarge, Exit.USAGE),
     (_errors.SubmitError, Exit.TRY_AGAIN),

@@ -67,6 +67,7 @@ class Drainable:
         self._drain = drain
         self._describe = describe
         self._is_up = False
+        self.was_signalled = False
         self._code = int(Exit.OK)
 
     def is_up(self) -> None:
@@ -110,6 +111,7 @@ class Drainable:
             async for number in arrivals:
                 name = signal.Signals(number).name
                 count += 1
+                self.was_signalled = True
                 if count == 3:
                     leave_now(128 + number)
                 if scope.cancel_called:

@@ -18,6 +18,8 @@ from fastworker.cli._values import CommandWithLists, parse_object, parse_value
 if TYPE_CHECKING:
     from fastworker._models import TaskResult
 
+_OF_FUNCTION = "what the task's function says"
+
 
 @click.command(cls=CommandWithLists)
 @click.option("--task-name", required=True, metavar="NAME", help="Task name to execute.")
@@ -50,6 +52,25 @@ if TYPE_CHECKING:
     show_default=True,
     help="How urgent it is.",
 )
+@click.option(
+    "--max-retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=_options.with_default("How often it runs again after it failed.", _OF_FUNCTION),
+)
+@click.option(
+    "--task-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help=_options.with_default("How long one attempt may run.", _OF_FUNCTION),
+)
+@click.option(
+    "--expires",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Within how long it must have started; later it expires, and never runs.",
+)
+@_options.grace("How long it gets to end once it is asked to stop.")
 @_options.discovery_address("Where the control plane is found.")
 @_options.timeout("How long to wait for the result; then the task is cancelled.")
 @_options.serialization_format("How the arguments travel.")
@@ -63,6 +84,10 @@ def submit(
     non_blocking: bool,
     as_json: bool,
     priority: str,
+    max_retries: int | None,
+    task_timeout: float | None,
+    expires: float | None,
+    grace: float | None,
     discovery_address: str | None,
     timeout: float | None,
     serialization_format: str | None,
@@ -79,27 +104,33 @@ def submit(
         import trio
 
         from fastworker._client import Client
-        from fastworker._models import TaskPriority
         from fastworker.cli._signals import run_until_signal
 
         client = Client(discovery_address, serialization_format, timeout)
         values = tuple(map(parse_value, arguments))
         named = keywords or {}
+        try:
+            view = client.options(
+                priority=priority,
+                max_retries=max_retries,
+                timeout=task_timeout,
+                expires=expires,
+                grace=grace,
+            )
+        except ValueError as error:  # what click lets pass: too large, infinite
+            raise click.UsageError(str(error)) from None
 
         async def command() -> int:
             async with client:
                 if non_blocking:
                     # delay() has keywords of its own, which a task may have too.
-                    level = TaskPriority.parse(priority)
-                    task_id = await client.options(priority=level)._delay(
-                        task_name, values, named, None
-                    )
+                    task_id = await view._delay(task_name, values, named, None)
                     if as_json:
                         print_json(describe_absent(task_id, "pending"))
                     else:
                         click.echo(task_id)
                     return Exit.OK
-                result = await client.submit_task(task_name, values, named, priority)
+                result = await view.submit_task(task_name, values, named)
             return report(result, as_json=as_json)
 
         sys.exit(trio.run(run_until_signal, command))
@@ -127,6 +158,10 @@ def report(result: TaskResult, *, as_json: bool = False) -> int:
     return code
 
 
+# The client's words for a wait that was over, and a worker's for a task's own
+# limit; any other error begins with the name of another type.
+_TIMED_OUT = ("timed out", "TaskTimedOut:")
+
 # What to do next.
 _HINTS = {
     Exit.TASK_FAILED: " (--log-level DEBUG shows the traceback)",
@@ -144,8 +179,6 @@ def _exit_of(result: TaskResult) -> Exit:
         TaskStatus.EXPIRED: Exit.TIMED_OUT,
         TaskStatus.SUCCESS: Exit.UNKNOWN,  # it ended well, and its result is gone
     }
-    # The client's words for a wait that was over; a task's own error begins
-    # with the name of its type.
-    if result.status is TaskStatus.FAILURE and (result.error or "").startswith("timed out"):
+    if result.status is TaskStatus.FAILURE and (result.error or "").startswith(_TIMED_OUT):
         return Exit.TIMED_OUT
     return exits.get(result.status, Exit.TASK_FAILED)

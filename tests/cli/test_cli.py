@@ -26,7 +26,8 @@ from fastworker.cli._supervised import address_to_dial, fastworker_command
 from fastworker.demo import hash_file
 
 COMMANDS = [
-    "control-plane", "subworker", "submit", "status", "list", "callbacks", "demo", "completion",
+    "control-plane", "subworker", "submit", "status", "cancel", "list", "callbacks", "demo",
+    "completion",
 ]  # fmt: skip
 
 
@@ -62,17 +63,25 @@ def test_help_names_every_command_and_the_exit_codes(flag: str) -> None:
             "control-plane",
             "--worker-id --base-address --discovery-address --subworker-port "
             "--result-cache-size --result-cache-ttl --task-modules --gui-host --gui-port "
-            "--no-gui --processes --concurrency --backend --serialization-format --log-level",
+            "--no-gui --processes --concurrency --backend --drain-timeout "
+            "--serialization-format --log-level",
         ),
         (
             "subworker",
             "--worker-id --control-plane-address --base-address --discovery-address "
-            "--task-modules --concurrency --backend --serialization-format --log-level",
+            "--task-modules --concurrency --backend --drain-timeout --serialization-format "
+            "--log-level",
         ),
         (
             "submit",
             "--task-name --args --kwargs --non-blocking --json --discovery-address --timeout "
-            "--priority --task-modules --serialization-format --log-level",
+            "--priority --max-retries --task-timeout --expires --grace --task-modules "
+            "--serialization-format --log-level",
+        ),
+        (
+            "cancel",
+            "--task-id --grace --json --discovery-address --timeout --serialization-format "
+            "--log-level",
         ),
         (
             "status",

@@ -155,6 +155,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "insecure": False,
         "concurrency": None,
         "backend": "trio",
+        "drain_timeout": 30.0,
     }
     assert dataclasses.asdict(subworker()) == {
         **REQUIRED,
@@ -163,6 +164,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "serialization_format": SerializationFormat.JSON,
         "concurrency": None,
         "backend": "trio",
+        "drain_timeout": 30.0,
     }
     assert dataclasses.asdict(DashboardConfig()) == {
         "gui_enabled": True,
