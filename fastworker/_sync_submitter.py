@@ -5,7 +5,7 @@ A :class:`SyncClient` is one, with no options; ``client.options(...)`` makes oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -14,6 +14,7 @@ from fastworker._models import TaskPriority, TaskResult
 from fastworker._submitter import Submitter
 from fastworker._sync_group import OpenSyncGroup, OpenSyncMap, SyncTaskGroup, SyncValues
 from fastworker._sync_handle import SyncTaskHandle
+from fastworker._sync_stream import OpenSyncStream, SyncStream
 from fastworker._task_group import OnError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class SyncSubmitter:
         backoff: float | None = None,
         max_delay: float | None = None,
         jitter: float | None = None,
+        buffer: int | None = None,
     ) -> SyncClientWithOptions:
         """Make a view of this client whose calls want some things otherwise.
 
@@ -64,6 +66,7 @@ class SyncSubmitter:
             backoff=backoff,
             max_delay=max_delay,
             jitter=jitter,
+            buffer=buffer,
         )
         return SyncClientWithOptions(self._owner, view)
 
@@ -250,6 +253,34 @@ class SyncSubmitter:
             ordered=ordered,
             on_error=on_error,
         )
+
+    @overload
+    def stream(
+        self, task: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractContextManager[SyncStream[T]]: ...
+
+    @overload
+    def stream(
+        self, task: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractContextManager[SyncStream[T]]: ...
+
+    @overload
+    def stream(
+        self, task: str, *args: Any, **kwargs: Any
+    ) -> AbstractContextManager[SyncStream[Any]]: ...
+
+    def stream(
+        self, task: Any, *args: Any, **kwargs: Any
+    ) -> AbstractContextManager[SyncStream[Any]]:
+        """Run a generator task and read its values one by one, as it yields them.
+
+        ``with client.stream(count, 3) as values: for value in values: ...``.
+        However the block is left, its task is cancelled if it has not ended.
+
+        Args, Raises: as for :meth:`Client.stream`.
+        """
+        thread = self._owner._usable_thread()
+        return OpenSyncStream(thread, self._submitter.stream(task, *args, **kwargs))
 
 
 class SyncClientWithOptions(SyncSubmitter):

@@ -337,6 +337,7 @@ if not child:
                      client.options(priority="low").submit, client.options().delay,
                      lambda name: enter(client.open_task_group()),
                      lambda name: enter(client.map(name, [1])),
+                     lambda name: enter(client.stream(name)),
                      lambda name: handle.wait(), lambda name: handle.result(1),
                      lambda name: handle.cancel(), lambda name: handle.status(),
                      lambda name: handle.progress(), lambda name: handle.is_done,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -60,6 +60,7 @@ class World:
             self.sleep,
             self.say,
             self.flaky,
+            self.count,
             self.parent,
             self.parent_of_many,
         ):
@@ -95,6 +96,16 @@ class World:
     def say(self) -> None:
         fastworker.progress(0.5, "half")
         self.hold()
+
+    async def count(self, end: int) -> AsyncIterator[int]:
+        try:
+            for number in range(end):
+                yield number
+            if not end:
+                await trio.sleep_forever()
+            raise LookupError("the end")
+        finally:
+            self.slept.append("cancelled")
 
     def flaky(self) -> int:
         self.attempts += 1
@@ -425,6 +436,37 @@ def test_a_failure_ends_a_map_or_is_raised_where_its_value_would_be(world: World
             except StopIteration:
                 break
     assert raised == ["LookupError: a", "LookupError: b"]
+
+
+# --- streams ---
+
+
+def test_a_stream_gives_its_values_and_then_its_error(world: World) -> None:
+    with world.client.options(buffer=2).stream("count", 5) as values:
+        assert values.name == "count"
+        for expected in range(5):
+            assert next(values) == expected
+        with pytest.raises(TaskFailed, match="LookupError: the end"):
+            next(values)
+        assert list(values) == []
+
+
+def test_a_stream_that_is_left_ends_its_task_and_lets_errors_pass(world: World) -> None:
+    with world.client.options(buffer=1).stream("count", 1000) as values:
+        assert next(values) == 0
+    assert world.slept == ["cancelled"]
+    with pytest.raises(ZeroDivisionError), world.client.stream("count", 0):
+        raise ZeroDivisionError
+
+    def read() -> None:
+        with world.client.stream("count", 0) as values:
+            next(values)
+
+    closing = threading.Timer(0.1, world.client.close)
+    closing.start()
+    with pytest.raises(ClientClosed):
+        read()
+    closing.join()
 
 
 # --- tasks that submit tasks ---

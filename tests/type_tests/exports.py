@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -106,6 +107,11 @@ async def fetch(url: str) -> bytes:
     return url.encode()
 
 
+@task
+def count_up(end: int) -> Iterator[int]:
+    yield from range(end)
+
+
 def check_what_a_sync_client_gives(client: SyncClient) -> None:
     handle = client.submit(add, 1, y=2)
     assert_type(handle, SyncTaskHandle[int])
@@ -132,6 +138,10 @@ def check_what_a_sync_client_gives(client: SyncClient) -> None:
             assert_type(length, int)
     with client.map("add", [1], ordered=False) as values:
         assert_type(next(values), Any)
+    with client.options(buffer=2).stream(count_up, 3) as numbers:
+        assert_type(next(numbers), int)
+        for number in numbers:
+            assert_type(number, int)
     client.submit(add, "1")  # type: ignore[call-overload]
     client.open_task_group(on_error="ignore")  # type: ignore[arg-type]
     client.options(prioriti="high")  # type: ignore[call-arg]
