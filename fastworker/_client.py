@@ -30,6 +30,7 @@ from fastworker._core._messages import (
     TaskEvent,
     TaskSpec,
     WireStatus,
+    is_name,
 )
 from fastworker._core._results import Results
 from fastworker._errors import (
@@ -442,6 +443,9 @@ class Client:
           Always a checkpoint; changes nothing.
         """
         session = self._usable_session()
+        if not is_name(task_id):  # no task has such an id, and no frame can carry it
+            await anyio.lowlevel.checkpoint()
+            return None
         event: TaskEvent | None = None
         with anyio.move_on_after(self.timeout):
             event = await session.query(task_id)
@@ -484,8 +488,11 @@ class Client:
         attached: bool,
     ) -> TaskSpec:
         name = task if isinstance(task, str) else self._registry.name_of(task)
-        if not 0 < len(name) <= 256:
-            message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
+        if not is_name(name):
+            message = (
+                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
+                f"Unicode"
+            )
             raise UnknownTask(message, task_name=name)
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
