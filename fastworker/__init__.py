@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from fastworker._submitter import ClientWithOptions as ClientWithOptions
     from fastworker._subworker import SubWorker as SubWorker
     from fastworker._sync_client import SyncClient as SyncClient
+    from fastworker._sync_group import SyncTaskGroup as SyncTaskGroup
+    from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
+    from fastworker._sync_submitter import SyncClientWithOptions as SyncClientWithOptions
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
@@ -90,6 +93,9 @@ __all__ = [
     "TaskGroup",
     "TaskHandle",
     "Progress",
+    "SyncClientWithOptions",
+    "SyncTaskGroup",
+    "SyncTaskHandle",
     # what a cancel has come to
     "CancelOutcome",
     "NeverStarted",
@@ -163,6 +169,9 @@ _HOMES = {
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
     "SyncClient": "_sync_client",
+    "SyncClientWithOptions": "_sync_submitter",
+    "SyncTaskGroup": "_sync_group",
+    "SyncTaskHandle": "_sync_handle",
     "local": "_local",
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",

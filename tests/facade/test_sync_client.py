@@ -323,11 +323,24 @@ print("done")
 FORKED = """
 client = open_client()
 client.start()
+handle = client.submit("add", 1, 2)
+handle.result()
 child = os.fork()
 if not child:
     try:
+        def enter(block):
+            with block:
+                pass
+
         for call in (client.delay, client.submit_task, client.get_task_result,
-                     client.get_result, client.get_status):
+                     client.get_result, client.get_status, client.submit, client.cancel,
+                     client.options(priority="low").submit, client.options().delay,
+                     lambda name: enter(client.open_task_group()),
+                     lambda name: enter(client.map(name, [1])),
+                     lambda name: handle.wait(), lambda name: handle.result(1),
+                     lambda name: handle.cancel(), lambda name: handle.status(),
+                     lambda name: handle.progress(), lambda name: handle.is_done,
+                     lambda name: handle.outcome):
             try:
                 call("add")
             except ForkedClient as error:
@@ -447,7 +460,17 @@ class OnTerminal:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "call", ["client.submit_task('add', (1, 2))", "client.submit_task(task_name='wait')"]
+    "call",
+    [
+        "client.submit_task('add', (1, 2))",
+        "client.submit_task(task_name='wait')",
+        "client.submit('add', 1, 2).result()",
+        "client.options(grace=3).submit('wait').result(timeout=20)",
+        "with client.open_task_group() as group: group.submit('wait')",
+        "with client.open_task_group() as group: group.submit('wait').wait()",
+        "with client.open_task_group() as g: g.submit('wait'); next(g.as_completed())",
+        "with client.map('wait', [1]) as values: next(values)",
+    ],
 )
 def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) -> None:
     before = plane.tasks.cancelled
