@@ -21,6 +21,7 @@ from fastworker._lanes._abc import (
     AttemptEnded,
     AttemptKey,
     AttemptStarted,
+    AttemptYielded,
     Lane,
     LaneEvent,
 )
@@ -88,6 +89,7 @@ class World:
         self.taken_back: list[AttemptKey] = []
         self.started: list[AttemptKey] = []
         self.ended: dict[AttemptKey, AttemptEnded] = {}
+        self.yielded: dict[AttemptKey, list[Any]] = {}
         self._gates: list[Gate] = []
 
     # --- functions in the form of the lane -----------------------------------
@@ -184,6 +186,10 @@ class World:
     async def start_of(self, key: AttemptKey) -> None:
         await self.receive_until(lambda: key in self.started)
 
+    def values(self, key: AttemptKey) -> list[Any]:
+        """What its generator has yielded so far."""
+        return self.yielded.get(key, [])
+
     async def all_accounted_for(self) -> None:
         total = len(self.submitted)
         await self.receive_until(lambda: len(self.ended) + len(self.taken_back) == total)
@@ -213,7 +219,14 @@ class World:
                 self.started.append(key)
                 running = len(set(self.started) - set(self.ended))
                 assert running <= self.lane.slots, f"{running} run at the same time"
+            elif isinstance(event, AttemptYielded):
+                assert key in self.started
+                values = self.yielded.setdefault(key, [])
+                assert event.index == len(values)
+                assert event.format == 1
+                values.append(decode_result(event.payload, SerializationFormat.JSON))
             else:
+                assert isinstance(event, AttemptEnded)
                 assert (key in self.started) == (event.started_wall > 0)
                 assert event.wall >= event.started_wall
                 assert event.seconds >= 0
