@@ -32,6 +32,7 @@ from fastworker._core._messages import (
     CallbacksReply,
     TaskSpec,
     WireStatus,
+    is_name,
 )
 from fastworker._core._results import Results
 from fastworker._errors import (
@@ -327,6 +328,8 @@ class Client(Submitter):
           cancelled all the same, as soon as the control plane hears of it.
         """
         session = self._usable_session()
+        if not is_name(task_id):  # no task has such an id, and no frame can carry it
+            raise TaskNotFound(f"no task has the id {task_id!r}", task_id=task_id)
         watch = session.request_cancel(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
@@ -363,6 +366,10 @@ class Client(Submitter):
 
     async def _describe(self, task_id: str) -> TaskResult | Absence:
         """As :meth:`get_task_result`, and tells what is evicted from what is unknown."""
+        if not is_name(task_id):  # no task has such an id, and no frame can carry it
+            self._usable_session()
+            await anyio.lowlevel.checkpoint()
+            return Absence.UNKNOWN
         event = await self._in_time(self._usable_session().query(task_id))
         if event.status is WireStatus.EVICTED:
             return Absence.EVICTED
@@ -430,8 +437,11 @@ class Client(Submitter):
         name = task if isinstance(task, str) else self._registry.name_of(task)
         if not isinstance(task, str):
             self._check_stream(name, is_stream)
-        if not 0 < len(name) <= 256:
-            message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
+        if not is_name(name):
+            message = (
+                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
+                f"Unicode"
+            )
             raise UnknownTask(message, task_name=name)
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:

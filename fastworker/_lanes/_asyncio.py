@@ -59,6 +59,7 @@ class AsyncioLane:
         self._loop: asyncio.AbstractEventLoop | None = None
         # From here on only the lane's own thread reads and writes.
         self._tasks: dict[AttemptKey, asyncio.Task[AttemptEnded]] = {}
+        self._is_over = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -127,6 +128,8 @@ class AsyncioLane:
                     loop.run_forever()
                 except (SystemExit, KeyboardInterrupt):
                     _logger.exception("a task was let out of the asyncio lane, which goes on")
+            # What is still to be called must not stop the runner's last steps.
+            self._is_over = True
 
     def _look(self) -> None:
         """Do what the link loop wants done; runs in the lane's loop."""
@@ -151,7 +154,7 @@ class AsyncioLane:
             task = self._loop.create_task(execution.run_async(nullcontext()), context=Context())
             self._tasks[execution.key] = task
             task.add_done_callback(partial(self._on_done, execution))
-        if self._handover.is_closed and not self._tasks:
+        if self._handover.is_closed and not self._tasks and not self._is_over:
             self._loop.stop()
 
     def _on_done(self, execution: Execution, task: asyncio.Task[AttemptEnded]) -> None:

@@ -42,7 +42,7 @@ CLASSES: dict[str, type[Any] | None] = {
     "TaskFunctionInfo": None,
 }
 # What calls give: nobody else makes these.
-GIVEN = ["TaskHandle", "TaskGroup"]
+GIVEN = ["TaskHandle", "TaskGroup", "SyncTaskHandle", "SyncTaskGroup"]
 ENUMS = ["TaskPriority", "TaskStatus", "SerializationFormat"]
 NONE = "-"
 

@@ -27,6 +27,7 @@ from fastworker._lanes._abc import (
     AttemptPaused,
     AttemptProgressed,
     AttemptStarted,
+    AttemptYielded,
     InProcess,
     Lane,
     LaneEvent,
@@ -117,6 +118,7 @@ class World:
         self.ended: dict[AttemptKey, AttemptEnded] = {}
         self.progressed: list[AttemptProgressed] = []
         self.paused: list[AttemptPaused] = []
+        self.yielded: dict[AttemptKey, list[Any]] = {}
         self._gates: list[Gate] = []
         self._guard = PROCESS_GUARD if kind == "process" else GUARD
 
@@ -231,6 +233,10 @@ class World:
     async def start_of(self, key: AttemptKey) -> None:
         await self.receive_until(lambda: key in self.started)
 
+    def values(self, key: AttemptKey) -> list[Any]:
+        """What its generator has yielded so far."""
+        return self.yielded.get(key, [])
+
     async def all_accounted_for(self) -> None:
         total = len(self.submitted)
         await self.receive_until(lambda: len(self.ended) + len(self.taken_back) == total)
@@ -266,7 +272,14 @@ class World:
             elif isinstance(event, AttemptPaused):
                 assert key in self.started
                 self.paused.append(event)
+            elif isinstance(event, AttemptYielded):
+                assert key in self.started
+                values = self.yielded.setdefault(key, [])
+                assert event.index == len(values)
+                assert event.format == 1
+                values.append(decode_result(event.payload, SerializationFormat.JSON))
             else:
+                assert isinstance(event, AttemptEnded)
                 assert (key in self.started) == (event.started_wall > 0)
                 assert event.wall >= event.started_wall
                 assert event.seconds >= 0
