@@ -6,7 +6,9 @@ attempts: CLOCK_MONOTONIC is the same in all processes of a machine.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,25 @@ async def nap(path: str, name: str, seconds: float) -> str:
 def poison(path: str) -> None:
     _note(path, "poison", "start")
     os._exit(13)
+
+
+@task
+def die_once(path: str, how: str) -> str:
+    """End the process the first time, by whatever means."""
+    is_first = not Path(path).exists() or "die_once" not in Path(path).read_text()
+    _note(path, "die_once", "start")
+    if is_first:
+        match how:
+            case "segmentation fault":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "exit":
+                os._exit(0)
+            case _:
+                os.kill(os.getpid(), signal.Signals[how])
+                time.sleep(60)
+    return how
 
 
 def _note(path: str, name: str, what: str) -> None:
