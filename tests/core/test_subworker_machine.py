@@ -171,6 +171,7 @@ def test_it_stops_its_attempts_two_seconds_before_the_lease_could_end(bench: Ben
 
 
 def test_an_orphan_takes_up_its_slot_until_it_ends(bench: Bench) -> None:
+    # T3 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.disconnect()
@@ -281,6 +282,7 @@ def test_work_that_arrives_while_it_drains_goes_back(bench: Bench) -> None:
 
 
 def test_goodbye_comes_after_the_last_report(bench: Bench) -> None:
+    # H8 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.end("a")

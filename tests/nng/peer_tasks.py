@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,25 @@ def refuse(path: str) -> None:
 def hold_apart(path: str, name: str, seconds: float) -> str:
     """Block a process of its own, and write down start and end."""
     return hold(path, name, seconds)
+
+
+@task
+def die_once(path: str, how: str) -> str:
+    """End the process the first time, by whatever means."""
+    is_first = not Path(path).exists() or "die_once" not in Path(path).read_text()
+    _note(path, "die_once", "start")
+    if is_first:
+        match how:
+            case "segmentation fault":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "exit":
+                os._exit(0)
+            case _:
+                os.kill(os.getpid(), signal.Signals[how])
+                time.sleep(60)
+    return how
 
 
 def _note(path: str, name: str, what: str) -> None:
