@@ -54,5 +54,5 @@ async def check_streams(client: Client) -> None:
 
 def check_wrong_streams(client: Client) -> None:
     client.stream(numbers, "3")  # type: ignore[call-overload]
-    client.stream(words, "a", sep=1)  # type: ignore[call-overload]
+    client.stream(words, "a", sep=1)  # type: ignore[arg-type]
     client.stream(no_stream)  # type: ignore[call-overload]
