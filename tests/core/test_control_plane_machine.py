@@ -591,3 +591,21 @@ def test_a_subworker_may_not_tell_of_room() -> None:
     hall = a_hall_with_a_stream()
     sent = hall.ask(BOB_PIPE, BOB, Kind.CREDIT, Credits([ReadUpTo("s", 1)]), slot=6)
     assert any(isinstance(f, Closed) for f in sent)
+
+
+def test_values_are_acknowledged_at_once_because_the_next_wait_for_it() -> None:
+    hall = a_hall_with_a_stream()
+    assert any(isinstance(f, Reply) and f.slot == 4 for f in yields(hall, 0))
+
+
+def test_room_in_a_stream_does_not_keep_work_waiting() -> None:
+    hall = a_hall_with_a_stream()
+    ended = [EndedAttempt("a1", 1, WireStatus.SUCCESS, 0.0, 0.0, 1.0, 1, b"3")]
+    hall.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, ended=ended), slot=2)
+    yields(hall, 0, 1)
+    hall.ask(ANN_PIPE, ANN, Kind.CREDIT, Credits([ReadUpTo("s", 1)]), slot=5)
+    sent = hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(2, {"thread": 2}), slot=3)
+    replies = [decode_body(LeaseReply, f.body) for f in sent if isinstance(f, Reply)]
+    given = replies[-1]
+    assert [credit.count for credit in given.credits] == [1]
+    assert [assignment.task_id for assignment in given.assignments] == ["a2"]

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ async def nap(path: str, name: str, seconds: float) -> str:
     await trio.sleep(seconds / 2)
     _note(path, name, "end")
     return name
+
+
+@task
+def count(path: str, name: str, end: int) -> Iterator[int]:
+    """Yield numbers, and write down start and end."""
+    _note(path, name, "start")
+    try:
+        yield from range(end)
+    finally:
+        _note(path, name, "end")
 
 
 @task
