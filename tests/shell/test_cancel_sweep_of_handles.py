@@ -79,7 +79,35 @@ async def test_cancel_of_anybodys_task(autojump_clock: MockClock) -> None:
         await sweep(attempt)
 
 
-@pytest.mark.parametrize("wait", ["wait", "result", "cancel"])
+async def test_who_waits_for_the_value_owns_the_task(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+
+        async def attempt(steps: int) -> bool:
+            handle = await client.submit("wait", steps)
+            await trio.sleep(0.1)
+            deadline = trio.current_time() + 2
+            world.nursery.start_soon(let_go_at, world, steps, deadline)
+            was_cancelled, value = await cancelled_at(steps, handle.result)
+            # Known at once: the caller has waited for it.
+            if was_cancelled and trio.current_time() < deadline:
+                assert isinstance(handle.outcome, Cancelled)
+            elif not was_cancelled:
+                assert isinstance(handle.outcome, Completed)
+            assert (steps in world.stopped) is isinstance(handle.outcome, Cancelled)
+            assert was_cancelled or value == steps
+            await trio.sleep(0.1)
+            assert_idle(world, client)
+            return was_cancelled
+
+        await sweep(attempt)
+
+
+async def let_go_at(world: World, what: int, moment: float) -> None:
+    await trio.sleep_until(moment)
+    world.let_go(what)
+
+
+@pytest.mark.parametrize("wait", ["wait", "cancel"])
 async def test_what_waits_for_a_handle(wait: str, autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
 
@@ -89,8 +117,6 @@ async def test_what_waits_for_a_handle(wait: str, autojump_clock: MockClock) -> 
             was_cancelled, _ = await cancelled_at(steps, call)
             if wait == "wait":
                 assert (await handle.wait()).result == steps  # it was only looked at
-            elif was_cancelled and not handle.is_done:
-                await trio.sleep(1.1)
             await trio.sleep(0.1)
             assert isinstance(handle.outcome, TRUE_OUTCOMES)
             assert_idle(world, client)

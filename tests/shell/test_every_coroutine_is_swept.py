@@ -47,7 +47,7 @@ SWEPT = {
     "TaskGroup.submit": (SECOND, "test_the_block_of_a_task_group"),
     "TaskGroup.as_completed": (SECOND, "test_the_block_of_a_task_group"),
     "TaskHandle.wait": (SECOND, "test_what_waits_for_a_handle"),
-    "TaskHandle.result": (SECOND, "test_what_waits_for_a_handle"),
+    "TaskHandle.result": (SECOND, "test_who_waits_for_the_value_owns_the_task"),
     "TaskHandle.cancel": (SECOND, "test_what_waits_for_a_handle"),
 }
 BLOCKS = {"Client.open_task_group", "Client.map", "Client.stream"}
