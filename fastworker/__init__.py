@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
+    from fastworker._task_stream import Stream as Stream
 
     __version__: str
 
@@ -92,6 +93,7 @@ __all__ = [
     "ClientWithOptions",
     "TaskGroup",
     "TaskHandle",
+    "Stream",
     "Progress",
     "SyncClientWithOptions",
     "SyncTaskGroup",
@@ -158,6 +160,7 @@ _HOMES = {
     "ClientWithOptions": "_submitter",
     "TaskGroup": "_task_group",
     "TaskHandle": "_task_handle",
+    "Stream": "_task_stream",
     "Progress": "_task_handle",
     "CancelOutcome": "_cancel_outcome",
     "NeverStarted": "_cancel_outcome",

@@ -49,6 +49,7 @@ def test_every_loopback_address_may_be_listened_on(
 @pytest.mark.parametrize("host", EXPOSED)
 @pytest.mark.parametrize("setting", ["base_address", "discovery_address"])
 def test_every_other_address_is_refused_unless_it_is_asked_for(setting: str, host: str) -> None:
+    # X1 in docs/faults.md.
     address = f"tcp://{host}:5559"
     with pytest.raises(ConfigurationError) as caught:
         control_plane(**{setting: address})
@@ -89,6 +90,7 @@ def test_a_name_is_judged_by_all_that_it_stands_for(host: str) -> None:
 def test_pickle_is_refused_beyond_this_machine_whatever_is_said(
     host: str, insecure: bool
 ) -> None:
+    # X5 in docs/faults.md.
     address = f"tcp://{host}:5559"
     words = "serialization_format=PICKLE.*refused beyond this machine"
     for setting in ("base_address", "discovery_address"):

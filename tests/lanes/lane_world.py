@@ -233,6 +233,10 @@ class World:
     async def start_of(self, key: AttemptKey) -> None:
         await self.receive_until(lambda: key in self.started)
 
+    def look(self) -> None:
+        """Take the events that are there, if any."""
+        self._judge(self.sink.receive_nowait())
+
     def values(self, key: AttemptKey) -> list[Any]:
         """What its generator has yielded so far."""
         return self.yielded.get(key, [])

@@ -321,6 +321,7 @@ async def test_a_nursery_inside_a_generator_ends_the_wait_of_its_yield() -> None
         await world.receive_until(lambda: len(world.values(key)) == 1)
         now.set()
         await trio.testing.wait_all_tasks_blocked()
+        world.look()
         # It has yielded again, and its value waits for room like any other.
         assert log == ["caught"]
         assert world.values(key) == [1]

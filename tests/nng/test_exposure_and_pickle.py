@@ -40,6 +40,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_every_interface_is_refused_and_with_insecure_it_is_warned_of(shell: Shell) -> None:
+    # X1 in docs/faults.md.
     ports = free_port(), free_port()
     arguments = [
         f"--base-address=tcp://0.0.0.0:{ports[0]}",

@@ -91,6 +91,7 @@ async def settle(plane: Peer, expected: dict[str, Any]) -> dict[str, Any]:
 async def test_nothing_grows_in_a_control_plane_that_much_came_through(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # H16 in docs/faults.md.
     # Checking every invariant after every event takes time that grows with what
     # is kept: minutes here. Other tests do that.
     monkeypatch.setenv("FASTWORKER_VALIDATE", "0")

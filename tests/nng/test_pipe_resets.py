@@ -50,6 +50,7 @@ async def test_a_subworker_keeps_its_leases_through_pipe_resets(
 async def test_a_submit_that_was_not_acknowledged_runs_once_however_often_it_is_sent(
     processes: Processes, notes: Notes
 ) -> None:
+    # H7 in docs/faults.md.
     plane = processes.control_plane()
     processes.subworkers("w1")
     results: list[TaskResult] = []

@@ -151,6 +151,7 @@ def test_the_fields_that_carry_payloads_are_these() -> None:
 async def test_no_peer_that_is_set_to_json_unpickles_what_it_is_sent(
     autojump_clock: MockClock, tmp_path: Path, field: str, format: int
 ) -> None:
+    # X5 in docs/faults.md.
     file = tmp_path / "canary"
     async with open_world(workers=0) as world, listening(world.network):
         poisoner = Poisoner(world, field, format, pickle.dumps(Canary(file)))
@@ -193,6 +194,7 @@ async def test_the_canary_sings_where_pickle_was_chosen(
 
 
 def test_only_lanes_and_clients_decode_payloads() -> None:
+    # X5 in docs/faults.md.
     """The control plane never does: what it is made of cannot even name the functions."""
     package = Path(fastworker.__file__).parent
     importers = {

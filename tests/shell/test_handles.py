@@ -170,6 +170,7 @@ async def test_all_keywords_are_the_tasks_own(autojump_clock: MockClock) -> None
 
 
 async def test_what_does_not_stop_in_its_grace_is_abandoned(autojump_clock: MockClock) -> None:
+    """Fault T3."""
     async with open_world(workers=0) as world:
         world.registry.register(_stay)
         await world.start_worker(slots=2)

@@ -35,6 +35,7 @@ NAMES = {
 async def test_a_name_that_nobody_registered_is_unknown_and_harms_nothing(
     autojump_clock: MockClock, name: str
 ) -> None:
+    # T5, X7 in docs/faults.md.
     async with open_world(slots=2) as world, world.client() as client:
         await trio.sleep(6)  # names are not held for workers to come any more
         mine = await client.delay("wait", "mine")

@@ -64,6 +64,7 @@ async def test_a_name_that_stands_for_this_machine_only_is_listened_on(
 
 
 async def test_a_name_that_stands_for_more_is_refused_and_nothing_is_left() -> None:
+    # X1 in docs/faults.md.
     Resolver("127.0.0.1", "10.1.2.3")
     plane = new_plane()
     with pytest.raises(

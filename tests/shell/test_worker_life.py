@@ -42,6 +42,7 @@ async def test_both_workers_are_ready_when_start_returns(autojump_clock: MockClo
 async def test_an_address_that_is_taken_is_named_and_nothing_is_left(
     autojump_clock: MockClock,
 ) -> None:
+    # N11 in docs/faults.md.
     async with open_world() as world:
         listeners = set(world.network._listeners)
         second = world.new_plane(base_address="tcp://127.0.0.1:6000")
