@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal as signals
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeAlias
 
 from fastworker._core._messages import Ending, TaskEvent, WireStatus
@@ -111,5 +110,4 @@ def outcome_of(event: TaskEvent, accepted: SerializationFormat) -> CancelOutcome
 def _seconds(event: TaskEvent) -> float | None:
     if not event.started or not event.completed:
         return None
-    started = datetime.fromtimestamp(event.started)
-    return max(0.0, (datetime.fromtimestamp(event.completed) - started).total_seconds())
+    return max(0.0, event.completed - event.started)

@@ -22,6 +22,8 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    QuestionAnswered,
+    QuestionAsked,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -41,6 +43,10 @@ from fastworker._core._link_requester import (
 )
 from fastworker._core._messages import (
     LEASE_SECONDS,
+    CallbacksAsked,
+    CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
     RefusalCode,
     StreamValue,
     TaskEvent,
@@ -71,13 +77,14 @@ CANCEL_SECONDS: Final = 1.0
 class Call:
     """One caller that waits: for an acknowledgement, an outcome or an answer."""
 
-    __slots__ = ("answer", "done", "error", "task_name", "timed_out", "wants_outcome")
+    __slots__ = ("answer", "done", "error", "reply", "task_name", "timed_out", "wants_outcome")
 
     def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
         self.done = anyio.Event()
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
+        self.reply: FunctionsReply | CallbacksReply | None = None
         self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
 
@@ -341,11 +348,37 @@ class ClientSession:
         Raises:
           what :meth:`close` was given.
         """
+        call = await self._ask(lambda query_id: QueryMade(query_id, task_id))
+        assert call.answer is not None
+        return call.answer
+
+    async def list_functions(self, after: str) -> FunctionsReply:
+        """Ask for a page of the task functions that live workers know.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        question = FunctionsAsked(after)
+        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
+        assert isinstance(call.reply, FunctionsReply)
+        return call.reply
+
+    async def list_callbacks(self, question: CallbacksAsked) -> CallbacksReply:
+        """Ask for the callbacks that have not arrived.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
+        assert isinstance(call.reply, CallbacksReply)
+        return call.reply
+
+    async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
         self._check_open()
         self._query_count += 1
         query_id = self._query_count
         call = self._queries[query_id] = Call()
-        self._apply(QueryMade(query_id, task_id))
+        self._apply(make_event(query_id))
         self._connection.wake()
         try:
             await call.done.wait()
@@ -357,8 +390,7 @@ class ClientSession:
             del self._queries[query_id]
         if call.error is not None:
             raise call.error
-        assert call.answer is not None
-        return call.answer
+        return call
 
     def _look_whether_taken_back(self) -> None:
         if self._taken_back is not None and (
@@ -436,6 +468,11 @@ class ClientSession:
                 call = self._queries.get(query_id)
                 if call is not None:
                     call.answer = event
+                    call.done.set()
+            case QuestionAnswered(query_id=query_id, answer=answer):
+                call = self._queries.get(query_id)
+                if call is not None:
+                    call.reply = answer
                     call.done.set()
             case SessionOpened():
                 self._settled.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,6 +19,14 @@ from fastworker._errors import (
 )
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._serialization import FORMATS, decode_result
+
+
+class Absence(enum.Enum):
+    """Why the control plane has nothing to show of a task."""
+
+    EVICTED = "evicted"  # it has ended, and its outcome is no longer kept
+    UNKNOWN = "unknown"  # never heard of, or so long ago that this is forgotten too
+
 
 STATUSES: Final = {
     WireStatus.HELD: TaskStatus.PENDING,

@@ -15,7 +15,7 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import anyio
 
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# So much longer than its caller waits a task may take by the control plane's
-# clock: the caller's own words for a wait that is over come first.
-TIMEOUT_SLACK: Final = 1.0
 
 
 class Submitter:
@@ -133,7 +129,8 @@ class Submitter:
           If it raises ``Cancelled``, the task is taken back: it was never
           sent, or it is cancelled as soon as the control plane hears of it.
         """
-        return await self._delay(task_name, args, kwargs, None)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, None)
 
     async def _delay(
         self,
@@ -142,14 +139,18 @@ class Submitter:
         kwargs: dict[str, Any],
         callback: Callback | None,
     ) -> str:
-        settings = self._settings
-        if isinstance(task_name, str) and "priority" in kwargs:
-            settings = settings.changed(priority=TaskPriority.parse(kwargs.pop("priority")))
+        """Submit a task for which nobody waits; all keywords are its own."""
         client = self._client
         now = client._usable_session().clock()
-        spec = client._spec(task_name, args, kwargs, settings, callback, attached=False)
+        spec = client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
         await self._acknowledged(spec, budget_at=_parent_deadline(now))
         return spec.id
+
+    def _with_priority(self, task: Any, kwargs: dict[str, Any]) -> Submitter:
+        """Take ``priority`` out of the keywords of a call by name."""
+        if isinstance(task, str) and "priority" in kwargs:
+            return self.options(priority=kwargs.pop("priority"))
+        return self
 
     @overload
     async def delay_with_callback(
@@ -200,7 +201,8 @@ class Submitter:
         """
         data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
         callback = make_callback(callback_address, data, self._client._new_task_id())
-        return await self._delay(task_name, args, kwargs, callback)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, callback)
 
     async def submit_task(
         self,
@@ -239,11 +241,8 @@ class Submitter:
                 wants_outcome=True,
                 within=client.timeout,
                 expires_at=self._expires_at(now),
-                budget_at=min(
-                    now + client.timeout + TIMEOUT_SLACK,
-                    anyio.current_effective_deadline(),
-                    _parent_deadline(now),
-                ),
+                # Not the timeout: when that is over, this call cancels the task.
+                budget_at=min(anyio.current_effective_deadline(), _parent_deadline(now)),
             )
         if isinstance(outcome, TaskTimedOut):
             return client._timed_out(outcome)

@@ -48,6 +48,7 @@ class TaskFunction:
     doc: str
     file: str = ""
     line: int = 0
+    is_async: bool = False
     is_stream: bool | None = False
 
     def lane_for(self, default_backend: Backend) -> LaneKind:
@@ -55,6 +56,10 @@ class TaskFunction:
         if self.lane in ("thread", "process") or self.options.backend is not None:
             return self.lane
         return default_backend
+
+    def loop_for(self, default_backend: Backend) -> Backend | None:
+        """Which event loop it needs in a worker whose default is this backend."""
+        return (self.options.backend or default_backend) if self.is_async else None
 
     @property
     def place(self) -> str:
@@ -97,11 +102,6 @@ def describe(
             f"it runs in a thread, so leave backend out"
         )
     is_stream = _is_stream(function, layers)
-    if is_stream and options.isolation == "process":
-        raise RegistrationError(
-            f"@task(isolation='process'): {qualified_name} has a yield, and a generator cannot "
-            f"run in a process yet; leave isolation out"
-        )
     file, line = _source_of(innermost)
     return TaskFunction(
         name=_checked_name(_default_name(function) if name is None else name),
@@ -114,6 +114,7 @@ def describe(
         doc=_first_line(inspect.getdoc(function)),
         file=file,
         line=line,
+        is_async=is_async,
         is_stream=is_stream,
     )
 

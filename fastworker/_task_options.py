@@ -7,7 +7,6 @@ import that made it.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
@@ -118,7 +117,8 @@ def _check_number(
 ) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_above = above is None or value > above
-        if math.isfinite(value) and least <= value <= most and is_above:
+        # Neither nan nor inf is in it, and no whole number is too large to ask.
+        if least <= value <= most and is_above:
             return
     bound = f"more than {above:g}" if above is not None else f"at least {least:g}"
     raise RegistrationError(

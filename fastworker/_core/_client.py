@@ -25,6 +25,8 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    QuestionAnswered,
+    QuestionAsked,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -56,7 +58,10 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
+    CallbacksReply,
     Ending,
+    FunctionsAsked,
+    FunctionsReply,
     Kind,
     Nothing,
     Poll,
@@ -146,6 +151,14 @@ class _Cancel(msgspec.Struct, frozen=True):
     grace: float | None = None
     wants_end: bool = False
 
+    def with_least_grace(self, other: _Cancel | None) -> _Cancel:
+        """This one, with the other's grace if that is named and shorter."""
+        if other is None or other.grace is None:
+            return self
+        if self.grace is not None and self.grace <= other.grace:
+            return self
+        return _Cancel(other.grace, self.wants_end)
+
 
 def _left(at: float, now: float) -> float | None:
     return None if at == math.inf else max(0.0, at - now)
@@ -194,8 +207,8 @@ class ClientState:
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
-        self._queries: deque[QueryMade] = deque()
-        self._calls: dict[int, list[str] | QueryMade | None] = {}
+        self._queries: deque[QueryMade | QuestionAsked] = deque()
+        self._calls: dict[int, list[str] | QueryMade | QuestionAsked | None] = {}
         self._call_id = 0
         self._submits = 0  # SUBMITs under way
         self._polls = 0
@@ -296,7 +309,7 @@ class ClientState:
                 self._on_cancel_requested(task_id, grace)
             case ValueRead(task_id=task_id, size=size):
                 self._streams.note_read(task_id, size)
-            case QueryMade():
+            case QueryMade() | QuestionAsked():
                 self._queries.append(event)
             case QueryAbandoned(query_id=query_id):
                 self._on_query_abandoned(query_id)
@@ -351,14 +364,14 @@ class ClientState:
     def _plan_cancel(self, task_id: str, task: _ClientTask, cancel: _Cancel) -> None:
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
         # it waits for the acknowledgement.
-        task.cancel = cancel
+        task.cancel = cancel.with_least_grace(task.cancel)
         if task.progress is not _Progress.SENT:
             self._to_cancel.setdefault(cancel, []).append(task_id)
 
     def _on_query_abandoned(self, query_id: int) -> None:
         self._queries = deque(q for q in self._queries if q.query_id != query_id)
         for call_id, asked in list(self._calls.items()):
-            if isinstance(asked, QueryMade) and asked.query_id == query_id:
+            if isinstance(asked, QueryMade | QuestionAsked) and asked.query_id == query_id:
                 del self._calls[call_id]
                 self._follow(self._link.handle(CallerLeft(call_id), now=self._now))
 
@@ -419,7 +432,7 @@ class ClientState:
                     why = (
                         "the control plane restarted" if lost_store else "the session was lost"
                     )
-                    message = f"the {why} {task.losses} times before it acknowledged the task"
+                    message = f"{why} {task.losses} times before it acknowledged the task"
                     self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
@@ -451,6 +464,14 @@ class ClientState:
             if not events:
                 raise RemoteProtocolError("a QUERY was answered with nothing")
             self._out.append(QueryAnswered(asked.query_id, events[0]))
+        elif kind is Kind.FUNCTIONS:
+            assert isinstance(asked, QuestionAsked)
+            functions = decode_body(FunctionsReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, functions))
+        elif kind is Kind.CALLBACKS:
+            assert isinstance(asked, QuestionAsked)
+            callbacks = decode_body(CallbacksReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, callbacks))
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:
@@ -598,7 +619,13 @@ class ClientState:
             self._issue(Kind.CREDIT, encode(self._streams.tell()), None, reissue=False)
         while self._queries and self._link.free_slots > RESERVED_SLOTS:
             query = self._queries.popleft()
-            self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            if isinstance(query, QueryMade):
+                self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            else:
+                question = query.question
+                is_functions = isinstance(question, FunctionsAsked)
+                kind = Kind.FUNCTIONS if is_functions else Kind.CALLBACKS
+                self._issue(kind, encode(question), query)
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
@@ -620,7 +647,7 @@ class ClientState:
         self,
         kind: Kind,
         body: bytes,
-        asked: list[str] | QueryMade | None,
+        asked: list[str] | QueryMade | QuestionAsked | None,
         *,
         reissue: bool = True,
     ) -> int:

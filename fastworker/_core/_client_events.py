@@ -13,7 +13,16 @@ from fastworker._core._link_requester import (
     SessionOpened,
     SessionRefused,
 )
-from fastworker._core._messages import RefusalCode, StreamValue, TaskEvent, TaskSpec
+from fastworker._core._messages import (
+    CallbacksAsked,
+    CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
+    RefusalCode,
+    StreamValue,
+    TaskEvent,
+    TaskSpec,
+)
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 
 # --- events -----------------------------------------------------------------
@@ -71,6 +80,13 @@ class QueryMade(msgspec.Struct, frozen=True, gc=False):
     task_id: str
 
 
+class QuestionAsked(msgspec.Struct, frozen=True, gc=False):
+    """A caller asks about the control plane itself. Numbered as QueryMade is."""
+
+    query_id: int
+    question: FunctionsAsked | CallbacksAsked
+
+
 class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
     """The caller does not wait for this answer any more."""
 
@@ -88,6 +104,7 @@ ClientEvent = (
     | CancelRequested
     | ValueRead
     | QueryMade
+    | QuestionAsked
     | QueryAbandoned
     | ClientStopped
     | PipeOpened
@@ -145,6 +162,13 @@ class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class QuestionAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The answer to QuestionAsked."""
+
+    query_id: int
+    answer: FunctionsReply | CallbacksReply
+
+
 class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
     """The control plane knows that this client has left."""
 
@@ -156,6 +180,7 @@ ClientCommand = (
     | ValueArrived
     | TaskTimedOut
     | QueryAnswered
+    | QuestionAnswered
     | SaidGoodbye
     | SendFrame
     | DropPipe

@@ -18,9 +18,11 @@ from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, e
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
+    CallbacksDescribed,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     Port,
@@ -28,6 +30,7 @@ from fastworker._core._control_plane_events import (
     RecordsDurable,
 )
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import ANNOUNCED_BYTES
 from fastworker._core._link_responder import (
     Answered,
     CloseSession,
@@ -43,7 +46,9 @@ from fastworker._core._messages import (
     PROTOCOL_VERSION,
     Body,
     Callback,
+    CallbacksAsked,
     Credits,
+    FunctionsAsked,
     Hello,
     Kind,
     Lease,
@@ -97,6 +102,8 @@ BEAT_SECONDS: Final = 5.0
 RECONNECT_GRACE: Final = 0.75
 HELLO_SECONDS: Final = 5.0
 MAX_SESSIONS: Final = 10_000
+# Nobody needs a second one; without a bound one connection could take all.
+MAX_SESSIONS_OF_A_PIPE: Final = 8
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
@@ -109,6 +116,8 @@ ALLOWED_KINDS: Final = {
             Kind.QUERY,
             Kind.WATCH,
             Kind.BYE,
+            Kind.FUNCTIONS,
+            Kind.CALLBACKS,
             Kind.CREDIT,
         }
     ),
@@ -167,6 +176,8 @@ class ControlPlaneState:
         self._ports = {Role.CLIENT: base_port, Role.SUBWORKER: management_port}
         self._sessions: dict[bytes, Session] = {}
         self._by_pipe: dict[int, bytes] = {}
+        self._opened_by_pipe: dict[int, int] = {}  # how many that live
+        self._overfull: dict[bytes, Session] = {}  # fetch nothing, and are owed too much
         self._deadlines: Deadlines[bytes | int] = Deadlines()  # by session or pipe
         self._parked_leases: dict[bytes, Session] = {}
         self._parked_polls: dict[bytes, Session] = {}
@@ -216,6 +227,10 @@ class ControlPlaneState:
                 self._on_pipe_closed(pipe)
             case DrainRequested():
                 self._is_draining = True
+            case CallbacksDescribed(session=key, ticket=ticket, reply=reply):
+                session = self._sessions.get(key)
+                if session is not None:
+                    self._answer(session, ticket, reply, keep=False)
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():
@@ -283,6 +298,9 @@ class ControlPlaneState:
             assert key in self._sessions
         for pipe, key in self._by_pipe.items():
             assert self._sessions[key].pipe == pipe
+        assert sum(self._opened_by_pipe.values()) == len(self._sessions)
+        assert all(0 < n <= MAX_SESSIONS_OF_A_PIPE for n in self._opened_by_pipe.values())
+        assert self._overfull.keys() <= self._sessions.keys()
         assert self._durable <= self._batch
         assert not self._effects or self._effects[0][0] > self._durable
 
@@ -322,9 +340,25 @@ class ControlPlaneState:
                 self._send(route, Rehello(hello.session, self._epoch))
                 return
             if len(self._sessions) >= MAX_SESSIONS:
-                self._send(route, Refused(hello.nonce, f"{MAX_SESSIONS} sessions are open"))
+                reason = (
+                    f"{MAX_SESSIONS} sessions are open, which is the limit; stop clients "
+                    f"that are not needed, and try again"
+                )
+                self._send(route, Refused(hello.nonce, reason))
                 return
-            session = self._open_session(hello)
+            if self._opened_by_pipe.get(route.pipe, 0) >= MAX_SESSIONS_OF_A_PIPE:
+                reason = f"{MAX_SESSIONS_OF_A_PIPE} sessions were opened by this connection"
+                self._send(route, Refused(hello.nonce, reason))
+                return
+            if not self._scheduler.has_room_for(hello.functions):
+                reason = (
+                    f"{len(hello.functions)} task functions are too many: what all subworkers "
+                    f"have registered together would be more than "
+                    f"{ANNOUNCED_BYTES // 2**20} MiB of names, signatures and docstrings"
+                )
+                self._send(route, Refused(hello.nonce, reason))
+                return
+            session = self._open_session(hello, route.pipe)
         elif session.role is not hello.role:
             self._send(route, Refused(hello.nonce, "this session has another role"))
             return
@@ -342,10 +376,12 @@ class ControlPlaneState:
             ),
         )
 
-    def _open_session(self, hello: Hello) -> Session:
+    def _open_session(self, hello: Hello, pipe: int) -> Session:
         session = Session(
             hello.session, hello.role, hello.worker_id, hello.address, self._epoch, self._now
         )
+        session.opened_on = pipe
+        self._opened_by_pipe[pipe] = self._opened_by_pipe.get(pipe, 0) + 1
         self._sessions[session.key] = session
         if session.role is Role.SUBWORKER:
             joined = SubworkerJoined(
@@ -406,6 +442,10 @@ class ControlPlaneState:
     def _end_session(self, session: Session, reason: str, *, is_clean: bool = False) -> None:
         self._send_receipts(session)
         del self._sessions[session.key]
+        self._overfull.pop(session.key, None)
+        self._opened_by_pipe[session.opened_on] -= 1
+        if not self._opened_by_pipe[session.opened_on]:
+            del self._opened_by_pipe[session.opened_on]
         self._deadlines.clear(session.key)
         self._parked_leases.pop(session.key, None)
         self._parked_polls.pop(session.key, None)
@@ -493,6 +533,11 @@ class ControlPlaneState:
                 self._park(session, ticket, cursor)
             case TaskIds():
                 self._on_ids(session, ticket, request.kind, body)
+            case FunctionsAsked(after=after):
+                functions = self._scheduler.live_functions(after)
+                self._answer(session, ticket, functions, keep=False)
+            case CallbacksAsked():
+                self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
@@ -628,6 +673,8 @@ class ControlPlaneState:
         session = self._sessions.get(owner)
         if session is not None:
             session.outbox.put(event)
+            if session.outbox.is_overfull:
+                self._overfull[owner] = session
 
     # --- durability ---
 
@@ -651,6 +698,9 @@ class ControlPlaneState:
         Work goes ahead of the records: a lease that is lost with this process
         is no promise to anybody.
         """
+        for overfull in list(self._overfull.values()):
+            self._closed_sessions += 1
+            self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
         if self._parked_leases and self._scheduler.has_work:
             reachable = [k for k, s in self._parked_leases.items() if not s.handout.has_orders]
             dispatch = Dispatch(reachable, only_cancels=self._is_draining)

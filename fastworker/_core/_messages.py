@@ -20,7 +20,7 @@ from msgspec import Meta
 from fastworker._core._retry import RetryOverride, RetryPolicy, Seconds
 from fastworker._models import DEFAULT_GRACE
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 # Sixteen requests may be under way in a session. The last slot is kept for
 # CANCEL and BYE, so that a full window never delays a cancellation.
@@ -38,6 +38,8 @@ MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
 STREAM_BYTES: Final = 8 * 1024 * 1024
 MAX_STREAM_BUFFER: Final = 10_000
 MAX_BATCH_ITEMS: Final = 20_000
+# An answer names at most this many of the workers that know a function.
+MAX_NAMED_WORKERS: Final = 20
 
 # A reply up to this size is kept, to be sent again when its request is
 # repeated. Longer ones are made anew: their requests are idempotent.
@@ -70,6 +72,12 @@ MAX_CALLBACK_DATA_BYTES: Final = 256 * 1024
 CallbackData = Annotated[bytes, Meta(max_length=MAX_CALLBACK_DATA_BYTES)]
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can travel as a Name: a task's id or a task function's name."""
+    # Half of a surrogate pair is a character for Python, and for no encoding.
+    return 0 < len(text) <= 256 and text.encode(errors="ignore").decode() == text
+
+
 class Role(enum.IntEnum):
     """What a peer is."""
 
@@ -88,7 +96,9 @@ class Kind(enum.IntEnum):
     REPORT = 6
     LEASE = 7
     BYE = 8
-    CREDIT = 9
+    FUNCTIONS = 9
+    CALLBACKS = 10
+    CREDIT = 11
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -372,7 +382,8 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """About how many bytes this holds."""
-        return 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        size = 200 + len(self.payload) + len(self.traceback) + len(self.error)
+        return size + len(self.message) + sum(len(error) for error in self.errors)
 
 
 class StreamValue(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -471,10 +482,14 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """This attempt has not started here and never will."""
+    """This attempt was given up: it has not started here and never will.
+
+    ``was_started``: it had, and was interrupted because this subworker ends.
+    """
 
     task_id: Name
     attempt: Attempts
+    was_started: bool = False
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -584,6 +599,86 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     credits: list[StreamCredit] = []
 
 
+class FunctionsAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which task functions do live workers know? Those whose names come after ``after``."""
+
+    after: ShortText = ""
+
+
+class LiveFunction(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A task function as the worker announced it that joined last, and who knows it.
+
+    ``workers`` are the first few of ``worker_count``.
+    """
+
+    function: FunctionInfo
+    workers: Annotated[list[ShortText], Meta(max_length=MAX_NAMED_WORKERS)]
+    worker_count: Count
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        info = self.function
+        texts = (info.name, info.lane, info.signature, info.doc, info.on_lost, *self.workers)
+        return 50 + sum(map(len, texts))
+
+
+class FunctionsReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A page of task functions, sorted by name; ``more`` come after the last one."""
+
+    functions: list[LiveFunction]
+    more: bool = False
+
+
+class CallbackPhase(enum.IntEnum):
+    """Where a callback is that has not arrived."""
+
+    QUEUED = 1
+    RETRYING = 2  # its address has failed, and nothing has arrived there since
+    PARKED = 3  # given up
+
+
+class CallbacksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which callbacks have not arrived? At most ``limit``; in any phase if none is named."""
+
+    phases: Annotated[list[CallbackPhase], Meta(max_length=3)] = []
+    limit: Annotated[int, Meta(ge=0, le=MAX_BATCH_ITEMS)] = 1_000
+
+
+class CallbackView(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One callback. ``error`` is the last one of its address, empty if there was none."""
+
+    phase: CallbackPhase
+    address: CallbackAddress
+    event_id: Name
+    task_id: Name
+    tries: Count
+    error: Line = ""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        texts = (self.address, self.event_id, self.task_id, self.error)
+        return 50 + sum(map(len, texts))
+
+
+class CallbacksReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The numbers of all callbacks, and those that were asked for: parked ones first.
+
+    due = queued + retrying + parked + delivered + dropped. ``is_cut`` says
+    that there are more of those asked for.
+    """
+
+    due: Count
+    queued: Count
+    retrying: Count
+    parked: Count
+    delivered: Count
+    dropped: Count
+    callbacks: list[CallbackView] = []
+    is_cut: bool = False
+
+
 class Nothing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An empty body."""
 
@@ -598,6 +693,10 @@ Body = (
     | Report
     | Lease
     | LeaseReply
+    | FunctionsAsked
+    | FunctionsReply
+    | CallbacksAsked
+    | CallbacksReply
     | Credits
     | Nothing
 )

@@ -55,7 +55,7 @@ class Round:
                 self._left(record.deadline_at),
                 spec.options,
                 spec.created,
-                self._left(record.expires_at) if not record.failures else None,
+                self._left(record.expires_at),
             )
         )
         self.size += len(spec.payload) + 100

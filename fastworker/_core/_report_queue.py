@@ -29,6 +29,9 @@ from fastworker._core._messages import (
 
 # A start is reported by itself only if no end follows within this time.
 STARTED_DELAY: Final = 0.005
+# With the longest ids they fill a quarter of a batch. A lane that is blocked may
+# return far more: as much as was sent ahead to each of its slots.
+MAX_HANDED_BACK: Final = 1000
 # As often as somebody who watches can read it.
 PROGRESS_DELAY: Final = 0.1
 
@@ -41,7 +44,7 @@ class ReportQueue:
         self._progress: dict[AttemptKey, Progress] = {}
         self._progress_due = math.inf
         self._ended: deque[tuple[int, EndedAttempt]] = deque()  # epoch, what
-        self._handed_back: list[tuple[int, HandedBack]] = []
+        self._handed_back: deque[tuple[int, HandedBack]] = deque()
         self._busy: dict[str, float] = {}
         self._streamed: deque[tuple[int, YieldedValue | EndedAttempt]] = deque()
         # Whether a report with such is under way; the caller says when no more.
@@ -124,8 +127,11 @@ class ReportQueue:
             reported = self._streamed[0][0]
         ended = self._take_ended(reported)
         yielded = self._take_streamed(reported, ended)
-        handed_back = [item for its_epoch, item in self._handed_back if its_epoch == reported]
-        self._handed_back = [entry for entry in self._handed_back if entry[0] != reported]
+        handed_back: list[HandedBack] = []
+        while self._handed_back and self._handed_back[0][0] == reported:
+            if len(handed_back) >= MAX_HANDED_BACK:
+                break
+            handed_back.append(self._handed_back.popleft()[1])
         busy, self._busy = self._busy, {}
         if reported != epoch:
             started, progress = [], []

@@ -93,6 +93,8 @@ def decide(
 
 def delay_without_jitter(policy: RetryPolicy, failures: int) -> float:
     """Seconds before the retry that follows this many failures."""
+    if not policy.delay:
+        return 0.0
     try:
         delay = policy.delay * policy.backoff ** (failures - 1)
     except OverflowError:

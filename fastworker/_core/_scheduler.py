@@ -9,19 +9,22 @@ what goes out together travels together.
 from __future__ import annotations
 
 import bisect
-import difflib
 import heapq
 import math
 import random
+from collections import deque
 from typing import Final, assert_never
 
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import KnownFunctions
+from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
     EndedAttempt,
     Ending,
     FunctionInfo,
+    FunctionsReply,
     Lease,
     ReadUpTo,
     Refusal,
@@ -41,7 +44,7 @@ from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round, least_loaded
 from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
 from fastworker._core._results import Results
-from fastworker._core._retry import RetryPolicy, decide
+from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
@@ -71,10 +74,13 @@ from fastworker._errors import RemoteProtocolError
 UNKNOWN_NAME_SECONDS: Final = 5.0
 # A task that was running alone when its worker died, this often, is poison.
 MAX_SOLO_LOSSES: Final = 3
-# Names come from outside, and the wire has a limit for a line of text.
-MESSAGE_LENGTH: Final = 2000
 # So many may watch a task besides its owner; of more, the first hear nothing.
 MAX_WATCHERS: Final = 16
+# Looking for similar names takes a while: not for each of thousands at once.
+MAX_EXPLAINED: Final = 5
+# Tasks that have not ended, by number and by weight.
+MAX_QUEUED: Final = 1_000_000
+MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
@@ -93,6 +99,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     failed: int
     cancelled: int
     stale_reports: int
+    queued_bytes: int
     subworkers: list[SubworkerStatus]
     retrying: int = 0
     expired: int = 0
@@ -106,14 +113,28 @@ class Scheduler:
       results: where outcomes are kept.
       now: the time of the start, in seconds.
       rng: draws the jitter of retries.
+      max_queued, max_queued_bytes: how many tasks that have not ended there
+        may be, and how much they may weigh; beyond it submits are refused.
     """
 
-    def __init__(self, *, epoch: int, results: Results, now: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        results: Results,
+        now: float,
+        rng: random.Random,
+        max_queued: int = MAX_QUEUED,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self._rng = rng
         self.results = results
         self._epoch = epoch
         self._started_at = now
+        self._max_queued = max_queued
+        self._max_queued_bytes = max_queued_bytes
         self._tasks: dict[str, TaskRecord] = {}
+        self._queued_bytes = 0  # of all that have not ended
         self._ready = ReadyQueue()
         # READY, but to be run alone; by priority, then by sequence
         self._suspects: list[TaskRecord] = []
@@ -123,8 +144,10 @@ class Scheduler:
         self._alarms: Deadlines[str] = Deadlines()  # of tasks that have such a time
         # By the task that has submitted them, from inside: it takes them along.
         self._children: dict[str, dict[str, TaskRecord]] = {}
+        # To be cancelled by the end of this step: families may be deeper than the stack.
+        self._doomed: deque[TaskRecord] = deque()
         self._workers: dict[bytes, SubworkerRecord] = {}
-        self._known: dict[str, FunctionInfo] = {}
+        self._known = KnownFunctions()
         self._sequence = 0
         self._joined = 0
         self._submitted = 0
@@ -141,6 +164,11 @@ class Scheduler:
 
     def handle(self, event: SchedulerEvent, *, now: float) -> list[SchedulerCommand]:
         """Apply an event and return what has to be done."""
+        commands = self._apply(event, now)
+        self._cancel_doomed(now, commands)
+        return commands
+
+    def _apply(self, event: SchedulerEvent, now: float) -> list[SchedulerCommand]:
         match event:
             case Dispatch(keys=keys, only_cancels=only_cancels):
                 return self._on_dispatch(keys, only_cancels, now)
@@ -201,7 +229,15 @@ class Scheduler:
     @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
-        return self._known
+        return self._known.functions
+
+    def has_room_for(self, functions: list[FunctionInfo]) -> bool:
+        """Whether a subworker that announces these may join."""
+        return self._known.has_room(functions)
+
+    def live_functions(self, after: str) -> FunctionsReply:
+        """A page of the task functions that live subworkers have announced."""
+        return list_live_functions(self._known.functions, self._workers.values(), after)
 
     def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
         """Whether this attempt is leased to this subworker now."""
@@ -225,6 +261,7 @@ class Scheduler:
             failed=self._ended[TaskState.FAILURE],
             cancelled=self._ended[TaskState.CANCELLED],
             stale_reports=self._stale_reports,
+            queued_bytes=self._queued_bytes,
             subworkers=workers,
             retrying=len(self._retrying),
             expired=self._ended[TaskState.EXPIRED],
@@ -234,6 +271,11 @@ class Scheduler:
         """Assert every invariant."""
         self._ready.check()
         self.results.check()
+        assert not self._doomed
+        self._known.check()
+        assert self._queued_bytes == sum(r.spec.size for r in self._tasks.values())
+        assert len(self._tasks) <= self._max_queued
+        assert self._queued_bytes <= self._max_queued_bytes
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
         for record in [*self._ready.records(), *self._suspects]:
             assert record.state is TaskState.READY
@@ -286,11 +328,12 @@ class Scheduler:
         refusals: list[Refusal] = []
         held: list[int] = []
         queued: list[TaskRecord] = []
+        unknown: dict[str, str] = {}
         for index, spec in enumerate(tasks):
             known = self._tasks.get(spec.id)
             if known is not None:
                 if known.has_content(spec):
-                    known.owner = owner
+                    self._own(known, owner)
                     if known.state is TaskState.HELD:
                         held.append(index)
                 else:
@@ -306,53 +349,53 @@ class Scheduler:
                 continue
             self._submitted += 1
             self._sequence += 1
-            record = self._new_record(spec, owner, now)
+            record = TaskRecord(spec, self._sequence, owner)
+            full = self._fullness(spec)
+            if full is not None:
+                self._refused += 1
+                refusals.append(Refusal(index, RefusalCode.QUEUE_FULL, full))
+                continue
             if spec.name in self._known:
-                self._accept(record)
+                self._accept(record, now)
                 record.step(Step.QUEUE)
                 self._ready.push(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
-                message = self._unknown_name(spec.name)
+                message = self._explain(spec.name, unknown)
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
                 continue
             else:
-                self._accept(record)
+                self._accept(record, now)
                 record.held_until = now + UNKNOWN_NAME_SECONDS
                 waiting = self._held.setdefault(spec.name, [])
                 waiting.append(record)
                 if len(waiting) == 1:
                     self._holds.set(spec.name, record.held_until)
                 held.append(index)
-            if self._is_orphan(spec, now):
+            if spec.options is not None and self._is_orphan(spec.options.parent, now):
                 # It was still under way when its parent was cancelled.
                 self._cancel(record, now, commands)
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
-    def _is_orphan(self, spec: TaskSpec, now: float) -> bool:
-        """Whether the task that submits this one was cancelled."""
-        if spec.options is None or not spec.options.parent:
-            return False
-        parent = self._tasks.get(spec.options.parent)
+    def _is_orphan(self, parent_id: str, now: float) -> bool:
+        """Whether the task that submits this one, if one does, was cancelled."""
+        parent = self._tasks.get(parent_id)
         if parent is not None:
             return parent.is_cancel_requested
-        ended = self.results.get(spec.options.parent, now=now)
+        ended = self.results.get(parent_id, now=now) if parent_id else None
         return ended is not None and ended.ending is not Ending.COMPLETED
 
-    def _new_record(self, spec: TaskSpec, owner: bytes, now: float) -> TaskRecord:
-        record = TaskRecord(spec, self._sequence, owner)
+    def _accept(self, record: TaskRecord, now: float) -> None:
+        """From now on the task is ours to keep."""
+        spec = record.spec
+        self._tasks[spec.id] = record
+        self._queued_bytes += spec.size
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
             record.deadline_at = now + spec.budget
-        return record
-
-    def _accept(self, record: TaskRecord) -> None:
-        """From now on the task is ours to keep."""
-        spec = record.spec
-        self._tasks[spec.id] = record
         self._set_alarm(record)
         if spec.options is not None and spec.options.parent:
             self._children.setdefault(spec.options.parent, {})[spec.id] = record
@@ -362,23 +405,30 @@ class Scheduler:
         if at < math.inf:
             self._alarms.set(record.spec.id, at)
 
-    def _unknown_name(self, name: str) -> str:
-        if not self._known:
+    def _explain(self, name: str, explained: dict[str, str]) -> str:
+        """Say that a name is unknown, once for all tasks of one event that have it."""
+        if name not in explained:
+            near = len(explained) < MAX_EXPLAINED
+            explained[name] = self._known.explain_unknown(name, near=near)
+        return explained[name]
+
+    def _fullness(self, spec: TaskSpec) -> str | None:
+        """Why there is no room for this task, None if there is."""
+        if len(self._tasks) >= self._max_queued:
             return (
-                f"unknown task {name!r}: no worker has registered any task; start the "
-                f"control plane or a subworker with --task-modules"
+                f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
+                f"max_queued={self._max_queued}; try again later, or raise it"
             )
-        near = difflib.get_close_matches(name, self._known, n=3)
-        if near:
-            message = f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
-            return message[:MESSAGE_LENGTH]
-        some = ", ".join(sorted(self._known)[:8])
-        more = len(self._known) - 8
-        tail = f" and {more} more" if more > 0 else ""
-        return f"unknown task {name!r}; the workers know {some}{tail}"[:MESSAGE_LENGTH]
+        if self._queued_bytes + spec.size > self._max_queued_bytes:
+            return (
+                f"the queue is full: tasks of {self._queued_bytes:,} bytes have not ended, and "
+                f"max_queued_bytes={self._max_queued_bytes}; try again later, or raise it"
+            )
+        return None
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        unknown: dict[str, str] = {}
         for task_id in self._alarms.pop_due(now):
             record = self._tasks.get(task_id)
             if record is not None and record.next_alarm <= now:
@@ -391,7 +441,7 @@ class Scheduler:
                 record.step(Step.REFUSE)
                 self._forget(record)
                 self._refused += 1
-                event = record.event(error=self._unknown_name(name))
+                event = record.event(error=self._explain(name, unknown))
                 commands += self._news(record, event)
             if rest:
                 self._held[name] = rest
@@ -411,8 +461,8 @@ class Scheduler:
         worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
+        self._known.announce(worker.functions.values())
         for function in event.functions:
-            self._known[function.name] = function
             queued = self._held.pop(function.name, [])
             self._holds.clear(function.name)
             if queued:
@@ -436,6 +486,7 @@ class Scheduler:
         worker = self._workers.pop(key, None)
         if worker is None:
             return []
+        self._known.withdraw(worker.functions.values())
         commands: list[SchedulerCommand] = []
         was_alone = worker.solo is not None
         presumed = [] if is_clean else worker.presumed_started()
@@ -443,6 +494,8 @@ class Scheduler:
         for lane in worker.lanes.values():
             for record in list(lane.leased.values()):
                 fate = self._fate(record, worker, reason)
+                if record.state is TaskState.STARTED or record.spec.id in suspects:
+                    record.last_ending, record.loss = Ending.LOST, reason
                 if fate is None and record.spec.id in suspects:
                     if was_alone:
                         record.losses = (*record.losses, reason)
@@ -523,15 +576,21 @@ class Scheduler:
                 self._stale_reports += 1
                 continue
             assert worker is not None
-            was_started = record.state is TaskState.STARTED  # and then interrupted
+            # It may have started, and then have been interrupted.
+            was_started = item.was_started or record.state is TaskState.STARTED
             worker.lane_of(record.spec.name).is_blocked = not was_started
             worker.release(record)
             record.uncounted += 1
+            if was_started:
+                record.note_started()
+                record.last_ending, record.loss = Ending.CANCELLED, ""
             if record.is_cancel_requested:
-                ending = Ending.CANCELLED if was_started else Ending.NEVER_STARTED
-                self._end(record, Step.CANCEL, now, commands, ending=ending)
+                self._end(record, Step.CANCEL, now, commands, ending=record.last_ending)
             elif record.has_yielded:
                 error = f"lost: {worker.label} ended while it ran; {_HAS_YIELDED}"
+                self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
+            elif was_started and worker.functions[record.spec.name].on_lost == "fail":
+                error = "lost: its worker ended first; it is not run again (on_lost='fail')"
                 self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
             else:
                 self._requeue(record, Step.HAND_BACK, commands)
@@ -558,6 +617,7 @@ class Scheduler:
             self._stale_reports += 1
             return
         record.step(Step.START)
+        record.note_started()
         record.started = started.wall
         commands += self._news(record, record.event())
 
@@ -602,14 +662,17 @@ class Scheduler:
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
-        if step is Step.EXPIRE and record.state is TaskState.STARTED:
+        if step is Step.EXPIRE and not record.may_expire:
             step = Step.FAIL
-        policy = worker.functions[record.spec.name].retry
+        function = worker.functions[record.spec.name]
         worker.measure(record.spec.name, ended.seconds)
         worker.lane_of(record.spec.name).is_blocked = False
         worker.release(record)
-        if step is Step.FAIL and self._retry(record, policy, ended, now, commands):
+        if step is Step.FAIL and self._retry(record, function, ended, now, commands):
             return
+        ending = ended.ending
+        if ending is Ending.NEVER_STARTED:
+            ending = record.last_ending  # this attempt; an earlier one may have
         record.step(step)
         event = TaskEvent(
             task_id=ended.task_id,
@@ -622,7 +685,7 @@ class Scheduler:
             completed=ended.completed,
             worker_id=worker.label,
             attempts=record.attempts,
-            ending=ended.ending,
+            ending=ending,
             signal=ended.signal,
             errors=list(record.errors),
         )
@@ -631,16 +694,18 @@ class Scheduler:
     def _retry(
         self,
         record: TaskRecord,
-        policy: RetryPolicy,
+        function: FunctionInfo,
         ended: EndedAttempt,
         now: float,
         commands: list[SchedulerCommand],
     ) -> bool:
         """Let a task whose attempt has failed wait for the next one, if it may."""
-        options = record.spec.options
+        policy, options = function.retry, record.spec.options
         if options is not None and options.retry is not None:
             policy = options.retry.applied_to(policy)
-        if not policy.max_retries or record.is_cancel_requested or record.has_yielded:
+        # Whoever calls may ask for retries, but not of what runs at most once.
+        is_final = record.is_cancel_requested or record.has_yielded
+        if is_final or function.on_lost == "fail":
             return False
         decision = decide(
             policy,
@@ -652,7 +717,7 @@ class Scheduler:
         if decision.delay is None:
             return False
         record.step(Step.RETRY)
-        record.fail(ended.error)
+        record.fail(ended.error, ended.ending)
         record.started = 0.0
         record.retry_at = now + decision.delay
         self._retrying[record.spec.id] = record
@@ -701,14 +766,16 @@ class Scheduler:
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        commands += [TaskChanged(key, event, False) for key in record.watchers]
-        if self._children and event.ending is not Ending.COMPLETED:
-            self._cancel_children(event.task_id, now, commands)
-        self._children.pop(event.task_id, None)
+        for key in record.watchers:
+            commands.append(TaskChanged(key, event, False))
+        children = self._children.pop(event.task_id, None)
+        if children and event.ending is not Ending.COMPLETED:
+            self._doomed.extend(children.values())
 
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
         del self._tasks[spec.id]
+        self._queued_bytes -= spec.size
         self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
             family = self._children.get(spec.options.parent)
@@ -732,6 +799,7 @@ class Scheduler:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
                 self._cancel(record, now, commands, event.grace)
+        self._cancel_doomed(now, commands)
         events = [self.describe(task_id, now=now) for task_id in event.ids]
         return [*commands, TasksDescribed(events)]
 
@@ -749,13 +817,13 @@ class Scheduler:
         # Asked again it is told again: somebody may have less patience.
         if not record.is_cancel_requested or grace is not None:
             record.is_cancel_requested = True
-            record.worker.cancels.append(StopOrder(record.spec.id, record.fence, grace))
-        self._cancel_children(record.spec.id, now, commands)
+            record.worker.stop(StopOrder(record.spec.id, record.fence, grace))
+        self._doomed.extend(self._children.get(record.spec.id, {}).values())
 
-    def _cancel_children(
-        self, parent: str, now: float, commands: list[SchedulerCommand]
-    ) -> None:
-        for child in list(self._children.get(parent, {}).values()):
+    def _cancel_doomed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel the children of whatever was cancelled, and theirs."""
+        while self._doomed:
+            child = self._doomed.popleft()
             # Whoever submits itself as its own parent gets no endless loop.
             if not child.is_cancel_requested and self._tasks.get(child.spec.id) is child:
                 self._cancel(child, now, commands)
@@ -782,8 +850,7 @@ class Scheduler:
         elif record.is_solo:
             self._suspects.remove(record)
             self._drop_reservation(record)
-        was_tried = record.attempts > 0
-        ending = Ending.CANCELLED if was_tried else Ending.NEVER_STARTED
+        ending, error = record.last_ending, error or record.loss
         self._end(record, step, now, commands, error=error, ending=ending)
         if state is TaskState.READY and not record.is_solo:
             self._ready.discard(record)
@@ -793,10 +860,15 @@ class Scheduler:
             record = self._tasks.get(task_id)
             if record is not None:
                 if event.is_owner:
-                    record.owner = event.owner
+                    self._own(record, event.owner)
                 else:
                     self._watch(record, event.owner)
         return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
+
+    def _own(self, record: TaskRecord, key: bytes) -> None:
+        record.owner = key
+        # An owner hears everything once.
+        record.watchers = tuple(other for other in record.watchers if other != key)
 
     def _watch(self, record: TaskRecord, key: bytes) -> None:
         if key != record.owner and key not in record.watchers:
@@ -806,7 +878,7 @@ class Scheduler:
         commands: list[SchedulerCommand] = []
         for record in list(self._tasks.values()):
             if owner in record.watchers:
-                record.watchers = tuple(key for key in record.watchers if key != owner)
+                record.watchers = tuple(other for other in record.watchers if other != owner)
             if record.owner != owner or record.spec.id not in self._tasks:
                 continue  # another's, or gone by now with its parent
             record.owner = None
@@ -825,7 +897,7 @@ class Scheduler:
             self._place(rounds)
         commands: list[SchedulerCommand] = []
         for given in rounds:
-            cancels, given.worker.cancels = given.worker.cancels, []
+            cancels = given.worker.take_cancels()
             if given.assignments or cancels:
                 commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands

@@ -26,7 +26,8 @@ from fastworker._core._messages import (
 _Key: TypeAlias = str | tuple[str, int]
 
 # What a client has not fetched yet may weigh this much; beyond it outcomes
-# arrive without their values.
+# arrive without their values and tracebacks. At twice as much the session is
+# closed: should the client live, it asks again for what it still wants to know.
 OUTBOX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -51,6 +52,11 @@ class Outbox:
         """About how much the entries weigh."""
         return self._bytes
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether even the bare outcomes are too many to be kept."""
+        return self._bytes > 2 * self._max_bytes
+
     def put(self, event: TaskEvent) -> None:
         """Add news of a task; older news of the same task is dropped."""
         self._drop(event.task_id)
@@ -67,8 +73,11 @@ class Outbox:
             self._drop((task_id, count))
 
     def _add(self, key: _Key, item: TaskEvent | StreamValue) -> None:
-        if item.payload and self._bytes + item.size > self._max_bytes:
-            item = msgspec.structs.replace(item, payload=b"", value_dropped=True)
+        if self._bytes + item.size > self._max_bytes:
+            was_a_value = bool(item.payload) or item.value_dropped
+            item = msgspec.structs.replace(item, payload=b"", value_dropped=was_a_value)
+            if isinstance(item, TaskEvent):
+                item = msgspec.structs.replace(item, traceback="")
         self._cursor += 1
         self._entries[key] = (self._cursor, item)
         self._bytes += item.size
@@ -183,6 +192,7 @@ class Session:
         "key",
         "label",
         "link",
+        "opened_on",
         "outbox",
         "parked",
         "pipe",
@@ -200,6 +210,7 @@ class Session:
         self.address = address
         self.link = ResponderLink(key, epoch)
         self.pipe: int | None = None
+        self.opened_on = 0  # the pipe that its first HELLO came by
         self.seen_at = now
         self.parked: Ticket | None = None  # the POLL or LEASE that waits
         # answers that nobody waits for: they go with the next frame, or soon

@@ -279,7 +279,8 @@ class SubworkerState:
 
     def _tell_end(self, key: AttemptKey, held: Held, event: AttemptEnded) -> None:
         if held.why is Why.INTERRUPTED and event.kind == OUTCOME_CANCELLED:
-            self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
+            back = HandedBack(key.task_id, key.attempt, was_started=True)
+            self._news.add_handed_back(key.epoch, back)
         else:
             ended = ended_attempt(event, held)
             self._news.add_ended(key.epoch, ended, of_stream=held.is_stream)
@@ -346,7 +347,8 @@ class SubworkerState:
         self._news.forget(key)
         self._must_restate = True
         if held.why is Why.INTERRUPTED:
-            self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
+            back = HandedBack(key.task_id, key.attempt, was_started=True)
+            self._news.add_handed_back(key.epoch, back)
         else:
             abandoned = abandoned_attempt(key, held, self._now)
             self._news.add_ended(key.epoch, abandoned, of_stream=held.is_stream)

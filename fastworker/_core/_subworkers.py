@@ -101,7 +101,8 @@ class SubworkerRecord:
         }
         self.is_draining = False
         self.estimates: dict[str, float] = {}
-        self.cancels: list[StopOrder] = []
+        # Two for each task at most, however often it is cancelled; see stop().
+        self.cancels: dict[tuple[str, bool], StopOrder] = {}
         self.solo: TaskRecord | None = None  # runs alone here
         self.reserved_for: TaskRecord | None = None  # will, once everything else is done
 
@@ -162,6 +163,24 @@ class SubworkerRecord:
         record.worker = None
         if self.solo is record:
             self.solo = None
+
+    def stop(self, order: StopOrder) -> None:
+        """Have an attempt stopped with the next work; the shortest grace counts.
+
+        An order without a grace has the function's, which is not known here: so
+        it stands beside one that has.
+        """
+        key = (order.task_id, order.grace is None)
+        known = self.cancels.get(key)
+        if known is None or known.attempt != order.attempt:
+            self.cancels[key] = order
+        elif order.grace is not None and known.grace is not None:
+            self.cancels[key] = order if order.grace < known.grace else known
+
+    def take_cancels(self) -> list[StopOrder]:
+        """Return what is to be stopped, once."""
+        cancels, self.cancels = list(self.cancels.values()), {}
+        return cancels
 
     def measure(self, name: str, seconds: float) -> None:
         """Note how long a task of this name has run: the recent maximum counts."""

@@ -117,11 +117,13 @@ class TaskRecord:
     (``is_solo``); what was merely near when a worker died is never sent ahead
     again (``is_wary``), so that it is among the suspects if that happens twice.
 
-    ``expires_at`` is when it must have started, ``deadline_at`` when it must have
+    ``expires_at`` is when it must have started (and did not), ``deadline_at`` when it must have
     ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
     where there is no such time. ``errors`` are those of failed attempts.
-    ``watchers`` want to hear of it besides its owner. ``stream`` is None unless
-    it gives values while it runs.
+    ``watchers`` want to hear of it besides its owner. ``last_ending`` is how the
+    latest attempt ended of which code ran, ``loss`` why if nobody knows. ``stream``
+    is None unless it gives values
+    while it runs.
     """
 
     __slots__ = (
@@ -135,6 +137,8 @@ class TaskRecord:
         "is_cancel_requested",
         "is_solo",
         "is_wary",
+        "last_ending",
+        "loss",
         "losses",
         "message",
         "owner",
@@ -164,6 +168,8 @@ class TaskRecord:
         self.is_wary = False
         self.is_cancel_requested = False
         self.losses: tuple[str, ...] = ()
+        self.last_ending = Ending.NEVER_STARTED
+        self.loss = ""
         self.held_until = 0.0
         self.expires_at = math.inf
         self.deadline_at = math.inf
@@ -221,12 +227,28 @@ class TaskRecord:
         """
         if self.worker is not None:
             return math.inf
-        expires_at = self.expires_at if not self.failures else math.inf
-        return min(self.deadline_at, expires_at, self.retry_at)
+        return min(self.deadline_at, self.expires_at, self.retry_at)
 
-    def fail(self, error: str) -> None:
+    @property
+    def may_expire(self) -> bool:
+        """Whether an attempt that is leased can have come too late to be started."""
+        if self.state is TaskState.STARTED:
+            return False
+        return min(self.deadline_at, self.expires_at) < math.inf
+
+    def note_started(self) -> None:
+        """Note that it was started in time, whatever becomes of the attempt."""
+        self.expires_at = math.inf
+
+    def fail(self, error: str, ending: Ending) -> None:
         """Note an attempt that has failed, and that is not the last."""
         self.failures += 1
+        self.expires_at = math.inf
+        self.loss = ""
+        if ending is not Ending.NEVER_STARTED:
+            # What may still run is not to be called stopped.
+            is_abandoned = ending is Ending.ABANDONED
+            self.last_ending = ending if is_abandoned else Ending.CANCELLED
         self.errors = (*self.errors, error)[-MAX_EARLIER_ERRORS:]
         self.progress, self.message = -1.0, ""
 

@@ -27,6 +27,20 @@ from fastworker._core._attempts import LaneEvent as LaneEvent
 from fastworker._models import DEFAULT_GRACE
 
 
+class InProcess(msgspec.Struct, frozen=True, gc=False):
+    """What another process must know to find a function and to run it.
+
+    ``module`` is where the function was written; importing it registers the
+    function. ``loop`` is the event loop that it needs, empty for a ``def``.
+    ``memory`` is in bytes, see ``@task``; None is any amount.
+    """
+
+    module: str
+    loop: str = ""
+    memory: int | None = None
+    recycle_after: int | None = None
+
+
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One execution to be done: the function and its still encoded arguments.
 
@@ -35,6 +49,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     business; but once ``start_within`` seconds are over, the lane does not start
     it, and it ends as OUTCOME_EXPIRED. ``created`` is wall time. ``stream`` is
     how many values a generator may be ahead of its reader, 0 if it is no stream.
+    ``process`` is for the process lane, which cannot be given the function.
     """
 
     key: AttemptKey
@@ -50,6 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     worker_id: str = ""
     created: float = 0.0
     stream: int = 0
+    process: InProcess | None = None
 
 
 class LaneSink(Protocol):

@@ -17,6 +17,7 @@ from functools import partial
 from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptEnded, AttemptKey, LaneSink
+from fastworker._lanes._asyncio_bell import AsyncioBell
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
@@ -45,7 +46,7 @@ class AsyncioLane:
                 self.kind,
                 cancelled_types=(TaskCancelled, asyncio.CancelledError),
                 lend=self._on_lent,
-                make_bell=_Bell,
+                make_bell=AsyncioBell,
             )
         )
         self._lent = 0
@@ -170,22 +171,3 @@ class AsyncioLane:
             )
         self._handover.end(execution, ended)
         self._fill_slots()
-
-
-class _Bell:
-    """Wakes a wait in the loop that it was made in."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """End the wait; nothing happens if the loop has ended."""
-        try:
-            self._loop.call_soon_threadsafe(self._rung.set)
-        except RuntimeError:
-            pass
-
-    async def wait(self) -> None:
-        """Wait until it has rung."""
-        await self._rung.wait()

@@ -136,7 +136,7 @@ class Execution(CurrentAttempt):
             _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            return self._end_with(error)
+            return self.end_with(error)
 
     async def run_async(self, scope: AbstractContextManager[object]) -> AttemptEnded:
         """Run an ``async def`` function inside ``scope``; else like ``run``.
@@ -162,11 +162,11 @@ class Execution(CurrentAttempt):
                     got = None
                 value = got
             if value is _NOTHING:
-                return self._cancelled()
+                return self.cancelled_running()
             _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            return self._end_with(error)
+            return self.end_with(error)
 
     def _is_stream(self, value: Any) -> bool:
         """Whether the function gave a generator that is to be read.
@@ -225,17 +225,27 @@ class Execution(CurrentAttempt):
             return self._end(OUTCOME_EXPIRED, error="expired: it was not started in time")
         return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled before it started")
 
+    def cancelled_running(self) -> AttemptEnded:
+        """Give the end of an attempt whose function let itself be cancelled."""
+        self._stop_clock()
+        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled while it ran")
+
     def lost(self, error: str) -> AttemptEnded:
         """Give the end of an attempt that was swept away together with its loop."""
         self._stop_clock()
         return self._end(OUTCOME_FAILURE, error=one_line(error), is_retryable=True)
 
+    def begin(self) -> None:
+        """Say that it starts; ``run`` and ``run_async`` do so unless it was done."""
+        current_attempt.set(self)
+        if not self.started_wall:
+            self.started_wall = self._settings.wall()
+            self._settings.sink.post(AttemptStarted(self.key, self.started_wall))
+
     def _start(self) -> _Call:
         settings = self._settings
-        current_attempt.set(self)
-        self.started_wall = settings.wall()
         # Before the arguments are decoded: with PICKLE that is user code too.
-        settings.sink.post(AttemptStarted(self.key, self.started_wall))
+        self.begin()
         number = self.attempt.format
         format = FORMATS.get(number)
         if format is None or format not in settings.accepted_formats:
@@ -258,17 +268,13 @@ class Execution(CurrentAttempt):
             raise _Refused(_too_large("result", len(payload), "return"))
         return self._end(OUTCOME_SUCCESS, payload=payload, format=number)
 
-    def _cancelled(self) -> AttemptEnded:
-        self._stop_clock()
-        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled while it ran")
-
-    def _end_with(self, error: BaseException) -> AttemptEnded:
+    def end_with(self, error: BaseException) -> AttemptEnded:
         """Say how it ended, from what came out of the function or from around it."""
         self._stop_clock()
         if self.is_cancelled:
             rest = _without(error, self._settings.cancelled_types)
             if rest is None:
-                return self._cancelled()
+                return self.cancelled_running()
             error = rest
         if isinstance(error, _Refused):
             return self._end(OUTCOME_FAILURE, error=one_line(str(error)))

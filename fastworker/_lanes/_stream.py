@@ -37,19 +37,21 @@ def drive(
       GeneratorLeft: it was closed at a ``yield``, cancelled; its ``finally`` ran.
       whatever the generator raises.
     """
-    value = next(generator, _NO_MORE)
-    while value is not _NO_MORE:
-        failure: Exception | None = None
-        try:
-            send(value)
-        except Exception as error:  # noqa: BLE001 - raised at the yield
-            failure = error
-        if failure is None:
-            outflow.wait()
-        if is_cancelled():
-            generator.close()
-            raise GeneratorLeft("cancelled while it ran")
-        value = next(generator, _NO_MORE) if failure is None else _throw(generator, failure)
+    # Closed also if the wait is ended by a signal, in a task process.
+    with closing(generator):
+        value = next(generator, _NO_MORE)
+        while value is not _NO_MORE:
+            failure: Exception | None = None
+            try:
+                send(value)
+            except Exception as error:  # noqa: BLE001 - raised at the yield
+                failure = error
+            if failure is None:
+                outflow.wait()
+            if is_cancelled():
+                generator.close()
+                raise GeneratorLeft("cancelled while it ran")
+            value = next(generator, _NO_MORE) if failure is None else _throw(generator, failure)
 
 
 def _throw(generator: Generator[Any, Any, Any], error: Exception) -> Any:

@@ -235,7 +235,8 @@ def test_a_request_of_another_epoch_only_asks_for_a_hello(hall: Hall) -> None:
     [(Role.CLIENT, Kind.REPORT), (Role.CLIENT, Kind.LEASE)]
     + [
         (Role.SUBWORKER, kind)
-        for kind in (Kind.SUBMIT, Kind.POLL, Kind.CANCEL, Kind.QUERY, Kind.WATCH)
+        for kind in Kind
+        if kind not in (Kind.REPORT, Kind.LEASE, Kind.BYE)
     ],
 )
 def test_a_role_that_asks_what_is_not_its_business_is_closed(
@@ -335,6 +336,7 @@ def test_session_ten_thousand_and_one_is_refused_and_the_first_stay() -> None:
 
 
 def test_a_pipe_that_does_not_say_hello_is_closed_after_five_seconds(hall: Hall) -> None:
+    # H19 in docs/faults.md.
     hall.handle(PipeOpened(EVE_PIPE))
     hall.pass_time(HELLO_SECONDS - 0.5)
     assert hall.closed == []
@@ -380,6 +382,7 @@ def test_one_that_does_not_loses_them(hall: Hall) -> None:
 
 
 def test_a_silent_subworker_loses_its_leases_after_thirty_seconds(hall: Hall) -> None:
+    # H19 in docs/faults.md.
     """L2."""
     hall.pass_time(LEASE_SECONDS - 0.5)
     assert hall.scheduler.is_leased("a1", 1, BOB)
@@ -514,6 +517,7 @@ hostile_frames = st.one_of(
 def test_whatever_strangers_send_the_honest_go_on(
     moves: list[tuple[int, bytes, Port, float]],
 ) -> None:
+    # N6 in docs/faults.md.
     """S21. Eve may resubmit a1, unchanged or not, and be told CONFLICT: no more."""
     hall = an_open_hall()
     for pipe in range(EVE_PIPE, EVE_PIPE + 3):

@@ -477,9 +477,9 @@ def test_a_function_without_a_yield_is_no_stream(empty: Registry) -> None:
     assert empty.register(add).is_stream is False
 
 
-def test_a_generator_cannot_run_in_a_process_yet(empty: Registry) -> None:
-    with pytest.raises(RegistrationError, match="cannot run in a process yet"):
-        empty.register(stream, options=TaskOptions(isolation="process"))
+def test_a_generator_may_run_in_a_process(empty: Registry) -> None:
+    function = empty.register(stream, options=TaskOptions(isolation="process"))
+    assert (function.lane, function.is_stream) == ("process", True)
 
 
 def test_a_context_manager_factory_is_refused_for_its_result_not_its_yield(

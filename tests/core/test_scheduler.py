@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable
 
@@ -12,153 +11,26 @@ from fastworker._core._messages import (
     EndedAttempt,
     FunctionInfo,
     HandedBack,
-    Lease,
     RefusalCode,
     Report,
-    StartedAttempt,
     SubmitReply,
-    TaskEvent,
     TaskSpec,
     WireStatus,
 )
-from fastworker._core._pipes import DeadlinePassed
-from fastworker._core._results import Results
-from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import (
-    Assign,
     AttemptsReported,
-    CapacityStated,
     Dispatch,
     OwnerGone,
-    SubmitDecided,
     SubworkerJoined,
-    SubworkerLost,
-    TaskChanged,
-    TasksCancelled,
-    TasksDescribed,
     TasksSubmitted,
 )
 from fastworker._core._subworkers import ESTIMATE_DECAY, TASK_OVERHEAD_SECONDS, SubworkerRecord
-
-EPOCH = 3
-CRITICAL, HIGH, NORMAL, LOW = range(4)
-
-
-class Plane:
-    """A scheduler to talk with; every answer is checked against the invariants."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-        results = Results(max_size=1000, ttl=60.0)
-        self.scheduler = Scheduler(
-            epoch=EPOCH, results=results, now=self.now, rng=random.Random(1)
-        )
-        self.news: list[TaskEvent] = []  # what clients were told, in order
-
-    def handle(self, event: object) -> list[object]:
-        commands = self.scheduler.handle(event, now=self.now)  # type: ignore[arg-type]
-        self.scheduler.check()
-        self.news += [c.event for c in commands if isinstance(c, TaskChanged)]
-        return list(commands)
-
-    def join(self, key: str, *functions: FunctionInfo, slots: int = 1) -> None:
-        infos = list(functions) or [FunctionInfo("work", "thread")]
-        self.handle(SubworkerJoined(key.encode(), key, "", infos))
-        self.capacity(key, {info.lane: slots for info in infos})
-
-    def capacity(self, key: str, capacity: dict[str, int], *, draining: bool = False) -> None:
-        self.handle(CapacityStated(key.encode(), Lease(0, capacity, draining)))
-
-    def submit(
-        self,
-        *ids: str,
-        name: str = "work",
-        priority: int = NORMAL,
-        owner: bytes = b"ann",
-        attached: bool = False,
-    ) -> SubmitReply:
-        specs = [TaskSpec(i, name, priority, 1, b"()", 0.0, attached) for i in ids]
-        decided = self.handle(TasksSubmitted(owner, specs))[0]
-        assert isinstance(decided, SubmitDecided)
-        return decided.reply
-
-    def give(self, *keys: str) -> dict[str, list[str]]:
-        """Hand out work; what each subworker was given, in order."""
-        given: dict[str, list[str]] = {key: [] for key in keys}
-        for command in self.handle(Dispatch([key.encode() for key in keys])):
-            assert isinstance(command, Assign)
-            given[command.key.decode()] = [item.task_id for item in command.assignments]
-        return given
-
-    def stops(self, key: str) -> list[str]:
-        """Hand out work; which attempts the subworker is to stop."""
-        for command in self.handle(Dispatch([key.encode()])):
-            assert isinstance(command, Assign)
-            return [item.task_id for item in command.cancels]
-        return []
-
-    def fence(self, task_id: str) -> int:
-        return self.scheduler._tasks[task_id].fence
-
-    def start(self, key: str, *ids: str) -> None:
-        started = [StartedAttempt(i, self.fence(i), 1.0) for i in ids]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, started=started)))
-
-    def end(
-        self,
-        key: str,
-        *ids: str,
-        outcome: WireStatus = WireStatus.SUCCESS,
-        seconds: float = 1.0,
-    ) -> None:
-        ended = [EndedAttempt(i, self.fence(i), outcome, 1.0, 2.0, seconds) for i in ids]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, ended=ended)))
-
-    def hand_back(self, key: str, *ids: str, **busy: float) -> None:
-        items = [HandedBack(i, self.fence(i)) for i in ids]
-        report = Report(EPOCH, handed_back=items, busy=busy)
-        self.handle(AttemptsReported(key.encode(), report))
-
-    def lose(self, key: str, *, is_clean: bool = False) -> None:
-        self.handle(SubworkerLost(key.encode(), f"{key} lost its connection", is_clean))
-
-    def cancel(self, *ids: str) -> list[WireStatus]:
-        described = self.handle(TasksCancelled(list(ids)))[-1]
-        assert isinstance(described, TasksDescribed)
-        return [event.status for event in described.events]
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        if self.scheduler.next_deadline() <= self.now:
-            self.handle(DeadlinePassed())
-
-    def status(self, task_id: str) -> WireStatus:
-        return self.scheduler.describe(task_id, now=self.now).status
-
-    def run_all(self, key: str) -> list[str]:
-        """Run everything on one subworker; the order in which tasks were given."""
-        order: list[str] = []
-        while given := self.give(key)[key]:
-            order += given
-            self.end(key, *given)
-        return order
-
-    def known_short(self, key: str, name: str = "short", seconds: float = 0.0) -> None:
-        """Let the subworker run one task of this name, in no time."""
-        self.submit(f"{name}-0", name=name)
-        self.give(key)
-        self.end(key, f"{name}-0", seconds=seconds)
+from tests.core.plane import ASYNC, CRITICAL, EPOCH, HIGH, LOW, NORMAL, ONCE, SHORT, WORK, Plane
 
 
 @pytest.fixture
 def plane() -> Plane:
     return Plane()
-
-
-SHORT = FunctionInfo("short", "thread")
-WORK = FunctionInfo("work", "thread")
-ASYNC = FunctionInfo("fetch", "loop")
-ONCE = FunctionInfo("pay", "thread", on_lost="fail")
 
 
 # --- order ------------------------------------------------------------------

@@ -8,8 +8,6 @@ from fastworker._core._attempts import (
     OUTCOME_CANCELLED,
     OUTCOME_SUCCESS,
     AttemptEnded,
-    AttemptKey,
-    AttemptStarted,
     AttemptYielded,
 )
 from fastworker._core._held_attempts import BUSY_SECONDS
@@ -22,7 +20,6 @@ from fastworker._core._messages import (
     Kind,
     LeaseReply,
     Nothing,
-    StopOrder,
     StreamCredit,
     WireStatus,
 )
@@ -35,7 +32,6 @@ from fastworker._core._subworker import (
     SubworkerState,
 )
 from fastworker._core._subworker_events import (
-    AttemptsTakenBack,
     CancelAttempt,
     Drained,
     DrainRequested,
@@ -48,48 +44,7 @@ from fastworker._core._subworker_events import (
     TakeBack,
 )
 from fastworker._models import DEFAULT_GRACE
-from tests.core.one_peer import OnePeer
-
-
-class Bench(OnePeer):
-    """A subworker with one lane of two slots."""
-
-    def __init__(self) -> None:
-        count = iter(range(1, 1000))
-        state = SubworkerState(
-            worker_id="w",
-            functions=[FunctionInfo("add", "thread")],
-            slots={"thread": 2},
-            new_session_id=lambda: next(count).to_bytes(16, "big"),
-        )
-        super().__init__(state, FrameArrived)
-        self.number = 0
-
-    def lease(self, *ids: str, cancels: tuple[str, ...] = ()) -> list[AttemptKey]:
-        first = self.number + 1
-        self.number += len(ids)
-        assignments = [Assignment(task_id, 1, "add", 1, b"()") for task_id in ids]
-        stops = [StopOrder(task_id, 1) for task_id in cancels]
-        numbers = list(range(first, self.number + 1))
-        self.answer(Kind.LEASE, LeaseReply(self.number, assignments, stops, numbers))
-        return [self.key(task_id) for task_id in ids]
-
-    def key(self, task_id: str) -> AttemptKey:
-        return AttemptKey(task_id, self.epoch, 1)
-
-    def start(self, *ids: str) -> None:
-        self.handle(LaneNews([AttemptStarted(self.key(i), self.now) for i in ids]))
-
-    def end(self, *ids: str, kind: int = OUTCOME_SUCCESS, payload: bytes = b"3") -> None:
-        self.handle(
-            LaneNews([AttemptEnded(self.key(i), kind, 1.0, 2.0, 1.0, payload, 1) for i in ids])
-        )
-
-    def take_back(self) -> None:
-        """Let the lane do as it was told."""
-        keys = [key for key, r in self.state._attempts if r.started_at is None]
-        if self.take(TakeBack):
-            self.handle(AttemptsTakenBack(keys))
+from tests.core.bench import Bench
 
 
 @pytest.fixture
@@ -216,6 +171,7 @@ def test_it_stops_its_attempts_two_seconds_before_the_lease_could_end(bench: Ben
 
 
 def test_an_orphan_takes_up_its_slot_until_it_ends(bench: Bench) -> None:
+    # T3 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.disconnect()
@@ -326,6 +282,7 @@ def test_work_that_arrives_while_it_drains_goes_back(bench: Bench) -> None:
 
 
 def test_goodbye_comes_after_the_last_report(bench: Bench) -> None:
+    # H8 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.end("a")

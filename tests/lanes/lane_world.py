@@ -8,6 +8,10 @@ soon as the contract is broken, whatever the test itself asks.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -20,8 +24,11 @@ from fastworker._lanes._abc import (
     Attempt,
     AttemptEnded,
     AttemptKey,
+    AttemptPaused,
+    AttemptProgressed,
     AttemptStarted,
     AttemptYielded,
+    InProcess,
     Lane,
     LaneEvent,
 )
@@ -29,11 +36,15 @@ from fastworker._lanes._context import check_cancelled
 from fastworker._lanes._inline import InlineLane
 from fastworker._lanes._sink import TrioSink
 from fastworker._models import SerializationFormat
+from fastworker._registry import registry
 from fastworker._serialization import FORMAT_IDS, decode_result, encode_arguments
+from tests.lanes.process_tasks import process_hold
 
 KINDS = ("thread", "trio", "asyncio", "inline")
 # Nothing waits this long unless it is broken.
 GUARD = 5.0
+# Nor this long when interpreters have to be started.
+PROCESS_GUARD = 30.0
 JSON = frozenset({SerializationFormat.JSON})
 BOTH = frozenset(SerializationFormat)
 
@@ -78,6 +89,22 @@ class Gate:
             return not self._is_open
 
 
+class ProcessGate(Gate):
+    """A gate for functions in other processes: they wait on a socket of it."""
+
+    _numbers = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address = f"fastworker-gate-{os.getpid()}-{next(self._numbers)}"
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind("\0" + self.address)
+        self._socket.listen(100)
+
+    def open(self) -> None:
+        self._socket.close()  # and with it all connections, as none was accepted
+
+
 class World:
     """The link loop's side of one lane, with a referee over all events."""
 
@@ -89,14 +116,17 @@ class World:
         self.taken_back: list[AttemptKey] = []
         self.started: list[AttemptKey] = []
         self.ended: dict[AttemptKey, AttemptEnded] = {}
+        self.progressed: list[AttemptProgressed] = []
+        self.paused: list[AttemptPaused] = []
         self.yielded: dict[AttemptKey, list[Any]] = {}
         self._gates: list[Gate] = []
+        self._guard = PROCESS_GUARD if kind == "process" else GUARD
 
     # --- functions in the form of the lane -----------------------------------
 
     def gate(self) -> Gate:
         """Make a gate that is open at the latest when the test has ended."""
-        gate = Gate()
+        gate = ProcessGate() if self.kind == "process" else Gate()
         self._gates.append(gate)
         return gate
 
@@ -105,8 +135,11 @@ class World:
             gate.open()
 
     def function(self, body: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a task function of the lane's kind out of a plain one."""
-        if self.kind == "thread":
+        """Make a task function of the lane's kind out of a plain one.
+
+        Other processes have to import it, so there it must be one already.
+        """
+        if self.kind in ("thread", "process"):
             return body
 
         async def function(*args: Any, **kwargs: Any) -> Any:
@@ -116,6 +149,8 @@ class World:
 
     def holding(self, gate: Gate, body: Callable[[], Any] = lambda: None) -> Callable[..., Any]:
         """Make a task function that waits, lets itself be cancelled, then calls."""
+        if isinstance(gate, ProcessGate):
+            return functools.partial(process_hold, gate.address)
         if self.kind == "thread":
 
             def hold() -> Any:
@@ -145,8 +180,20 @@ class World:
     ) -> Attempt:
         key = AttemptKey(f"task-{len(self.submitted):04}", 1, 1)
         self.submitted.append(key)
+        if self.kind != "process":
+            payload = encode_arguments(args, kwargs, format)
+            return Attempt(key, "a-name", function, payload, FORMAT_IDS[format])
+        if isinstance(function, functools.partial):
+            function, args = function.func, (*function.args, *args)
         payload = encode_arguments(args, kwargs, format)
-        return Attempt(key, "a-name", function, payload, FORMAT_IDS[format])
+        known = registry.find(registry.name_of(function))
+        process = InProcess(
+            known.module,
+            known.loop_for("trio") or "",
+            known.options.memory_bytes,
+            known.options.recycle_after,
+        )
+        return Attempt(key, known.name, function, payload, FORMAT_IDS[format], process=process)
 
     def submit(self, function: Callable[..., Any], *args: Any, **options: Any) -> AttemptKey:
         attempt = self.attempt(function, *args, **options)
@@ -164,7 +211,7 @@ class World:
         return keys
 
     async def receive_until(self, is_enough: Callable[[], bool]) -> None:
-        with trio.fail_after(GUARD):
+        with trio.fail_after(self._guard):
             while not is_enough():
                 self._judge(await self.sink.receive())
 
@@ -206,7 +253,7 @@ class World:
         if self.kind == "inline":
             await self.receive_until(lambda: self.lane.join(0))
         else:
-            assert await trio.to_thread.run_sync(self.lane.join, GUARD), "threads live on"
+            assert await trio.to_thread.run_sync(self.lane.join, self._guard), "threads live on"
         self._judge(self.sink.receive_nowait())
         assert set(self.started) <= set(self.ended), "started, but never ended"
 
@@ -223,6 +270,12 @@ class World:
                 self.started.append(key)
                 running = len(set(self.started) - set(self.ended))
                 assert running <= self.lane.slots, f"{running} run at the same time"
+            elif isinstance(event, AttemptProgressed):
+                assert key in self.started
+                self.progressed.append(event)
+            elif isinstance(event, AttemptPaused):
+                assert key in self.started
+                self.paused.append(event)
             elif isinstance(event, AttemptYielded):
                 assert key in self.started
                 values = self.yielded.setdefault(key, [])

@@ -101,6 +101,7 @@ def resident_bytes() -> int:
 
 
 def test_hostile_lengths_leave_a_listener_serving() -> None:  # H1
+    # N7 in docs/faults.md.
     with running(SERVE) as server:
         address = read_line(server)
         for length in HOSTILE_LENGTHS:
@@ -128,6 +129,7 @@ def test_hostile_lengths_leave_a_link_dialing() -> None:  # H1
 
 
 def test_garbage_connections_leave_a_listener_serving() -> None:
+    # N8 in docs/faults.md.
     random = Random(6)
     garbage = [
         b"",
@@ -372,6 +374,7 @@ def test_one_module_imports_pynng_and_makes_sockets_in_one_place() -> None:
 
 
 def test_nothing_of_the_library_that_loses_messages_is_used() -> None:  # H2 to H6, H10, H13
+    # H12 in docs/faults.md.
     forbidden = {"asend", "arecv", "asend_msg", "arecv_msg", "new_context", "Context"}
     tree = ast.parse((PACKAGE / "_transport/_nng_socket.py").read_text())
     nodes = list(ast.walk(tree))
