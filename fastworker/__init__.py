@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from fastworker._sync_client import SyncClient as SyncClient
     from fastworker._sync_group import SyncTaskGroup as SyncTaskGroup
     from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
+    from fastworker._sync_stream import SyncStream as SyncStream
     from fastworker._sync_submitter import SyncClientWithOptions as SyncClientWithOptions
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
@@ -97,6 +98,7 @@ __all__ = [
     "Progress",
     "SyncClientWithOptions",
     "SyncTaskGroup",
+    "SyncStream",
     "SyncTaskHandle",
     # what a cancel has come to
     "CancelOutcome",
@@ -174,6 +176,7 @@ _HOMES = {
     "SyncClient": "_sync_client",
     "SyncClientWithOptions": "_sync_submitter",
     "SyncTaskGroup": "_sync_group",
+    "SyncStream": "_sync_stream",
     "SyncTaskHandle": "_sync_handle",
     "local": "_local",
     "CallbackInfo": "_models",

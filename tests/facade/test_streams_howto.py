@@ -18,7 +18,7 @@ def test_every_block_is_a_file() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["read.py", "ahead.py"])
+@pytest.mark.parametrize("script", ["read.py", "read_in_a_thread.py", "ahead.py"])
 def test_a_script_prints_what_is_said(tmp_path: Path, script: str) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)

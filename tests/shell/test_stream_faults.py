@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker import TaskFailed, TaskLost
+from fastworker import ResultExpired, TaskFailed, TaskLost
 from fastworker._core._messages import STREAM_BYTES
+from fastworker._core._sessions import OUTBOX_BYTES
 from fastworker._registry import TaskOptions
 from fastworker._transport._memory import Faults
 from tests.shell.world import BASE, DISCOVERY, MANAGEMENT, World, open_world, settle
@@ -219,6 +221,43 @@ async def test_values_beyond_the_weight_wait_one_by_one(autojump_clock: MockCloc
         await world.start_worker()
         async with world.client() as client, client.stream(blobs) as values:
             assert [len(value) async for value in values] == [STREAM_BYTES + MIB] * 4
+
+
+@pytest.mark.slow
+async def test_values_for_a_client_that_is_away_are_given_up_beyond_a_weight(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world:
+        gate = trio.Event()
+
+        async def blobs() -> AsyncGenerator[str, None]:
+            await gate.wait()
+            while True:
+                yield "x" * MIB
+
+        world.registry.register(blobs)
+        await world.start_worker(slots=10)
+        async with world.client() as client, AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(client.stream(blobs)) for _ in range(10)]
+            await settle()
+            world.cut_off(BASE)
+            world.cut_off(DISCOVERY)
+            gate.set()
+            await settle()
+            # Eight of each: more than a session's outbox takes.
+            assert OUTBOX_BYTES - MIB < _weight(world) <= OUTBOX_BYTES + MIB
+            world.network.heal(BASE)
+            world.network.heal(DISCOVERY)
+            outcomes: list[str] = []
+            for values in streams:
+                try:
+                    for _ in range(8):
+                        assert len(await anext(values)) == MIB
+                    outcomes.append("all")
+                except ResultExpired:
+                    assert [value async for value in values] == []
+                    outcomes.append("too late")
+            assert {*outcomes} == {"all", "too late"}
 
 
 def _weight(world: World) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, assert_type
 
-from fastworker import Client, Stream, task
+from fastworker import Client, Stream, SyncClient, SyncStream, task
 
 
 @task
@@ -50,6 +50,14 @@ async def check_streams(client: Client) -> None:
         assert_type(await anext(lines_read), bytes)
     async with client.stream("by.name", 1, key=2) as anything:
         assert_type(anything, Stream[Any])
+
+
+def check_sync_streams(client: SyncClient) -> None:
+    with client.stream(numbers, 3) as values:
+        assert_type(values, SyncStream[int])
+        assert_type(list(values), list[int])
+    with client.stream(rows, "t") as rows_read:
+        assert_type(next(rows_read), dict[str, int])
 
 
 def check_wrong_streams(client: Client) -> None:
