@@ -53,20 +53,20 @@ SWEPT = {
 BLOCKS = {"Client.open_task_group", "Client.map", "Client.stream"}
 
 
-def public_coroutines() -> set[str]:
+def coroutines_of(name: str) -> set[str]:
+    """The public methods of a public class that are to be awaited or iterated."""
     found: set[str] = set()
-    for name in CLASSES:
-        kind = getattr(fastworker, name)
-        for method, function in inspect.getmembers(kind, inspect.isfunction):
-            is_public = not method.startswith("_") or method in (
-                "__aenter__",
-                "__aexit__",
-                "__anext__",
-            )
-            is_async = inspect.iscoroutinefunction(function)
-            if is_public and (is_async or inspect.isasyncgenfunction(function)):
-                found.add(f"{name}.{method}")
+    special = ("__aenter__", "__aexit__", "__anext__")
+    for method, function in inspect.getmembers(getattr(fastworker, name), inspect.isfunction):
+        is_public = not method.startswith("_") or method in special
+        is_async = inspect.iscoroutinefunction(function)
+        if is_public and (is_async or inspect.isasyncgenfunction(function)):
+            found.add(f"{name}.{method}")
     return found
+
+
+def public_coroutines() -> set[str]:
+    return {each for name in CLASSES for each in coroutines_of(name)}
 
 
 @cache
@@ -88,11 +88,7 @@ def test_no_class_with_coroutines_is_forgotten() -> None:
     with_coroutines = {
         name
         for name in fastworker.__all__
-        if inspect.isclass(kind := getattr(fastworker, name))
-        and any(
-            inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
-            for _, each in inspect.getmembers(kind, inspect.isfunction)
-        )
+        if inspect.isclass(getattr(fastworker, name)) and coroutines_of(name)
     }
     # A view of a client has the client's own calls.
     assert with_coroutines - {"ClientWithOptions"} == set(CLASSES)
