@@ -101,7 +101,13 @@ class ClientThread:
         if os.getpid() == self._pid:
             self._thread.join(timeout)
 
-    def call(self, work: Callable[[], Awaitable[T]], calls: Calls | None = None) -> T:
+    def call(
+        self,
+        work: Callable[[], Awaitable[T]],
+        calls: Calls | None = None,
+        *,
+        task_of: Callable[[T], str] | None = None,
+    ) -> T:
         """Have the loop await ``work()``, in this thread's context; return what it returns.
 
         If this is interrupted, by Ctrl-C or by what any other signal handler
@@ -111,6 +117,9 @@ class ClientThread:
         Args:
           work: makes what is awaited.
           calls: where it runs; beside all others if not given.
+          task_of: of a call that leaves a task behind, the id of that. Should the
+            caller be interrupted when it has just been submitted, nobody would
+            ever know it.
 
         Raises:
           TaskCancelled: the task that this thread belongs to was cancelled.
@@ -143,6 +152,10 @@ class ClientThread:
                 token.run_sync_soon(call.scope.cancel)
                 if not call.has_ended:  # its end may have been taken note of already
                     call.wait(TAKE_BACK_SECONDS)
+                if task_of is not None and call.has_value:
+                    taken: Call[None] = Call(partial(self._take_back, task_of(call.result())))
+                    token.run_sync_soon(self._admit, taken, self.calls)
+                    taken.wait()
             except (trio.RunFinishedError, queue.Empty):
                 pass
             raise
@@ -234,6 +247,10 @@ class ClientThread:
         finally:
             call.fail(calls.why_none())  # unless it has ended
 
+    async def _take_back(self, task_id: str) -> None:
+        with trio.move_on_after(TAKE_BACK_SECONDS):
+            await self._client._usable_session().request_cancel(task_id).done.wait()
+
     def why_closed(self) -> FastWorkerError:
         """What calls raise that come too late."""
         if not isinstance(self._error, Exception) or isinstance(self._error, FastWorkerError):
@@ -266,6 +283,11 @@ class Call(Generic[T]):
             finally:
                 self._error = None  # it holds this frame, and the frame holds us
         return cast(T, self._value)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it has ended, and well."""
+        return self.has_ended and self._error is None
 
     # --- in the loop ---
 

@@ -90,7 +90,8 @@ class SyncSubmitter:
         Args, Raises: as for :meth:`Client.delay`. Interrupted, it takes the
         task back.
         """
-        return self._owner._call(partial(self._submitter.delay, task_name, *args, **kwargs))
+        submit = partial(self._submitter.delay, task_name, *args, **kwargs)
+        return self._owner._usable_thread().call(submit, task_of=str)
 
     @overload
     def delay_with_callback(
@@ -120,7 +121,8 @@ class SyncSubmitter:
         Args, Raises: as for :meth:`Client.delay_with_callback`.
         """
         submit = self._submitter.delay_with_callback
-        return self._owner._call(partial(submit, task_name, callback_address, *args, **kwargs))
+        work = partial(submit, task_name, callback_address, *args, **kwargs)
+        return self._owner._usable_thread().call(work, task_of=str)
 
     def submit_task(
         self,
@@ -162,7 +164,7 @@ class SyncSubmitter:
         """
         thread = self._owner._usable_thread()
         submit = partial(self._submitter._submit, task, args, kwargs)
-        return SyncTaskHandle(thread, thread.call(submit))
+        return SyncTaskHandle(thread, thread.call(submit, task_of=lambda handle: handle.id))
 
     # --- many ---
 

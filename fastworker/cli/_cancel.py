@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 )
 @_options.discovery_address("Where the control plane is found.")
 @_options.timeout("How long to wait for the outcome; the task is cancelled all the same.")
-@_options.serialization_format("What results may be in, beside JSON.")
 @_options.log_level("WARNING")
 def cancel(
     task_id: str,
@@ -34,7 +33,6 @@ def cancel(
     as_json: bool,
     discovery_address: str | None,
     timeout: float | None,
-    serialization_format: str | None,
     log_level: str | None,
 ) -> None:
     """Cancel a task.
@@ -54,7 +52,7 @@ def cancel(
         from fastworker._client import Client
         from fastworker.cli._signals import run_until_signal
 
-        client = Client(discovery_address, serialization_format, timeout)
+        client = Client(discovery_address, timeout=timeout)
 
         async def command() -> int:
             async with client:

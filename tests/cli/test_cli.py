@@ -80,8 +80,7 @@ def test_help_names_every_command_and_the_exit_codes(flag: str) -> None:
         ),
         (
             "cancel",
-            "--task-id --grace --json --discovery-address --timeout --serialization-format "
-            "--log-level",
+            "--task-id --grace --json --discovery-address --timeout --log-level",
         ),
         (
             "status",

@@ -194,6 +194,23 @@ def test_names_whose_workers_are_gone_are_bounded_by_weight_too() -> None:
     assert list(known.functions) == ["n2", "n3", "n4"]
 
 
+def test_subworkers_that_come_and_go_leave_room_for_the_next() -> None:
+    plane = Plane()
+    plane.scheduler._known = KnownFunctions(
+        announced_bytes=2 * weight_of(a_function("f0")), remembered=3
+    )
+    for number in range(10):
+        function = a_function(f"f{number}")
+        assert plane.scheduler.has_room_for([function])
+        plane.join(f"w{number}", function)
+        plane.lose(f"w{number}")
+    assert list(plane.scheduler.known_functions) == ["f7", "f8", "f9"]
+    # What is known still waits for its worker, and is not refused.
+    assert codes(plane.submit("t0", name="f9")) == []
+    plane.join("w1", a_function("f9"))
+    assert plane.give("w1") == {"w1": ["t0"]}
+
+
 def test_a_subworker_that_announces_too_much_is_refused_and_the_others_work_on() -> None:
     hall = Hall()
     hall.scheduler._known = KnownFunctions(announced_bytes=100_000)

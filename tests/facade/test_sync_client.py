@@ -25,7 +25,7 @@ from fastworker import (
     UnknownTask,
 )
 from fastworker._client import Client
-from fastworker._client_thread import ClientThread
+from fastworker._client_thread import Call, ClientThread
 from fastworker._core._client_events import TaskSubmitted
 from fastworker._registry import Registry
 from tests.facade.plane import Plane, running_plane
@@ -482,6 +482,7 @@ def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) 
         try:
             program.wait_for("ready")
             until(lambda: sum(plane.tasks.ready) == 1)
+            time.sleep(0.1)  # between two calls nobody could take it back
             interrupted_at = time.monotonic()
             os.kill(program.process.pid, signal.SIGINT)
             program.wait_for("interrupted")
@@ -490,6 +491,28 @@ def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) 
         finally:
             program.close()
     assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("call", ["submit", "delay"])
+def test_a_task_that_nobody_has_heard_of_yet_is_taken_back(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    wait = Call.wait
+
+    def wait_and_be_interrupted(waited: Call[object], timeout: float | None = None) -> None:
+        monkeypatch.setattr(Call, "wait", wait)
+        wait(waited, timeout)
+        raise KeyboardInterrupt
+
+    with SyncClient(plane.address) as client, plane.closed_gate():
+        blocker = client.delay("wait")
+        until(lambda: client.get_status(blocker) is TaskStatus.STARTED)
+        before = plane.tasks
+        monkeypatch.setattr(Call, "wait", wait_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(client, call)("add", 1, 2)
+        assert plane.tasks.submitted == before.submitted + 1
+        assert plane.tasks.cancelled == before.cancelled + 1
 
 
 @pytest.mark.slow

@@ -180,7 +180,7 @@ def test_cancel_without_a_control_plane_exits_with_69(shell: Shell) -> None:
     assert ended.returncode == Exit.NO_CONTROL_PLANE
 
 
-def test_submit_with_options_exits_with_4_if_late_and_5_if_cancelled(
+def test_submit_takes_limits_and_exits_with_4_when_one_is_over(
     shell: Shell, plane: Plane
 ) -> None:
     late = plane.submit("nap", "--args", "late", "--task-timeout", "0.2")
@@ -189,7 +189,7 @@ def test_submit_with_options_exits_with_4_if_late_and_5_if_cancelled(
     failed = plane.submit("fail", "--args", "again", "--max-retries", "1")
     assert failed.returncode == Exit.TASK_FAILED
     assert len(noted(shell, "begun-again")) == 2
-    waiting = plane.start_submit("hold", "--args", "two", "--grace", "0.2")
+    waiting = plane.start_submit("hold", "--args", "two")
     wait_noted(shell, "begun-two")
     expired = plane.submit("add", "--args", "1", "2", "--expires", "0.1")
     assert expired.returncode == Exit.TIMED_OUT
@@ -198,6 +198,18 @@ def test_submit_with_options_exits_with_4_if_late_and_5_if_cancelled(
     wrong = plane.submit("add", "--expires", "1e300")
     assert wrong.returncode == Exit.USAGE
     assert "expires=1e+300" in wrong.stderr
+
+
+def test_the_grace_of_submit_bounds_how_long_a_task_may_go_on(
+    shell: Shell, plane: Plane
+) -> None:
+    ended = plane.submit("hold", "--non-blocking", "--grace", "0.2", "--args", "one")
+    task_id = ended.stdout.strip()
+    wait_noted(shell, "begun-one")
+    started_at = time.monotonic()
+    assert cancel(plane, task_id)[1]["outcome"] == "abandoned"
+    assert time.monotonic() - started_at < 4  # the default is 5
+    release(shell, "one")
 
 
 def test_submit_of_a_task_that_somebody_cancels_exits_with_5(

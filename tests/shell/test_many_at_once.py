@@ -35,6 +35,21 @@ async def test_the_first_failure_cancels_the_rest_and_comes_out_in_a_group(
         assert all(handle.is_done for handle in group.handles)
 
 
+async def test_the_error_of_a_body_comes_out_without_the_cancels_that_it_caused(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client() as client:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the block raises
+            async with client.open_task_group(), client.open_task_group() as group:
+                await group.submit("wait", "a")
+                await settle()
+                raise ZeroDivisionError
+        inner = caught.value.exceptions
+        assert [type(error) for error in inner] == [ZeroDivisionError]
+        assert world.stopped == ["a"]
+        assert group.failures == []
+
+
 async def test_no_more_than_max_in_flight_are_under_way(autojump_clock: MockClock) -> None:
     async with open_world(slots=10) as world, world.client() as client:
         async with client.open_task_group(max_in_flight=2) as group:

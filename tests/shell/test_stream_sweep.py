@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.shell.test_cancel_sweep import _assert_idle, _cancelled_at, _sweep
+from tests.shell.sweep import assert_idle, cancelled_at, sweep
 from tests.shell.world import open_world
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow]
@@ -24,7 +24,7 @@ async def test_reading_a_stream(name: str, autojump_clock: MockClock) -> None:
                     async for value in values:
                         got.append(value)
 
-            was_cancelled, _ = await _cancelled_at(steps, read)
+            was_cancelled, _ = await cancelled_at(steps, read)
             # At this moment, without any time for it: the block has been left.
             began = any(what == steps for what, _ in world.ran)
             if began:
@@ -34,9 +34,9 @@ async def test_reading_a_stream(name: str, autojump_clock: MockClock) -> None:
                 assert len(got) == 4
             await trio.sleep(0.2)
             assert any(what == steps for what, _ in world.ran) == began
-            _assert_idle(world, client)
+            assert_idle(world, client)
             assert not client._usable_session()._readers
             assert not client._state._streams._readings
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
