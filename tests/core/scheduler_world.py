@@ -316,13 +316,16 @@ class World:
             )
         for item in report.handed_back:
             entry = self._live(key, item.task_id, item.attempt, epoch)
-            if entry is None or entry.place != LEASED or item.task_id in gone:
+            if entry is None or item.task_id in gone:
                 self.stale += 1
                 continue
             gone.add(item.task_id)
             entry.uncounted += 1
             assert entry.worker is not None
-            entry.worker.blocked.add(entry.worker.lane(entry.spec.name))
+            if entry.place == LEASED:
+                entry.worker.blocked.add(entry.worker.lane(entry.spec.name))
+            else:  # it was interrupted; that has freed a slot
+                entry.worker.blocked.discard(entry.worker.lane(entry.spec.name))
             if entry.cancel_asked:
                 finals[item.task_id] = WireStatus.CANCELLED
             else:
