@@ -8,8 +8,6 @@ what goes out together travels together.
 
 from __future__ import annotations
 
-import bisect
-import heapq
 import math
 import random
 from collections import deque
@@ -41,8 +39,7 @@ from fastworker._core._messages import (
     YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed
-from fastworker._core._placement import Round, least_loaded
-from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
+from fastworker._core._placement import Round
 from fastworker._core._results import Results
 from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
@@ -67,6 +64,7 @@ from fastworker._core._scheduler_events import (
 )
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
+from fastworker._core._waiting import WaitingTasks
 from fastworker._errors import RemoteProtocolError
 
 # A task of a name that nobody knows yet is held this long: at start-up the
@@ -135,9 +133,7 @@ class Scheduler:
         self._max_queued_bytes = max_queued_bytes
         self._tasks: dict[str, TaskRecord] = {}
         self._queued_bytes = 0  # of all that have not ended
-        self._ready = ReadyQueue()
-        # READY, but to be run alone; by priority, then by sequence
-        self._suspects: list[TaskRecord] = []
+        self._waiting = WaitingTasks()
         self._held: dict[str, list[TaskRecord]] = {}
         self._holds: Deadlines[str] = Deadlines()
         self._retrying: dict[str, TaskRecord] = {}
@@ -211,11 +207,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether Dispatch could have anything to hand out."""
-        return (
-            len(self._ready) > 0
-            or bool(self._suspects)
-            or any(worker.cancels for worker in self._workers.values())
-        )
+        return len(self._waiting) > 0 or any(w.cancels for w in self._workers.values())
 
     @property
     def leased_count(self) -> int:
@@ -247,14 +239,11 @@ class Scheduler:
         """Return a snapshot."""
         workers = [worker.status() for worker in self._workers.values()]
         started = sum(status.started for status in workers)
-        ready = self._ready.counts()
-        for record in self._suspects:
-            ready[record.spec.priority] += 1
         return SchedulerStatistics(
             submitted=self._submitted,
             refused=self._refused,
             held=sum(len(records) for records in self._held.values()),
-            ready=ready,
+            ready=self._waiting.counts(),
             leased=sum(status.leased for status in workers) - started,
             started=started,
             succeeded=self._ended[TaskState.SUCCESS],
@@ -269,7 +258,7 @@ class Scheduler:
 
     def check(self) -> None:
         """Assert every invariant."""
-        self._ready.check()
+        self._waiting.check()
         self.results.check()
         assert not self._doomed
         self._known.check()
@@ -277,9 +266,7 @@ class Scheduler:
         assert len(self._tasks) <= self._max_queued
         assert self._queued_bytes <= self._max_queued_bytes
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
-        for record in [*self._ready.records(), *self._suspects]:
-            assert record.state is TaskState.READY
-            assert record.worker is None
+        for record in self._waiting:
             places[record.spec.id] += 1
         for records in self._held.values():
             for record in records:
@@ -358,7 +345,7 @@ class Scheduler:
             if spec.name in self._known:
                 self._accept(record, now)
                 record.step(Step.QUEUE)
-                self._ready.push(record)
+                self._waiting.add(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
@@ -469,7 +456,7 @@ class Scheduler:
                 commands.append(SubmitDecided(SubmitReply(), queued))
             for record in queued:
                 record.step(Step.QUEUE)
-                self._ready.push(record)
+                self._waiting.add(record)
                 commands += self._news(record, record.event())
         return commands
 
@@ -534,16 +521,10 @@ class Scheduler:
         record.step(step)
         record.started = 0.0
         record.progress, record.message = -1.0, ""
-        self._make_ready(record)
+        self._waiting.add(record)
         self._set_alarm(record)
         if was_started:
             commands += self._news(record, record.event())
-
-    def _make_ready(self, record: TaskRecord) -> None:
-        if record.is_solo:
-            bisect.insort(self._suspects, record, key=_rank)
-        else:
-            self._ready.push(record)
 
     # --- reports ---
 
@@ -733,7 +714,7 @@ class Scheduler:
             record.retry_at = math.inf
             del self._retrying[record.spec.id]
             record.step(Step.QUEUE)
-            self._make_ready(record)
+            self._waiting.add(record)
             self._set_alarm(record)
             return
         is_late = record.deadline_at <= now
@@ -847,13 +828,10 @@ class Scheduler:
                 self._holds.clear(record.spec.name)
         elif state is TaskState.RETRYING:
             del self._retrying[record.spec.id]
-        elif record.is_solo:
-            self._suspects.remove(record)
-            self._drop_reservation(record)
         ending, error = record.last_ending, error or record.loss
         self._end(record, step, now, commands, error=error, ending=ending)
-        if state is TaskState.READY and not record.is_solo:
-            self._ready.discard(record)
+        if state is TaskState.READY:
+            self._waiting.discard(record, self._workers.values())
 
     def _on_watch(self, event: TasksWatched, now: float) -> list[SchedulerCommand]:
         for task_id in event.ids:
@@ -894,91 +872,13 @@ class Scheduler:
         workers = [self._workers[key] for key in keys if key in self._workers]
         rounds = [Round(worker, now) for worker in workers]
         if not only_cancels:
-            self._place(rounds)
+            self._waiting.place(rounds, self._workers.values())
         commands: list[SchedulerCommand] = []
         for given in rounds:
             cancels = given.worker.take_cancels()
             if given.assignments or cancels:
                 commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands
-
-    def _place(self, rounds: list[Round]) -> None:
-        reserved = self._take_reservations() if self._suspects else {}
-        for priority in PRIORITIES:
-            if self._suspects:
-                self._place_suspects(priority, rounds, reserved)
-            self._place_priority(priority, rounds)
-
-    def _take_reservations(self) -> dict[str, SubworkerRecord]:
-        """Undo all reservations: each is made again in its turn, or is no longer right."""
-        reserved: dict[str, SubworkerRecord] = {}
-        for worker in self._workers.values():
-            if worker.reserved_for is not None:
-                reserved[worker.reserved_for.spec.id] = worker
-                worker.reserved_for = None
-        return reserved
-
-    def _drop_reservation(self, record: TaskRecord) -> None:
-        for worker in self._workers.values():
-            if worker.reserved_for is record:
-                worker.reserved_for = None
-
-    def _place_suspects(
-        self, priority: int, rounds: list[Round], reserved: dict[str, SubworkerRecord]
-    ) -> None:
-        """Lease each to an idle subworker, or keep one free for it.
-
-        They come before the other tasks of their priority, which would else
-        keep every subworker from ever being idle.
-        """
-        hopeless: dict[str, bool] = {}
-        for record in [r for r in self._suspects if r.spec.priority == priority]:
-            name = record.spec.name
-            if name in hopeless:
-                continue
-            able = [w for w in self._workers.values() if w.can_run_alone(name)]
-            if not able:
-                hopeless[name] = True
-                continue
-            kept = reserved.get(record.spec.id)
-            idle = [g for g in rounds if not g.worker.leased_count and g.worker in able]
-            if idle:
-                given = next((g for g in idle if g.worker is kept), idle[0])
-                self._suspects.remove(record)
-                given.lease(record)
-                given.worker.solo = record
-            else:
-                worker = min(able, key=lambda w: (w is not kept, w.leased_count, w.order))
-                worker.reserved_for = record
-
-    def _place_priority(self, priority: int, rounds: list[Round]) -> None:
-        heads: list[tuple[int, str]] = []
-        for name in self._ready.names(priority):
-            if any(name in given.worker.functions for given in rounds):
-                head = self._ready.head(priority, name)
-                if head is not None:
-                    heads.append((head.sequence, name))
-        heapq.heapify(heads)
-        while heads:
-            _, name = heads[0]
-            record = self._ready.head(priority, name)
-            if record is None:
-                heapq.heappop(heads)
-                continue
-            given = least_loaded(rounds, record)
-            if given is None:
-                heapq.heappop(heads)
-                for other in rounds:
-                    other.close_lane(name)
-                continue
-            self._ready.pop(record)
-            given.lease(record)
-            if len(heads) > 1:
-                following = self._ready.head(priority, name)
-                if following is None:
-                    heapq.heappop(heads)
-                else:
-                    heapq.heapreplace(heads, (following.sequence, name))
 
 
 _HAS_YIELDED: Final = "it is not run again, because it had given values"
@@ -987,10 +887,6 @@ _HAS_YIELDED: Final = "it is not run again, because it had given values"
 def _poison(losses: tuple[str, ...]) -> str:
     reasons = "; ".join(losses)
     return f"lost: its worker died {len(losses)} times while it ran alone there ({reasons})"
-
-
-def _rank(record: TaskRecord) -> tuple[int, int]:
-    return record.spec.priority, record.sequence
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:

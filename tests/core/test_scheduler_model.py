@@ -34,6 +34,7 @@ from fastworker._core._ready_queue import ReadyQueue
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord
+from fastworker._core._waiting import WaitingTasks
 from tests.core.scheduler_world import (
     EPOCH,
     FINAL,
@@ -327,12 +328,12 @@ def the_newest_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def priorities_are_served_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., None] = Scheduler._place_priority
+    original: Callable[..., None] = WaitingTasks._place_ready
 
-    def place(self: Scheduler, priority: int, rounds: Any) -> None:
+    def place(self: WaitingTasks, priority: int, rounds: Any) -> None:
         original(self, 3 - priority, rounds)
 
-    monkeypatch.setattr(Scheduler, "_place_priority", place)
+    monkeypatch.setattr(WaitingTasks, "_place_ready", place)
 
 
 def short_tasks_may_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
