@@ -52,9 +52,7 @@ class WaitingTasks:
             self._ready.discard(record)
             return
         self._suspects.remove(record)
-        for worker in workers:
-            if worker.reserved_for is record:
-                worker.reserved_for = None
+        _drop_reservation(record, workers)
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -150,6 +148,12 @@ def _take_reservations(workers: Collection[SubworkerRecord]) -> dict[str, Subwor
             reserved[worker.reserved_for.spec.id] = worker
             worker.reserved_for = None
     return reserved
+
+
+def _drop_reservation(record: TaskRecord, workers: Collection[SubworkerRecord]) -> None:
+    for worker in workers:
+        if worker.reserved_for is record:
+            worker.reserved_for = None
 
 
 def _rank(record: TaskRecord) -> tuple[int, int]:

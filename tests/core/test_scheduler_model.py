@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fastworker._core import _waiting
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._messages import HandedBack, StartedAttempt, TaskSpec, WireStatus
 from fastworker._core._placement import Round
@@ -397,8 +398,8 @@ def a_cancel_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_reservation_outlives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_take_reservations", lambda self: {})
-    monkeypatch.setattr(Scheduler, "_drop_reservation", lambda self, record: None)
+    monkeypatch.setattr(_waiting, "_take_reservations", lambda workers: {})
+    monkeypatch.setattr(_waiting, "_drop_reservation", lambda record, workers: None)
 
 
 @pytest.mark.parametrize(
