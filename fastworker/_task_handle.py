@@ -124,6 +124,10 @@ class TaskHandle(Generic[T]):
                 with anyio.move_on_after(CANCEL_SECONDS, shield=True):
                     await self._watch.done.wait()
             raise
+        return self._value()
+
+    def _value(self) -> T:
+        """The value of a task that has ended, or the error in its place."""
         result = self._result()
         assert self._watch.event is not None
         error = error_of(result, self._watch.event.ending)
@@ -157,9 +161,13 @@ class TaskHandle(Generic[T]):
         else:
             await anyio.lowlevel.checkpoint()
         if not self._watch.done.is_set():
-            self._lost = Lost("the control plane cannot be reached")
-            return self._lost
+            return self._give_up()
         return outcome_of(self._ended(), self._accepted)
+
+    def _give_up(self) -> Lost:
+        """Nobody can say how it ended, or will; unless the control plane comes back."""
+        self._lost = Lost("the control plane cannot be reached")
+        return self._lost
 
     def _result(self) -> TaskResult:
         return result_of(self._ended(), self._accepted)
