@@ -251,7 +251,7 @@ async def test_ten_thousand_items_keep_all_tables_small(
                 assert len(values._handles) <= 128
                 assert len(client._state._outcomes) <= 100
         assert total == 10_000
-        assert most == 64
+        assert 60 <= most <= 64
         assert values._group.handles == []
         assert client.statistics().waiting == 0
         assert not session._watches
