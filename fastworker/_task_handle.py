@@ -161,9 +161,13 @@ class TaskHandle(Generic[T]):
         else:
             await anyio.lowlevel.checkpoint()
         if not self._watch.done.is_set():
-            self._lost = Lost("the control plane cannot be reached")
-            return self._lost
+            return self._give_up()
         return outcome_of(self._ended(), self._accepted)
+
+    def _give_up(self) -> Lost:
+        """Nobody can say how it ended, or will; unless the control plane comes back."""
+        self._lost = Lost("the control plane cannot be reached")
+        return self._lost
 
     def _result(self) -> TaskResult:
         return result_of(self._ended(), self._accepted)
