@@ -129,20 +129,14 @@ class TaskGroup:
             self._on_end(handle.id)
         return handle
 
-    async def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
+    def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
         """Give each member as it ends, until none is under way.
 
         Cancellation:
-          Always a checkpoint; as the body of the block.
+          Each step is a checkpoint, and as the body of the block; no member is
+          lost.
         """
-        while True:
-            await anyio.lowlevel.checkpoint()
-            while self._ended:
-                yield self._ended.popleft()
-            if not self._running:
-                return
-            with waiting_for_others():
-                await self._changed.wait()
+        return _Ended(self)
 
     # --- inside ---
 
@@ -247,6 +241,29 @@ class TaskGroup:
         if errors:
             count = f"{len(errors)} error" if len(errors) == 1 else f"{len(errors)} errors"
             raise ExceptionGroup(f"{count} in a task group", errors) from None
+
+
+class _Ended:
+    """The members of a group as they end.
+
+    No generator: who leaves the loop early has nothing to close.
+    """
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+
+    def __aiter__(self) -> AsyncIterator[TaskHandle[Any]]:
+        return self
+
+    async def __anext__(self) -> TaskHandle[Any]:
+        group = self._group
+        await anyio.lowlevel.checkpoint()
+        while not group._ended:
+            if not group._running and not group._joining:
+                raise StopAsyncIteration
+            with waiting_for_others():
+                await group._changed.wait()
+        return group._ended.popleft()
 
 
 @asynccontextmanager
