@@ -129,20 +129,20 @@ class TaskGroup:
             self._on_end(handle.id)
         return handle
 
-    async def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
+    def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
         """Give each member as it ends, until none is under way.
 
         Cancellation:
-          Always a checkpoint; as the body of the block.
+          Each step is a checkpoint, and as the body of the block; no member is
+          lost.
         """
-        while (handle := await self._next_completed()) is not None:
-            yield handle
+        return _Ended(self)
 
     async def _next_completed(self) -> TaskHandle[Any] | None:
         """Wait for the next member that ends, None if none is under way."""
         await anyio.lowlevel.checkpoint()
         while not self._ended:
-            if not self._running:
+            if not self._running and not self._joining:
                 return None
             with waiting_for_others():
                 await self._changed.wait()
@@ -251,6 +251,25 @@ class TaskGroup:
         if errors:
             count = f"{len(errors)} error" if len(errors) == 1 else f"{len(errors)} errors"
             raise ExceptionGroup(f"{count} in a task group", errors) from None
+
+
+class _Ended:
+    """The members of a group as they end.
+
+    No generator: who leaves the loop early has nothing to close.
+    """
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+
+    def __aiter__(self) -> AsyncIterator[TaskHandle[Any]]:
+        return self
+
+    async def __anext__(self) -> TaskHandle[Any]:
+        handle = await self._group._next_completed()
+        if handle is None:
+            raise StopAsyncIteration
+        return handle
 
 
 @asynccontextmanager
