@@ -20,11 +20,13 @@ from fastworker._lanes._abc import (
     Attempt,
     AttemptEnded,
     AttemptKey,
+    AttemptPaused,
+    AttemptProgressed,
     AttemptStarted,
     Lane,
     LaneEvent,
 )
-from fastworker._lanes._context import check_cancelled
+from fastworker._lanes._context import check_cancelled, waiting_for_others
 from fastworker._lanes._inline import InlineLane
 from fastworker._lanes._sink import TrioSink
 from fastworker._models import SerializationFormat
@@ -88,6 +90,9 @@ class World:
         self.taken_back: list[AttemptKey] = []
         self.started: list[AttemptKey] = []
         self.ended: dict[AttemptKey, AttemptEnded] = {}
+        self.waiting: set[AttemptKey] = set()  # have lent their slots
+        self.paused: set[AttemptKey] = set()  # have ever done so
+        self.progress: list[AttemptProgressed] = []
         self._gates: list[Gate] = []
 
     # --- functions in the form of the lane -----------------------------------
@@ -131,6 +136,40 @@ class World:
             return body()
 
         return hold_async
+
+    def lending(
+        self,
+        child: Gate,
+        then: Gate | None = None,
+        ask: Callable[[], object] = lambda: None,
+        body: Callable[[], Any] = lambda: None,
+    ) -> Callable[..., Any]:
+        """Make a task function that lends its slot while it waits for ``child``.
+
+        ``ask`` is called before; ``then`` is a gate to wait for in its own slot.
+        """
+        if self.kind == "thread":
+
+            def lend() -> Any:
+                with waiting_for_others():
+                    ask()
+                    child.wait_in_thread()
+                if then is not None:
+                    then.wait_in_thread()
+                return body()
+
+            return lend
+
+        async def lend_async() -> Any:
+            is_asyncio = self.kind == "asyncio"
+            with waiting_for_others():
+                ask()
+                await (child.wait_in_asyncio() if is_asyncio else child.wait_in_trio())
+            if then is not None:
+                await (then.wait_in_asyncio() if is_asyncio else then.wait_in_trio())
+            return body()
+
+        return lend_async
 
     # --- what the link loop does ---------------------------------------------
 
@@ -184,6 +223,12 @@ class World:
     async def start_of(self, key: AttemptKey) -> None:
         await self.receive_until(lambda: key in self.started)
 
+    async def pause_of(self, key: AttemptKey) -> None:
+        await self.receive_until(lambda: key in self.waiting)
+
+    async def resumption_of(self, key: AttemptKey) -> None:
+        await self.receive_until(lambda: key in self.paused and key not in self.waiting)
+
     async def all_accounted_for(self) -> None:
         total = len(self.submitted)
         await self.receive_until(lambda: len(self.ended) + len(self.taken_back) == total)
@@ -211,9 +256,20 @@ class World:
             if isinstance(event, AttemptStarted):
                 assert key not in self.started, f"{key} started twice"
                 self.started.append(key)
-                running = len(set(self.started) - set(self.ended))
-                assert running <= self.lane.slots, f"{running} run at the same time"
+                # What has waited ran beside the one that its slot was lent to.
+                running = set(self.started) - set(self.ended) - self.paused
+                count = len(running)
+                assert count <= self.lane.slots, f"{count} run at the same time"
+            elif isinstance(event, AttemptPaused):
+                assert key in self.started, f"{key} waits, and has not started"
+                assert event.is_waiting is (key not in self.waiting), "waits twice"
+                self.paused.add(key)
+                self.waiting ^= {key}
+            elif isinstance(event, AttemptProgressed):
+                assert key in self.started, f"{key} gets on, and has not started"
+                self.progress.append(event)
             else:
+                assert isinstance(event, AttemptEnded)
                 assert (key in self.started) == (event.started_wall > 0)
                 assert event.wall >= event.started_wall
                 assert event.seconds >= 0
