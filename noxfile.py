@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng"]
+nox.options.sessions = ["lint", "types", "tests", "tests_nng", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
@@ -50,6 +50,15 @@ def tests_nng(session: nox.Session) -> None:
     """Test with real sockets, real processes and real time."""
     install(session, "test")
     session.run("pytest", "-m", "nng", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build; a warning is an error."""
+    install(session, "docs")
+    session.run(
+        "sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build", *session.posargs
+    )
 
 
 @nox.session

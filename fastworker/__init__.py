@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
     from fastworker._models import Task as Task
+    from fastworker._models import TaskFunctionInfo as TaskFunctionInfo
     from fastworker._models import TaskPriority as TaskPriority
     from fastworker._models import TaskResult as TaskResult
     from fastworker._models import TaskStatus as TaskStatus
@@ -65,9 +66,14 @@ if TYPE_CHECKING:
     from fastworker._submitter import ClientWithOptions as ClientWithOptions
     from fastworker._subworker import SubWorker as SubWorker
     from fastworker._sync_client import SyncClient as SyncClient
+    from fastworker._sync_group import SyncTaskGroup as SyncTaskGroup
+    from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
+    from fastworker._sync_stream import SyncStream as SyncStream
+    from fastworker._sync_submitter import SyncClientWithOptions as SyncClientWithOptions
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
+    from fastworker._task_stream import Stream as Stream
 
     __version__: str
 
@@ -88,7 +94,12 @@ __all__ = [
     "ClientWithOptions",
     "TaskGroup",
     "TaskHandle",
+    "Stream",
     "Progress",
+    "SyncClientWithOptions",
+    "SyncTaskGroup",
+    "SyncStream",
+    "SyncTaskHandle",
     # what a cancel has come to
     "CancelOutcome",
     "NeverStarted",
@@ -101,6 +112,7 @@ __all__ = [
     "CallbackInfo",
     "SerializationFormat",
     "Task",
+    "TaskFunctionInfo",
     "TaskPriority",
     "TaskResult",
     "TaskStatus",
@@ -150,6 +162,7 @@ _HOMES = {
     "ClientWithOptions": "_submitter",
     "TaskGroup": "_task_group",
     "TaskHandle": "_task_handle",
+    "Stream": "_task_stream",
     "Progress": "_task_handle",
     "CancelOutcome": "_cancel_outcome",
     "NeverStarted": "_cancel_outcome",
@@ -161,10 +174,15 @@ _HOMES = {
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
     "SyncClient": "_sync_client",
+    "SyncClientWithOptions": "_sync_submitter",
+    "SyncTaskGroup": "_sync_group",
+    "SyncStream": "_sync_stream",
+    "SyncTaskHandle": "_sync_handle",
     "local": "_local",
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",
     "Task": "_models",
+    "TaskFunctionInfo": "_models",
     "TaskPriority": "_models",
     "TaskResult": "_models",
     "TaskStatus": "_models",

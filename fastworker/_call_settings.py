@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from fastworker._core._messages import CallOptions
+from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions
 from fastworker._core._retry import RetryOverride
 from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority
+
+# How many values of a stream may wait for their reader.
+DEFAULT_BUFFER: Final = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class CallSettings:
     backoff: float | None = None
     max_delay: float | None = None
     jitter: float | None = None
+    buffer: int = DEFAULT_BUFFER
 
     def __post_init__(self) -> None:
         for name, least, most in _BOUNDS:
@@ -69,6 +73,7 @@ _BOUNDS: Final = (
     ("backoff", 1.0, 1000.0),
     ("max_delay", 0.0, LONGEST_DELAY),
     ("jitter", 0.0, 1.0),
+    ("buffer", 1, MAX_STREAM_BUFFER),
 )
 
 

@@ -21,7 +21,7 @@ from fastworker._core._callback_events import (
     Disconnect,
 )
 from fastworker._core._callbacks import CallbackState, CallbackStatistics
-from fastworker._core._messages import Callback, TaskEvent
+from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._errors import ConfigurationError, LinkError
 from fastworker._transport._abc import Link, Transport
@@ -85,6 +85,10 @@ class Callbacks:
     def statistics(self) -> CallbackStatistics:
         """Return a snapshot."""
         return self._state.statistics()
+
+    def describe(self, asked: CallbacksAsked) -> CallbacksReply:
+        """Describe the callbacks that have not arrived."""
+        return self._state.describe(asked)
 
     async def _watch_deadlines(self) -> None:
         while True:

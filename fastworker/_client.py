@@ -12,9 +12,9 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
@@ -28,9 +28,11 @@ from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import (
     MAX_ITEM_BYTES,
     Callback,
-    TaskEvent,
+    CallbacksAsked,
+    CallbacksReply,
     TaskSpec,
     WireStatus,
+    is_name,
 )
 from fastworker._core._results import Results
 from fastworker._errors import (
@@ -44,8 +46,13 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._lanes._context import waiting_for_others
-from fastworker._models import SerializationFormat, TaskResult, TaskStatus
-from fastworker._outcomes import STATUSES, result_of
+from fastworker._models import (
+    SerializationFormat,
+    TaskFunctionInfo,
+    TaskResult,
+    TaskStatus,
+)
+from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
@@ -53,6 +60,7 @@ from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Client(Submitter):
@@ -320,6 +328,8 @@ class Client(Submitter):
           cancelled all the same, as soon as the control plane hears of it.
         """
         session = self._usable_session()
+        if not is_name(task_id):  # no task has such an id, and no frame can carry it
+            raise TaskNotFound(f"no task has the id {task_id!r}", task_id=task_id)
         watch = session.request_cancel(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
@@ -351,17 +361,47 @@ class Client(Submitter):
         Cancellation:
           Always a checkpoint; changes nothing.
         """
-        session = self._usable_session()
-        event: TaskEvent | None = None
-        with anyio.move_on_after(self.timeout):
-            event = await session.query(task_id)
-        if event is None:
-            raise ControlPlaneUnreachable(
-                self.discovery_address, f"no answer within {self.timeout:g} s"
-            )
-        if event.status in (WireStatus.UNKNOWN, WireStatus.EVICTED, WireStatus.REFUSED):
-            return None
+        found = await self._describe(task_id)
+        return None if isinstance(found, Absence) else found
+
+    async def _describe(self, task_id: str) -> TaskResult | Absence:
+        """As :meth:`get_task_result`, and tells what is evicted from what is unknown."""
+        if not is_name(task_id):  # no task has such an id, and no frame can carry it
+            self._usable_session()
+            await anyio.lowlevel.checkpoint()
+            return Absence.UNKNOWN
+        event = await self._in_time(self._usable_session().query(task_id))
+        if event.status is WireStatus.EVICTED:
+            return Absence.EVICTED
+        if event.status in (WireStatus.UNKNOWN, WireStatus.REFUSED):
+            return Absence.UNKNOWN
         return result_of(event, self.serialization_format)
+
+    async def list_task_functions(self) -> list[TaskFunctionInfo]:
+        """Ask the control plane for the task functions that its live workers know.
+
+        Returns:
+          Them, sorted by name.
+
+        Raises:
+          ControlPlaneUnreachable: no answer within ``timeout`` seconds.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          Always a checkpoint; changes nothing.
+        """
+        return await self._in_time(_all_functions(self._usable_session()))
+
+    async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
+        """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._usable_session().list_callbacks(asked))
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        with anyio.move_on_after(self.timeout):
+            return await answer
+        raise ControlPlaneUnreachable(
+            self.discovery_address, f"no answer within {self.timeout:g} s"
+        )
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return the outcome of a task of this client, None if it has none here (yet).
@@ -392,10 +432,16 @@ class Client(Submitter):
         callback: Callback | None = None,
         *,
         attached: bool,
+        is_stream: bool = False,
     ) -> TaskSpec:
         name = task if isinstance(task, str) else self._registry.name_of(task)
-        if not 0 < len(name) <= 256:
-            message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
+        if not isinstance(task, str):
+            self._check_stream(name, is_stream)
+        if not is_name(name):
+            message = (
+                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
+                f"Unicode"
+            )
             raise UnknownTask(message, task_name=name)
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
@@ -409,7 +455,24 @@ class Client(Submitter):
             created=self._wall_clock(),
             attached=attached,
             callback=callback,
-            options=settings.on_the_wire(parent=parent_id()),
+            options=settings.on_the_wire(
+                parent=parent_id(), stream=settings.buffer if is_stream else 0
+            ),
+        )
+
+    def _check_stream(self, name: str, is_stream: bool) -> None:
+        """Refuse a function that is called the wrong way, as far as that can be known."""
+        known = self._registry.get(name)
+        if known is None or known.is_stream is None or known.is_stream is is_stream:
+            return
+        if is_stream:
+            raise TypeError(
+                f"client.stream({name}): {name} is not a generator function; it returns one "
+                f"value, so call it with client.submit"
+            )
+        raise TypeError(
+            f"{name} is a generator function, whose values come one by one; "
+            f"read them with client.stream({name}, ...)"
         )
 
     def _timed_out(self, late: TaskTimedOut) -> TaskResult:
@@ -429,8 +492,31 @@ class Client(Submitter):
         )
 
 
+async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
+    found: list[TaskFunctionInfo] = []
+    while True:
+        reply = await session.list_functions(found[-1].name if found else "")
+        for live in reply.functions:
+            info = live.function
+            found.append(
+                TaskFunctionInfo(
+                    name=info.name,
+                    signature=info.signature,
+                    doc=info.doc,
+                    lane=info.lane,
+                    on_lost=info.on_lost,
+                    workers=tuple(live.workers),
+                    worker_count=live.worker_count,
+                )
+            )
+        if not reply.more or not reply.functions:
+            return found
+
+
 def _broken(cause: Exception) -> ClientBroken:
-    error = ClientBroken(f"the client's connection failed: {cause!r}")
+    error = ClientBroken(
+        f"the client's connection failed: {cause!r}; stop the client and start it again"
+    )
     error.__cause__ = cause
     return error
 

@@ -22,6 +22,8 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    QuestionAnswered,
+    QuestionAsked,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -29,6 +31,8 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
     TaskTimedOut,
+    ValueArrived,
+    ValueRead,
 )
 from fastworker._core._link_requester import (
     DropPipe,
@@ -37,7 +41,17 @@ from fastworker._core._link_requester import (
     SessionOpened,
     SessionRefused,
 )
-from fastworker._core._messages import LEASE_SECONDS, RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._messages import (
+    LEASE_SECONDS,
+    CallbacksAsked,
+    CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
+    RefusalCode,
+    StreamValue,
+    TaskEvent,
+    TaskSpec,
+)
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
 from fastworker._errors import (
     ClientClosed,
@@ -63,13 +77,14 @@ CANCEL_SECONDS: Final = 1.0
 class Call:
     """One caller that waits: for an acknowledgement, an outcome or an answer."""
 
-    __slots__ = ("answer", "done", "error", "task_name", "timed_out", "wants_outcome")
+    __slots__ = ("answer", "done", "error", "reply", "task_name", "timed_out", "wants_outcome")
 
     def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
         self.done = anyio.Event()
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
+        self.reply: FunctionsReply | CallbacksReply | None = None
         self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
 
@@ -128,6 +143,7 @@ class ClientSession:
         self._address = address
         self._submits: dict[str, Call] = {}
         self._watches: dict[str, list[Watch]] = {}
+        self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
         self._taken_back: anyio.Event | None = None  # while somebody waits for it
@@ -276,6 +292,20 @@ class ClientSession:
             self._watches.setdefault(task_id, []).append(watch)
         return watch
 
+    def read_stream(self, task_id: str, take: Callable[[StreamValue], None]) -> None:
+        """Have the values of a stream given to ``take``, in the loop, in order."""
+        self._readers[task_id] = take
+
+    def leave_stream(self, task_id: str) -> None:
+        """Drop what comes of a stream from now on. Idempotent."""
+        self._readers.pop(task_id, None)
+
+    def note_read(self, task_id: str, size: int) -> None:
+        """Say that the next value of a stream was read, of so many bytes."""
+        if self._end is None:
+            self._apply(ValueRead(task_id, size))
+            self._connection.wake()
+
     def request_cancel(self, task_id: str, grace: float | None = None) -> Watch:
         """Have a task stopped that may be anybody's, and hear how it ends.
 
@@ -318,11 +348,37 @@ class ClientSession:
         Raises:
           what :meth:`close` was given.
         """
+        call = await self._ask(lambda query_id: QueryMade(query_id, task_id))
+        assert call.answer is not None
+        return call.answer
+
+    async def list_functions(self, after: str) -> FunctionsReply:
+        """Ask for a page of the task functions that live workers know.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        question = FunctionsAsked(after)
+        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
+        assert isinstance(call.reply, FunctionsReply)
+        return call.reply
+
+    async def list_callbacks(self, question: CallbacksAsked) -> CallbacksReply:
+        """Ask for the callbacks that have not arrived.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
+        assert isinstance(call.reply, CallbacksReply)
+        return call.reply
+
+    async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
         self._check_open()
         self._query_count += 1
         query_id = self._query_count
         call = self._queries[query_id] = Call()
-        self._apply(QueryMade(query_id, task_id))
+        self._apply(make_event(query_id))
         self._connection.wake()
         try:
             await call.done.wait()
@@ -334,8 +390,7 @@ class ClientSession:
             del self._queries[query_id]
         if call.error is not None:
             raise call.error
-        assert call.answer is not None
-        return call.answer
+        return call
 
     def _look_whether_taken_back(self) -> None:
         if self._taken_back is not None and (
@@ -391,6 +446,10 @@ class ClientSession:
                     call.done.set()
                 self._end_watches(task_id, event)
                 self._look_whether_taken_back()
+            case ValueArrived(value=value):
+                take = self._readers.get(value.task_id)
+                if take is not None:
+                    take(value)
             case SendFrame(data=data):
                 self._connection.send(data)
             case TaskTimedOut(task_id=task_id):
@@ -409,6 +468,11 @@ class ClientSession:
                 call = self._queries.get(query_id)
                 if call is not None:
                     call.answer = event
+                    call.done.set()
+            case QuestionAnswered(query_id=query_id, answer=answer):
+                call = self._queries.get(query_id)
+                if call is not None:
+                    call.reply = answer
                     call.done.set()
             case SessionOpened():
                 self._settled.set()

@@ -1,8 +1,8 @@
 """The thread behind a ``SyncClient``: a Trio loop in which other threads make calls.
 
-It lives as long as the client is started. Every call is a child of one nursery
-and has a cancel scope of its own, so a caller that is interrupted takes back
-what it asked for.
+It lives as long as the client is started. Every call is a child of a nursery
+and has a cancel scope of its own, so a caller that is interrupted, or whose
+task is cancelled, takes back what it asked for.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ import os
 import queue
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, Generic, TypeVar, cast
 
 import trio
 
 from fastworker._client import Client
-from fastworker._errors import ClientBroken, ClientClosed, FastWorkerError
+from fastworker._errors import (
+    ClientBroken,
+    ClientClosed,
+    FastWorkerError,
+    ForkedClient,
+    TaskCancelled,
+)
+from fastworker._lanes._abc import AttemptKey
+from fastworker._lanes._context import current_attempt
 
 T = TypeVar("T")
 
@@ -25,6 +36,14 @@ T = TypeVar("T")
 TAKE_BACK_SECONDS: Final = 1.0
 # How long the end of the process waits for goodbyes; they take much less.
 _EXIT_SECONDS: Final = 5.0
+
+
+class Calls:
+    """Where calls run, as long as there is a nursery; ``why_none`` says why there is none."""
+
+    def __init__(self, why_none: Callable[[], Exception]) -> None:
+        self.why_none = why_none
+        self.nursery: trio.Nursery | None = None
 
 
 class ClientThread:
@@ -41,8 +60,8 @@ class ClientThread:
         self._is_stopped = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._start_scope = trio.CancelScope()
-        self._stopping: trio.Event
-        self._calls: trio.Nursery | None = None  # while calls are taken
+        self.stopping: trio.Event  # of the loop
+        self.calls = Calls(self.why_closed)
         self._connected = threading.Event()
         self._error: BaseException | None = None
         # A daemon: a client that nobody stops must not hold the process.
@@ -82,40 +101,74 @@ class ClientThread:
         if os.getpid() == self._pid:
             self._thread.join(timeout)
 
-    def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Have the loop await ``work()`` and return what it returns.
+    def call(
+        self,
+        work: Callable[[], Awaitable[T]],
+        calls: Calls | None = None,
+        *,
+        task_of: Callable[[T], str] | None = None,
+    ) -> T:
+        """Have the loop await ``work()``, in this thread's context; return what it returns.
 
         If this is interrupted, by Ctrl-C or by what any other signal handler
         raises, the call is cancelled. Its task is taken back, and that is
         waited for, one second at most.
 
+        Args:
+          work: makes what is awaited.
+          calls: where it runs; beside all others if not given.
+          task_of: of a call that leaves a task behind, the id of that. Should the
+            caller be interrupted when it has just been submitted, nobody would
+            ever know it.
+
         Raises:
+          TaskCancelled: the task that this thread belongs to was cancelled.
+            What it asked for was taken back, as above.
           ClientClosed: the thread was stopped.
           ClientBroken: its loop has failed.
+          ForkedClient: this is a fork of the process that has the thread.
           whatever ``work`` raises.
         """
-        call: _Call[T] = _Call(work)
+        self.check_process()
+        call: Call[T] = Call(work)
         self._connected.wait()
         token = self._token
         if token is None:
-            raise self._why_closed()
+            raise self.why_closed()
+        attempt = current_attempt.get()
+        admit = partial(copy_context().run, self._admit, call, calls or self.calls)
         try:
-            token.run_sync_soon(self._admit, call)
-            call.wait()
+            with (
+                nullcontext()
+                if attempt is None
+                else attempt.calling_on_cancel(partial(self._stop_call, call, attempt.key))
+            ):
+                token.run_sync_soon(admit)
+                call.wait()
         except trio.RunFinishedError:
-            raise self._why_closed() from None
+            raise self.why_closed() from None
         except BaseException:
             try:
                 token.run_sync_soon(call.scope.cancel)
-                call.wait(TAKE_BACK_SECONDS)
+                if not call.has_ended:  # its end may have been taken note of already
+                    call.wait(TAKE_BACK_SECONDS)
+                if task_of is not None and call.has_value:
+                    taken: Call[None] = Call(partial(self._take_back, task_of(call.result())))
+                    token.run_sync_soon(self._admit, taken, self.calls)
+                    taken.wait()
             except (trio.RunFinishedError, queue.Empty):
                 pass
             raise
         return call.result()
 
     def read(self, read: Callable[[], T]) -> T:
-        """Call ``read`` between two steps of the loop, or here when that has ended."""
-        call: _Call[T] = _Call(read)
+        """Call ``read`` between two steps of the loop, or here when that has ended.
+
+        Raises:
+          ForkedClient: this is a fork of the process that has the thread.
+        """
+        self.check_process()
+        call: Call[T] = Call(read)
         token = self._token
         if token is None:
             return read()
@@ -125,6 +178,20 @@ class ClientThread:
             return read()
         call.wait()
         return call.result()
+
+    def check_process(self) -> None:
+        """Raise ForkedClient in a fork of the process that has the thread."""
+        if os.getpid() != self._pid:
+            raise ForkedClient(self._pid, os.getpid())
+
+    def _stop_call(self, call: Call[Any], key: AttemptKey) -> None:
+        """The task that called was cancelled. From any thread."""
+        assert self._token is not None
+        error = TaskCancelled("this task was cancelled", task_id=key.task_id)
+        try:
+            self._token.run_sync_soon(call.stop, error)
+        except trio.RunFinishedError:
+            pass
 
     # --- in the thread ---
 
@@ -139,7 +206,7 @@ class ClientThread:
         _running.discard(self)
 
     async def _main(self) -> None:
-        self._stopping = trio.Event()
+        self.stopping = trio.Event()
         with self._lock:
             self._token = trio.lowlevel.current_trio_token()
             if self._is_stopped:
@@ -149,27 +216,28 @@ class ClientThread:
                 await self._take_calls()
 
     async def _take_calls(self) -> None:
-        async with trio.open_nursery() as self._calls:
+        async with trio.open_nursery() as self.calls.nursery:
             self._connected.set()
             try:
-                await self._stopping.wait()
+                await self.stopping.wait()
             finally:
-                self._calls = None
+                self.calls.nursery = None
             self._client.stop()
 
     def _stop(self) -> None:
         if self._connected.is_set():
-            self._stopping.set()
+            self.stopping.set()
         else:
             self._start_scope.cancel()
 
-    def _admit(self, call: _Call[Any]) -> None:
-        if self._calls is None:
-            call.fail(self._why_closed())
+    def _admit(self, call: Call[Any], calls: Calls) -> None:
+        if calls.nursery is None:
+            call.fail(calls.why_none())
         else:
-            self._calls.start_soon(self._perform, call)
+            calls.nursery.start_soon(self.perform, call, calls)
 
-    async def _perform(self, call: _Call[Any]) -> None:
+    async def perform(self, call: Call[Any], calls: Calls) -> None:
+        """Await one call; it has its end then, whatever happens."""
         try:
             with call.scope:
                 await call.perform()
@@ -177,9 +245,14 @@ class ClientThread:
                 with trio.move_on_after(TAKE_BACK_SECONDS):
                     await self._client._wait_taken_back()
         finally:
-            call.fail(self._why_closed())  # unless it has ended
+            call.fail(calls.why_none())  # unless it has ended
 
-    def _why_closed(self) -> FastWorkerError:
+    async def _take_back(self, task_id: str) -> None:
+        with trio.move_on_after(TAKE_BACK_SECONDS):
+            await self._client._usable_session().request_cancel(task_id).done.wait()
+
+    def why_closed(self) -> FastWorkerError:
+        """What calls raise that come too late."""
         if not isinstance(self._error, Exception) or isinstance(self._error, FastWorkerError):
             return _closed()
         broken = ClientBroken(f"the client's thread failed: {self._error!r}")
@@ -187,7 +260,7 @@ class ClientThread:
         return broken
 
 
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """What one thread asks of the loop, and the way back."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
@@ -195,7 +268,8 @@ class _Call(Generic[T]):
         self._work = work
         self._value: T | None = None
         self._error: Exception | None = None
-        self._has_ended = False
+        self._stopped_by: Exception | None = None
+        self.has_ended = False
         # Waiting for it ends by signals, and it is thread-safe to the last.
         self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -209,6 +283,11 @@ class _Call(Generic[T]):
             finally:
                 self._error = None  # it holds this frame, and the frame holds us
         return cast(T, self._value)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it has ended, and well."""
+        return self.has_ended and self._error is None
 
     # --- in the loop ---
 
@@ -226,13 +305,19 @@ class _Call(Generic[T]):
             self._error = error
         self._end()
 
+    def stop(self, error: Exception) -> None:
+        """Cancel it; the caller gets this error, unless it has its answer."""
+        self._stopped_by = error
+        self.scope.cancel()
+
     def fail(self, error: Exception) -> None:
-        if not self._has_ended:
-            self._error = error
+        """Let the caller raise, unless it has its answer."""
+        if not self.has_ended:
+            self._error = self._stopped_by or error
             self._end()
 
     def _end(self) -> None:
-        self._has_ended = True
+        self.has_ended = True
         self._ended.put(None)
 
 

@@ -13,6 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastworker._errors import ConfigurationError
+from fastworker._exposure import (
+    exposed_addresses,
+    names_to_resolve,
+    refuse_exposed_addresses,
+    refuse_foreign_pickles,
+)
 from fastworker._models import SerializationFormat
 from fastworker._settings import (
     BACKEND,
@@ -53,6 +59,9 @@ DEFAULT_DISCOVERY_ADDRESS: Final = "tcp://127.0.0.1:5550"
 _CONCURRENCY: Final = OrNone(WholeNumber(1, 10_000))
 _RETRIES: Final = WholeNumber(0, 1_000_000)
 _CACHE_SIZE: Final = WholeNumber(1, 100_000_000)
+# A queue that is always full is a mistake as well: one task must fit.
+_QUEUE_SIZE: Final = WholeNumber(1, 1_000_000_000)
+_QUEUE_BYTES: Final = WholeNumber(32 * 1024 * 1024, 2**50)
 _PREFIX: Final = "FASTWORKER_"
 
 C = TypeVar("C", bound="_Config")
@@ -129,6 +138,10 @@ class ClientConfig(_Config):
     retries: int = _setting(3, _RETRIES, "RETRIES")
     connect_timeout: float = _setting(5.0, SECONDS, "CONNECT_TIMEOUT")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_foreign_pickles({"discovery_address": self.discovery}, self.serialization_format)
+
     @property
     def discovery(self) -> Address:
         """``discovery_address``, parsed."""
@@ -141,6 +154,7 @@ class _WorkerConfig(_Config):
 
     ``concurrency`` None means: as many threads as cores, and 100 async tasks.
     ``backend`` is the event loop of each ``async def`` that names none.
+    ``drain_timeout`` is in seconds.
     """
 
     base_address: str = _setting(DEFAULT_BASE_ADDRESS, LISTEN_ADDRESS, "BASE_ADDRESS")
@@ -152,6 +166,7 @@ class _WorkerConfig(_Config):
     )
     concurrency: int | None = _setting(None, _CONCURRENCY, "WORKER_CONCURRENCY")
     backend: Backend = field(default="trio", metadata=_metadata(BACKEND, None))
+    drain_timeout: float = _setting(30.0, SECONDS, "DRAIN_TIMEOUT")
 
     @property
     def base(self) -> Address:
@@ -174,26 +189,44 @@ class _WorkerConfig(_Config):
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneConfig(_WorkerConfig):
-    """A control plane. ``result_cache_ttl_seconds`` is in seconds."""
+    """A control plane. ``result_cache_ttl_seconds`` is in seconds.
+
+    ``max_queued`` and ``max_queued_bytes`` bound the tasks that have not ended.
+    ``insecure`` lets it listen where other machines can connect.
+    """
 
     worker_id: str = _setting("control-plane", LABEL, "WORKER_ID")
     subworker_management_port: int = _setting(5560, PORT, "SUBWORKER_PORT")
     result_cache_max_size: int = _setting(10_000, _CACHE_SIZE, "RESULT_CACHE_SIZE")
     result_cache_ttl_seconds: float = _setting(3600, SECONDS, "RESULT_CACHE_TTL")
+    max_queued: int = _setting(1_000_000, _QUEUE_SIZE, "MAX_QUEUED")
+    max_queued_bytes: int = _setting(1024**3, _QUEUE_BYTES, "MAX_QUEUED_BYTES")
+    insecure: bool = _setting(False, SWITCH, "INSECURE")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         owners: dict[Address, str] = {}
-        for name, address in (
-            ("base_address", self.base),
-            ("discovery_address", self.discovery),
-            ("subworker_management_port", self.management),
-        ):
+        for name, address in self.listening.items():
             other = owners.setdefault(address, name)
             if other != name and address.port != 0:
                 raise ConfigurationError(
                     f"{other} and {name} are both {address}; each needs a port of its own"
                 )
+        refuse_foreign_pickles(self.listening, self.serialization_format)
+        unresolved = names_to_resolve(self.addresses)
+        # What a name stands for can be asked only when it starts.
+        known = {n: a for n, a in self.listening.items() if a.host not in unresolved}
+        if not self.insecure:
+            refuse_exposed_addresses(exposed_addresses(known, {}))
+
+    @property
+    def listening(self) -> dict[str, Address]:
+        """Where it listens, by the name of the setting."""
+        return {
+            "base_address": self.base,
+            "discovery_address": self.discovery,
+            "subworker_management_port": self.management,
+        }
 
     @property
     def management(self) -> Address:
@@ -214,6 +247,12 @@ class SubWorkerConfig(_WorkerConfig):
     control_plane_address: str = field(
         metadata=_metadata(DIAL_ADDRESS, "CONTROL_PLANE_ADDRESS")
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_foreign_pickles(
+            {"control_plane_address": self.control_plane}, self.serialization_format
+        )
 
     @property
     def control_plane(self) -> Address:

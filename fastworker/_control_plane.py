@@ -29,9 +29,11 @@ from fastworker._core._control_plane import (
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
+    CallbacksDescribed,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     Port,
@@ -46,8 +48,10 @@ from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
 from fastworker._lanes._abc import Lane
+from fastworker._listening import check_listening
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
+from fastworker._settings import parse_address
 from fastworker._store._abc import Store
 from fastworker._store._memory import MemoryStore
 from fastworker._subworker import SubWorker
@@ -56,6 +60,7 @@ from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
+from fastworker._unfinished import in_words, unfinished, waiting
 from fastworker._validation import Handle, validated
 
 log = logging.getLogger("fastworker.control_plane")
@@ -64,6 +69,8 @@ log = logging.getLogger("fastworker.control_plane")
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
+# So much longer than a subworker's drain takes what it has to interrupt.
+HAND_BACK_SECONDS: Final = 1.2
 
 
 class ControlPlaneWorker:
@@ -88,13 +95,18 @@ class ControlPlaneWorker:
         ``base_address``, by default 5560.
       result_cache_max_size, result_cache_ttl_seconds: bounds of the outcomes
         that are kept for whoever asks, by default 10000 and 3600.
+      max_queued, max_queued_bytes: bounds of the tasks that have not ended,
+        by default 1,000,000 and 1 GiB; a submit beyond them raises QueueFull.
+      insecure: whether it may listen where other machines can connect. There
+        is no authentication: whoever can connect may submit and run tasks.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
-      drain_timeout: seconds that running tasks get when drained.
+      drain_timeout: seconds that running tasks get when drained, by default 30.
       store: where tasks are kept; in memory if not given.
 
     Raises:
-      ConfigurationError: a value cannot be used.
+      ConfigurationError: a value cannot be used, or an address is not on this
+        machine's loopback and ``insecure`` was not said.
     """
 
     def __init__(
@@ -107,10 +119,13 @@ class ControlPlaneWorker:
         result_cache_max_size: int | None = None,
         result_cache_ttl_seconds: float | None = None,
         *,
+        max_queued: int | None = None,
+        max_queued_bytes: int | None = None,
+        insecure: bool | None = None,
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         store: Store | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
@@ -126,8 +141,12 @@ class ControlPlaneWorker:
             subworker_management_port=subworker_management_port,
             result_cache_max_size=result_cache_max_size,
             result_cache_ttl_seconds=result_cache_ttl_seconds,
+            max_queued=max_queued,
+            max_queued_bytes=max_queued_bytes,
+            insecure=insecure,
             concurrency=concurrency,
             backend=backend,
+            drain_timeout=drain_timeout,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -136,10 +155,13 @@ class ControlPlaneWorker:
         self.subworker_management_port = config.subworker_management_port
         self.result_cache_max_size = config.result_cache_max_size
         self.result_cache_ttl_seconds = config.result_cache_ttl_seconds
+        self.max_queued = config.max_queued
+        self.max_queued_bytes = config.max_queued_bytes
+        self.insecure = config.insecure
         self.executes = executes
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = config.drain_timeout
         self._store = store or MemoryStore()
         self._transport = transport
         self._registry = registry
@@ -184,6 +206,8 @@ class ControlPlaneWorker:
 
         Raises:
           AddressInUse: somebody else listens on one of the addresses.
+          ConfigurationError: the name in an address does not resolve, or other
+            machines can reach what it stands for.
 
         Cancellation:
           Everything stops; with a store in memory, tasks that have not ended
@@ -197,6 +221,12 @@ class ControlPlaneWorker:
         """As :meth:`start`, under Trio only."""
         if self._state is not None:
             raise LocalProtocolError(f"{self!r} is running already")
+        listening = {
+            "base_address": parse_address(self.base_address),
+            "discovery_address": parse_address(self.discovery_address),
+            "subworker_management_port": parse_address(self.management_address),
+        }
+        await check_listening(listening, self.serialization_format, insecure=self.insecure)
         self._token = trio.lowlevel.current_trio_token()
         self._drain_requested = trio.Event()
         with ExitStack() as stack:
@@ -234,10 +264,11 @@ class ControlPlaneWorker:
         """Describe all subworkers. From any thread.
 
         Returns:
-          ``{"total": 2, "active": 1, "subworkers": {"w1": {"address": str,
-          "status": "active" | "away" | "draining", "load": int (attempts
-          held), "capacity": {lane: int}, "last_seen": datetime (UTC),
-          "tasks": [str]}}}``. The control plane's own lanes are one of them.
+          A dict with ``total``, ``active``, and ``subworkers``: for each
+          worker id ``address``, ``status`` ("active", "away" or "draining"),
+          ``load`` (attempts held), ``capacity`` ({lane: int}), ``last_seen``
+          (a datetime, UTC) and ``tasks`` (names). The control plane's own
+          lanes are one of them.
         """
         views = read_in_loop(self._token, self._subworkers)
         wall = datetime.now(UTC)
@@ -312,6 +343,8 @@ class ControlPlaneWorker:
             ),
             now=self._now(),
             rng=self._rng,
+            max_queued=self.max_queued,
+            max_queued_bytes=self.max_queued_bytes,
         )
         _, base_port = parse_tcp_address(self.base_address, listening=True)
         self._state = ControlPlaneState(
@@ -378,15 +411,26 @@ class ControlPlaneWorker:
         assert state is not None
         self._apply(DrainRequested())
         self._flush()
-        with trio.move_on_after(self.drain_timeout):
+        will_be_lost = {} if self._store.is_durable else waiting(state.statistics().tasks)
+        if will_be_lost:
+            log.warning(
+                "draining, with the store in memory: %s; these will be lost",
+                in_words(will_be_lost),
+            )
+        # Subworkers that are drained too hand back what they have interrupted.
+        hand_back = 0.0 if self.executes else HAND_BACK_SECONDS
+        with trio.move_on_after(self.drain_timeout + hand_back):
             while not state.is_drained:
                 await self._changed.wait()
         if not state.is_drained:
             log.warning("tasks still run after %g s of draining", self.drain_timeout)
-        tasks = state.statistics().tasks
-        lost = sum(tasks.ready) + tasks.held + tasks.leased + tasks.started
-        if lost and not self._store.is_durable:
-            log.warning("%d tasks are lost: the store is in memory only", lost)
+        lost = {} if self._store.is_durable else unfinished(state.statistics().tasks)
+        if lost:
+            log.warning(
+                "%s; these are lost, as the store was in memory; their clients are told when "
+                "a control plane is back",
+                in_words(lost),
+            )
         with trio.move_on_after(FAREWELL_SECONDS):
             while state.statistics().outbox_bytes:
                 await self._changed.wait()
@@ -463,6 +507,9 @@ class ControlPlaneWorker:
                     self._store.append(command, self._on_durable)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
+                    reply = self._callbacks.describe(asked)
+                    self._apply(CallbacksDescribed(session, ticket, reply))
                 case ClosePipe(pipe=pipe):
                     listener = self._listeners.get(pipe)
                     if listener is not None:

@@ -172,8 +172,11 @@ class _LocalClient(Client):
         callback: Callback | None = None,
         *,
         attached: bool,
+        is_stream: bool = False,
     ) -> TaskSpec:
-        spec = super()._spec(task, args, kwargs, settings, callback, attached=attached)
+        spec = super()._spec(
+            task, args, kwargs, settings, callback, attached=attached, is_stream=is_stream
+        )
         # A control plane waits a while for workers that may know the name.
         # Here is everybody who ever will.
         self._registry.find(spec.name)

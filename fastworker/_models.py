@@ -50,9 +50,8 @@ class TaskPriority(enum.IntEnum):
 class TaskStatus(enum.Enum):
     """Where a task is in its life; the values are the lower-case names.
 
-    A program that uses only the reference's calls sees the first four.
     CANCELLED and EXPIRED appear only for tasks that somebody cancelled or
-    gave an expiry.
+    gave an expiry; all others are in one of the first four.
     """
 
     PENDING = "pending"
@@ -142,6 +141,25 @@ class TaskResult:
     worker_id: str | None = field(default=None, kw_only=True)
     attempts: int = field(default=0, kw_only=True)
     errors: list[str] = field(default_factory=list, kw_only=True)
+
+
+@dataclass(slots=True, frozen=True)
+class TaskFunctionInfo:
+    """A task function that live workers know.
+
+    ``signature`` and ``doc`` are one line each, for people; ``lane`` is
+    "thread", "trio" or "asyncio", ``on_lost`` "retry" or "fail". ``workers``
+    are the ids of the first few of ``worker_count``. Should workers differ, it
+    is as the one announced it that joined last.
+    """
+
+    name: str
+    signature: str
+    doc: str
+    lane: str
+    on_lost: str
+    workers: tuple[str, ...]
+    worker_count: int
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fastworker._core._messages import Ending, TaskEvent, WireStatus
+from fastworker._core._messages import Ending, StreamValue, TaskEvent, WireStatus
 from fastworker._errors import (
     NotDecodable,
     ResultExpired,
@@ -18,6 +19,14 @@ from fastworker._errors import (
 )
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._serialization import FORMATS, decode_result
+
+
+class Absence(enum.Enum):
+    """Why the control plane has nothing to show of a task."""
+
+    EVICTED = "evicted"  # it has ended, and its outcome is no longer kept
+    UNKNOWN = "unknown"  # never heard of, or so long ago that this is forgotten too
+
 
 STATUSES: Final = {
     WireStatus.HELD: TaskStatus.PENDING,
@@ -50,7 +59,7 @@ def result_of(
         if event.value_dropped:
             error = "the task succeeded, and its result is no longer kept"
         else:
-            value = _decode(event, accepted)
+            value = decode_value(event, accepted)
     return TaskResult(
         task_id=event.task_id,
         status=STATUSES[event.status],
@@ -94,7 +103,12 @@ def error_of(result: TaskResult, ending: Ending) -> TaskError | None:
     return error
 
 
-def _decode(event: TaskEvent, accepted: SerializationFormat) -> Any:
+def decode_value(event: TaskEvent | StreamValue, accepted: SerializationFormat) -> Any:
+    """Decode the value of a task, or of its stream.
+
+    Raises:
+      NotDecodable: as for :func:`result_of`.
+    """
     format = FORMATS.get(event.format)
     # Unpickling runs code of whoever made the bytes, so a peer that is set to
     # JSON never does it, whatever it is sent (X5).

@@ -6,9 +6,16 @@ A :class:`Client` is one, with no options; ``client.options(...)`` makes others.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import anyio
 
@@ -23,16 +30,13 @@ from fastworker._outcomes import result_of
 from fastworker._task_group import OnError, TaskGroup, open_task_group
 from fastworker._task_handle import TaskHandle
 from fastworker._task_map import Values, open_map
+from fastworker._task_stream import Stream, open_stream
 
 if TYPE_CHECKING:
     from fastworker._client import Client
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# So much longer than its caller waits a task may take by the control plane's
-# clock: the caller's own words for a wait that is over come first.
-TIMEOUT_SLACK: Final = 1.0
 
 
 class Submitter:
@@ -56,6 +60,7 @@ class Submitter:
         backoff: float | None = None,
         max_delay: float | None = None,
         jitter: float | None = None,
+        buffer: int | None = None,
     ) -> ClientWithOptions:
         """Make a view of this client whose calls want some things otherwise.
 
@@ -69,6 +74,8 @@ class Submitter:
           expires: seconds from the call in which the task must have started;
             later it is EXPIRED, and never runs.
           max_retries, retry_delay, backoff, max_delay, jitter: as in ``@task``.
+          buffer: of :meth:`stream`: how many values its task may be ahead of
+            the reader, 1 to 10,000, by default 32.
 
         Raises:
           ValueError: a value cannot be used.
@@ -83,6 +90,7 @@ class Submitter:
             backoff=backoff,
             max_delay=max_delay,
             jitter=jitter,
+            buffer=buffer,
         )
         return ClientWithOptions(self._client, settings)
 
@@ -121,7 +129,8 @@ class Submitter:
           If it raises ``Cancelled``, the task is taken back: it was never
           sent, or it is cancelled as soon as the control plane hears of it.
         """
-        return await self._delay(task_name, args, kwargs, None)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, None)
 
     async def _delay(
         self,
@@ -130,14 +139,18 @@ class Submitter:
         kwargs: dict[str, Any],
         callback: Callback | None,
     ) -> str:
-        settings = self._settings
-        if isinstance(task_name, str) and "priority" in kwargs:
-            settings = settings.changed(priority=TaskPriority.parse(kwargs.pop("priority")))
+        """Submit a task for which nobody waits; all keywords are its own."""
         client = self._client
         now = client._usable_session().clock()
-        spec = client._spec(task_name, args, kwargs, settings, callback, attached=False)
+        spec = client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
         await self._acknowledged(spec, budget_at=_parent_deadline(now))
         return spec.id
+
+    def _with_priority(self, task: Any, kwargs: dict[str, Any]) -> Submitter:
+        """Take ``priority`` out of the keywords of a call by name."""
+        if isinstance(task, str) and "priority" in kwargs:
+            return self.options(priority=kwargs.pop("priority"))
+        return self
 
     @overload
     async def delay_with_callback(
@@ -188,7 +201,8 @@ class Submitter:
         """
         data = kwargs.pop("callback_data", None) if isinstance(task_name, str) else None
         callback = make_callback(callback_address, data, self._client._new_task_id())
-        return await self._delay(task_name, args, kwargs, callback)
+        chosen = self._with_priority(task_name, kwargs)
+        return await chosen._delay(task_name, args, kwargs, callback)
 
     async def submit_task(
         self,
@@ -227,11 +241,8 @@ class Submitter:
                 wants_outcome=True,
                 within=client.timeout,
                 expires_at=self._expires_at(now),
-                budget_at=min(
-                    now + client.timeout + TIMEOUT_SLACK,
-                    anyio.current_effective_deadline(),
-                    _parent_deadline(now),
-                ),
+                # Not the timeout: when that is over, this call cancels the task.
+                budget_at=min(anyio.current_effective_deadline(), _parent_deadline(now)),
             )
         if isinstance(outcome, TaskTimedOut):
             return client._timed_out(outcome)
@@ -283,6 +294,28 @@ class Submitter:
         watch = session.watch(spec.id, told)
         accepted = client.serialization_format
         return TaskHandle(spec.id, spec.name, session, client._state, accepted, watch)
+
+    async def _submit_stream(
+        self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Stream[Any]:
+        client = self._client
+        session = client._usable_session()
+        spec = client._spec(task, args, kwargs, self._settings, attached=True, is_stream=True)
+        stream: Stream[Any] = Stream(spec.id, spec.name, session, client.serialization_format)
+        # Before it is sent: values may come together with the acknowledgement.
+        session.read_stream(spec.id, stream._take)
+        try:
+            await self._acknowledged(
+                spec,
+                budget_at=min(
+                    anyio.current_effective_deadline(), _parent_deadline(session.clock())
+                ),
+            )
+        except BaseException:
+            session.leave_stream(spec.id)
+            raise
+        stream._watch = session.watch(spec.id, stream._signal)
+        return stream
 
     async def _acknowledged(self, spec: TaskSpec, *, budget_at: float) -> None:
         """Hand in a task and wait until the control plane has it."""
@@ -407,6 +440,47 @@ class Submitter:
             ordered=ordered,
             on_error=on_error,
         )
+
+    # --- streams ---
+
+    @overload
+    def stream(
+        self, task: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractAsyncContextManager[Stream[T]]: ...
+
+    @overload
+    def stream(
+        self, task: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractAsyncContextManager[Stream[T]]: ...
+
+    @overload
+    def stream(
+        self, task: str, *args: Any, **kwargs: Any
+    ) -> AbstractAsyncContextManager[Stream[Any]]: ...
+
+    def stream(
+        self, task: Any, *args: Any, **kwargs: Any
+    ) -> AbstractAsyncContextManager[Stream[Any]]:
+        """Run a generator task and read its values one by one, as it yields them.
+
+        ``async with client.stream(count, 3) as values: async for v in values: ...``.
+        The task waits while ``options(buffer=...)`` values, or 8 MiB of them,
+        have not been read. A deadline around the block is one for the task.
+
+        Args:
+          task: a function with ``yield`` that ``@task`` registered, or its name.
+            All other arguments are the task's.
+
+        Raises:
+          TypeError: the function is no generator function. Nothing was sent.
+          everything else: as for :meth:`submit`, when the block is entered.
+
+        Cancellation:
+          However the block is left, its task is cancelled if it has not ended,
+          and the block waits until its ``finally`` has run: bounded by its
+          grace and the lease of its worker, 30 s.
+        """
+        return open_stream(self, task, args, kwargs)
 
 
 class ClientWithOptions(Submitter):

@@ -45,15 +45,16 @@ class SubWorker:
         shown as ``w1`` and ``w1#2``.
       control_plane_address: the control plane's base or management address.
       base_address: a label in the status; nothing listens there.
-      discovery_address: accepted for the reference's sake.
+      discovery_address: accepted; a subworker needs no discovery.
       serialization_format: what is accepted: JSON only, or JSON and PICKLE.
       concurrency: how many ``def`` tasks run at once (default: the number of
         cores); for ``async def`` tasks 100, or this if it is larger.
       backend: the loop for ``async def`` tasks that name none.
       connect_timeout: seconds to find the control plane at the start; after
         one success it is looked for for ever.
-      drain_timeout: seconds that running tasks get when drained. What runs
-        then is stopped and handed back, uncounted, to run elsewhere.
+      drain_timeout: seconds that running tasks get when drained, by default 30.
+        What runs then is stopped and handed back, uncounted, to run elsewhere;
+        two seconds later at most the worker has ended.
       ends_when_worn_out: drain and end once all slots of a lane are taken by
         tasks that were stopped and run on; ``is_worn_out`` then says so.
 
@@ -72,7 +73,7 @@ class SubWorker:
         concurrency: int | None = None,
         backend: Backend | None = None,
         connect_timeout: float = 5.0,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         ends_when_worn_out: bool = False,
         transport: Transport | None = None,
         registry: Registry = registry,
@@ -88,6 +89,7 @@ class SubWorker:
             serialization_format=serialization_format,
             concurrency=concurrency,
             backend=backend,
+            drain_timeout=drain_timeout,
         )
         self.worker_id = config.worker_id
         self.control_plane_address = config.control_plane_address
@@ -98,7 +100,7 @@ class SubWorker:
         self.backend: Backend = config.backend
         self._accepted = config.accepted_formats
         self.connect_timeout = connect_timeout
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = config.drain_timeout
         self.ends_when_worn_out = ends_when_worn_out
         self.is_worn_out = False
         self._transport = transport
@@ -157,6 +159,7 @@ class SubWorker:
             lanes,
             sink,
             worker_id=self.worker_id,
+            default_backend=self.backend,
             ends_when_worn_out=self.ends_when_worn_out,
         )
         self._token = trio.lowlevel.current_trio_token()
@@ -209,7 +212,8 @@ class SubWorker:
         kinds = {function.lane_for(self.backend): None for function in functions.values()}
         lanes: dict[str, Lane] = {}
         for kind in kinds:
-            slots = self.concurrency if kind == "thread" else max(ASYNC_SLOTS, self.concurrency)
+            is_async = kind in ("trio", "asyncio")
+            slots = max(ASYNC_SLOTS, self.concurrency) if is_async else self.concurrency
             lanes[kind] = self._make_lane(kind, slots, sink, self._accepted)
         return lanes
 
@@ -223,6 +227,7 @@ class SubWorker:
             retry=_retry_policy(function.options),
             timeout=function.options.timeout or 0.0,
             grace=function.options.grace,
+            is_stream=function.is_stream is True,
         )
 
 

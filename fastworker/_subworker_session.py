@@ -32,6 +32,7 @@ from fastworker._core._subworker_events import (
     Drained,
     DrainRequested,
     FrameArrived,
+    GiveCredit,
     Interrupted,
     LaneNews,
     SaidGoodbye,
@@ -43,9 +44,9 @@ from fastworker._core._subworker_events import (
     WornOut,
 )
 from fastworker._errors import ControlPlaneUnreachable, LinkBroken, LinkError
-from fastworker._lanes._abc import Attempt, Lane
+from fastworker._lanes._abc import Attempt, InProcess, Lane
 from fastworker._lanes._sink import TrioSink
-from fastworker._task_function import TaskFunction
+from fastworker._task_function import Backend, TaskFunction
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
@@ -70,6 +71,7 @@ class SubworkerSession:
       lanes: where it runs, by kind; started by :meth:`run`.
       sink: where the lanes post their events.
       worker_id: a label, told to user code.
+      default_backend: the loop of an ``async def`` in a process that names none.
       ends_when_worn_out: drain and end once a lane has no slot left that is not
         taken by an attempt that was given up.
     """
@@ -84,6 +86,7 @@ class SubworkerSession:
         sink: TrioSink,
         *,
         worker_id: str,
+        default_backend: Backend = "trio",
         ends_when_worn_out: bool = False,
     ) -> None:
         self._state = state
@@ -91,6 +94,7 @@ class SubworkerSession:
         self._connection = Connection(transport, address, self)
         self._address = address
         self._worker_id = worker_id
+        self._default_backend: Backend = default_backend
         self._functions = functions
         self._lanes = lanes
         self._sink = sink
@@ -269,6 +273,8 @@ class SubworkerSession:
                 self._apply(AttemptsTakenBack(self._lanes[lane].take_back()))
             case CancelAttempt(lane=lane, key=key, grace=grace):
                 self._lanes[lane].cancel(key, grace)
+            case GiveCredit(lane=lane, key=key, count=count):
+                self._lanes[lane].credit(key, count)
             case WornOut(lane=lane):
                 self._on_worn_out(lane)
             case SessionOpened(worker_id=worker_id, resumed=resumed):
@@ -323,4 +329,15 @@ class SubworkerSession:
             worker_id=self._worker_id,
             created=assignment.created,
             stream=0 if options is None else options.stream,
+            process=self._in_process(function),
+        )
+
+    def _in_process(self, function: TaskFunction) -> InProcess | None:
+        if function.lane != "process":
+            return None
+        return InProcess(
+            function.module,
+            function.loop_for(self._default_backend) or "",
+            function.options.memory_bytes,
+            function.options.recycle_after,
         )

@@ -11,21 +11,28 @@ import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TypeVar
 
+from fastworker._cancel_outcome import CancelOutcome
 from fastworker._client import Client
 from fastworker._client_thread import ClientThread
 from fastworker._core._client import ClientStatistics
 from fastworker._errors import ClientClosed, ForkedClient
-from fastworker._models import SerializationFormat, TaskPriority, TaskResult, TaskStatus
+from fastworker._models import (
+    SerializationFormat,
+    TaskFunctionInfo,
+    TaskResult,
+    TaskStatus,
+)
 from fastworker._registry import Registry, registry
+from fastworker._submitter import Submitter
+from fastworker._sync_submitter import SyncSubmitter
 from fastworker._task_function import Backend
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SyncClient:
+class SyncClient(SyncSubmitter):
     """Submits tasks and waits for them, in programs that have no event loop.
 
     Use it as ``with SyncClient() as client``, or with :meth:`start` and
@@ -36,14 +43,15 @@ class SyncClient:
     Ctrl-C in a call that waits takes its task back, as the cancellation of the
     same call of :class:`Client` does, and waits until it has been cancelled,
     one second at most; then KeyboardInterrupt goes on. The same holds for
-    whatever else a signal handler raises.
+    whatever else a signal handler raises. In a ``def`` task, the cancellation of
+    that task does it too, and the call raises TaskCancelled.
 
     It belongs to the process it was started in: in a fork of that, every call
     raises ForkedClient. Servers that fork their workers start it afterwards.
 
     Args:
-      discovery_address, serialization_format, timeout, retries,
-      connect_timeout: as for :class:`Client`.
+      discovery_address, serialization_format, timeout: as for :class:`Client`.
+      retries, connect_timeout: as for :class:`Client`.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -174,73 +182,7 @@ class SyncClient:
     ) -> None:
         self.close()
 
-    # --- submitting ---
-
-    @overload
-    def delay(
-        self,
-        task_name: str,
-        *args: Any,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-        **kwargs: Any,
-    ) -> str: ...
-
-    @overload
-    def delay(self, task_name: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> str: ...
-
-    def delay(self, task_name: Any, *args: Any, **kwargs: Any) -> str:
-        """Submit a task and return its id as soon as the control plane has it.
-
-        Args, Raises: as for :meth:`Client.delay`. Interrupted, it takes the
-        task back.
-        """
-        return self._call(partial(self._client.delay, task_name, *args, **kwargs))
-
-    @overload
-    def delay_with_callback(
-        self,
-        task_name: str,
-        callback_address: str,
-        *args: Any,
-        callback_data: dict[str, Any] | None = None,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-        **kwargs: Any,
-    ) -> str: ...
-
-    @overload
-    def delay_with_callback(
-        self,
-        task_name: Callable[P, Any],
-        callback_address: str,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> str: ...
-
-    def delay_with_callback(
-        self, task_name: Any, callback_address: str, *args: Any, **kwargs: Any
-    ) -> str:
-        """Submit a task as :meth:`delay` does; its end is told to an address.
-
-        Args, Raises: as for :meth:`Client.delay_with_callback`.
-        """
-        submit = self._client.delay_with_callback
-        return self._call(partial(submit, task_name, callback_address, *args, **kwargs))
-
-    def submit_task(
-        self,
-        task_name: str | Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        priority: TaskPriority | int | str = TaskPriority.NORMAL,
-    ) -> TaskResult:
-        """Submit a task and wait for its outcome, at most ``timeout`` seconds.
-
-        Returns, Raises: as for :meth:`Client.submit_task`. Interrupted, it
-        takes the task back.
-        """
-        return self._call(partial(self._client.submit_task, task_name, args, kwargs, priority))
-
-    # --- asking ---
+    # --- cancelling and asking ---
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
         """Ask the control plane for a task, anybody's, in whatever state.
@@ -248,6 +190,21 @@ class SyncClient:
         Returns, Raises: as for :meth:`Client.get_task_result`.
         """
         return self._call(partial(self._client.get_task_result, task_id))
+
+    def cancel(self, task_id: str, grace: float | None = None) -> CancelOutcome:
+        """Have a task stopped, anybody's, and wait until it is known what came of it.
+
+        Args, Returns, Raises: as for :meth:`Client.cancel`. Interrupted, it
+        waits no longer; the task is being cancelled all the same.
+        """
+        return self._call(partial(self._client.cancel, task_id, grace))
+
+    def list_task_functions(self) -> list[TaskFunctionInfo]:
+        """Ask the control plane for the task functions that its live workers know.
+
+        Returns, Raises: as for :meth:`Client.list_task_functions`.
+        """
+        return self._call(self._client.list_task_functions)
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return the outcome of a task of this client, None if it has none here (yet).
@@ -284,14 +241,25 @@ class SyncClient:
                     self._is_started = False
             thread.stop()
 
-    def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+    @property
+    def _owner(self) -> SyncClient:
+        return self
+
+    @property
+    def _submitter(self) -> Submitter:
+        return self._client
+
+    def _usable_thread(self) -> ClientThread:
         self._check_process()
         thread = self._thread
         if thread is None or not self._is_started:
             raise ClientClosed(
                 "the client is not started; use 'with client' or 'client.start()'"
             )
-        return thread.call(work)
+        return thread
+
+    def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+        return self._usable_thread().call(work)
 
     def _read(self, read: Callable[[], T]) -> T:
         self._check_process()

@@ -34,6 +34,8 @@ class TaskFunction:
     ``lane`` is where it runs unless the worker has another default backend.
     ``place`` is "module.function (file:line)", ``file`` is empty when there is
     no source. ``signature`` and ``doc`` are one line each, for people.
+    ``is_stream`` is whether calling it gives a generator; None if only a
+    function that it wraps is a generator function, so that only a call tells.
     """
 
     name: str
@@ -46,12 +48,18 @@ class TaskFunction:
     doc: str
     file: str = ""
     line: int = 0
+    is_async: bool = False
+    is_stream: bool | None = False
 
     def lane_for(self, default_backend: Backend) -> LaneKind:
         """Where the function runs in a worker whose default is this backend."""
         if self.lane in ("thread", "process") or self.options.backend is not None:
             return self.lane
         return default_backend
+
+    def loop_for(self, default_backend: Backend) -> Backend | None:
+        """Which event loop it needs in a worker whose default is this backend."""
+        return (self.options.backend or default_backend) if self.is_async else None
 
     @property
     def place(self) -> str:
@@ -93,6 +101,7 @@ def describe(
             f"@task(backend={options.backend!r}): {qualified_name} is not an async def; "
             f"it runs in a thread, so leave backend out"
         )
+    is_stream = _is_stream(function, layers)
     file, line = _source_of(innermost)
     return TaskFunction(
         name=_checked_name(_default_name(function) if name is None else name),
@@ -105,6 +114,8 @@ def describe(
         doc=_first_line(inspect.getdoc(function)),
         file=file,
         line=line,
+        is_async=is_async,
+        is_stream=is_stream,
     )
 
 
@@ -127,13 +138,6 @@ def _check_kind(function: Any) -> None:
             f"@task: {type(function).__qualname__} is not a function; write "
             f"@task or @task(name=...) on the line above a def or async def"
         )
-    outermost = _without_partial(function)
-    for candidate in (outermost, type(outermost).__call__):
-        if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
-            raise RegistrationError(
-                f"@task: {getattr(outermost, '__qualname__', function)} has a yield; results "
-                f"cannot be streams yet, so return a list, or yield in a function it calls"
-            )
 
 
 def _default_name(function: Any) -> str:
@@ -183,10 +187,24 @@ def _layers(function: Any) -> Iterator[Any]:
 
 def _is_async(layer: Any) -> bool:
     # A plain def that wraps an async def hands on its coroutine, as a rule.
-    if inspect.iscoroutinefunction(layer):
-        return True
     # An object of a class with an async __call__; functions have one in C.
-    return inspect.iscoroutinefunction(type(layer).__call__)
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (layer, type(layer).__call__)
+    )
+
+
+def _is_stream(function: Any, layers: list[Any]) -> bool | None:
+    if _has_yield(_without_partial(function)):
+        return True
+    return None if any(map(_has_yield, layers)) else False
+
+
+def _has_yield(layer: Any) -> bool:
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (layer, type(layer).__call__)
+    )
 
 
 def _source_of(function: Any) -> tuple[str, int]:

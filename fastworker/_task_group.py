@@ -107,14 +107,18 @@ class TaskGroup:
         Cancellation:
           Always a checkpoint; as the body of the block.
         """
-        while True:
-            await anyio.lowlevel.checkpoint()
-            while self._ended:
-                yield self._ended.popleft()
+        while (handle := await self._next_completed()) is not None:
+            yield handle
+
+    async def _next_completed(self) -> TaskHandle[Any] | None:
+        """Wait for the next member that ends, None if none is under way."""
+        await anyio.lowlevel.checkpoint()
+        while not self._ended:
             if not self._running:
-                return
+                return None
             with waiting_for_others():
                 await self._changed.wait()
+        return self._ended.popleft()
 
     # --- inside ---
 
@@ -143,7 +147,7 @@ class TaskGroup:
             self._succeeded += 1
             if self._first is not None and self._succeeded >= self._first:
                 self._scope.cancel()
-        elif not self._scope.cancel_called:
+        elif not (self._scope.cancel_called or self._is_closed):
             self.failures.append(error)
             if self._on_error == "cancel" and self._first is None:
                 self._scope.cancel()

@@ -124,6 +124,10 @@ class TaskHandle(Generic[T]):
                 with anyio.move_on_after(CANCEL_SECONDS, shield=True):
                     await self._watch.done.wait()
             raise
+        return self._value()
+
+    def _value(self) -> T:
+        """The value of a task that has ended; raises as :meth:`result`."""
         result = self._result()
         assert self._watch.event is not None
         error = error_of(result, self._watch.event.ending)

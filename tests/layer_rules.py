@@ -36,6 +36,7 @@ GROUP_OF: dict[str, str] = {
     "_json_encoder": "serialization",
     "_json_decoder": "serialization",
     "_serialization": "serialization",
+    "_exposure": "config",
     "_settings": "config",
     "_config": "config",
     "__init__": "fastworker",
@@ -82,6 +83,8 @@ IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"
 # Where everything may be caught and not raised again, and why there.
 MAY_CATCH_ALL: dict[str, str] = {
     "_lanes/_execution.py": "user code may raise anything",
+    "_lanes/_process_main.py": "importing a task module runs user code; so do event loops",
+    "_lanes/_stream.py": "raised again at the yield of the generator",
     "_lanes/_failure_text.py": "__str__ of an exception is user code",
     "_lanes/_trio.py": "user code may break the lane's loop, which is started anew",
     "_hosting.py": "raised again in the loop of the caller",

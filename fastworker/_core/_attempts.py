@@ -70,4 +70,16 @@ class AttemptPaused(msgspec.Struct, frozen=True, gc=False):
     is_waiting: bool
 
 
-LaneEvent = AttemptStarted | AttemptEnded | AttemptProgressed | AttemptPaused
+class AttemptYielded(msgspec.Struct, frozen=True, gc=False):
+    """A generator has yielded value number ``index``, from 0; here it is encoded.
+
+    They come in order, after AttemptStarted and before AttemptEnded.
+    """
+
+    key: AttemptKey
+    index: int
+    payload: bytes
+    format: int
+
+
+LaneEvent = AttemptStarted | AttemptEnded | AttemptProgressed | AttemptPaused | AttemptYielded

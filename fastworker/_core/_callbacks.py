@@ -13,6 +13,8 @@ from __future__ import annotations
 import enum
 import random
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final, assert_never
 
 import msgspec
@@ -27,12 +29,22 @@ from fastworker._core._callback_events import (
 )
 from fastworker._core._callback_payload import encode_payload
 from fastworker._core._deadlines import Deadlines
-from fastworker._core._messages import Callback, TaskEvent
+from fastworker._core._messages import (
+    BATCH_BYTES,
+    Callback,
+    CallbackPhase,
+    CallbacksAsked,
+    CallbacksReply,
+    CallbackView,
+    TaskEvent,
+)
 from fastworker._core._pipes import DeadlinePassed
 
 FIRST_BACKOFF: Final = 0.5
 MAX_BACKOFF: Final = 60.0
 MAX_TRIES: Final = 10
+# Of an error's text: it goes over the wire, where a line has a limit.
+MAX_ERROR: Final = 1_000
 # A connection without work stays this long: a Pair0 listener has one peer at a
 # time, so others could not reach it meanwhile.
 IDLE_SECONDS: Final = 10.0
@@ -110,7 +122,16 @@ class _Entry:
 class _Address:
     """One address; it is forgotten when it has no work and no connection."""
 
-    __slots__ = ("bytes", "is_connected", "is_wary", "name", "phase", "queue", "under_way")
+    __slots__ = (
+        "bytes",
+        "error",
+        "is_connected",
+        "is_wary",
+        "name",
+        "phase",
+        "queue",
+        "under_way",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -120,6 +141,7 @@ class _Address:
         self.under_way = 0  # how many of the first are being delivered
         self.is_connected = False
         self.is_wary = False  # nothing has arrived since the last failure
+        self.error = ""  # of the last failure, while wary
 
     def push(self, entry: _Entry) -> None:
         self.queue.append(entry)
@@ -201,6 +223,57 @@ class CallbackState:
             parked_callbacks=list(self._parked),
         )
 
+    def describe(self, asked: CallbacksAsked) -> CallbacksReply:
+        """Describe those that have not arrived, as many as fit into a batch."""
+        retrying = sum(len(a.queue) for a in self._addresses.values() if a.is_wary)
+        views: list[CallbackView] = []
+        is_cut = False
+        size = 0
+        for view in islice(self._views(asked.phases), asked.limit + 1):
+            size += view.size
+            is_cut = len(views) == asked.limit or (size > BATCH_BYTES and bool(views))
+            if is_cut:
+                break
+            views.append(view)
+        return CallbacksReply(
+            due=self._due,
+            queued=self._queued - retrying,
+            retrying=retrying,
+            parked=len(self._parked),
+            delivered=self._delivered,
+            dropped=self._dropped,
+            callbacks=views,
+            is_cut=is_cut,
+        )
+
+    def _views(self, phases: list[CallbackPhase]) -> Iterator[CallbackView]:
+        """Those in these phases, or all: what needs somebody most comes first."""
+        if not phases or CallbackPhase.PARKED in phases:
+            for parked in self._parked:
+                yield CallbackView(
+                    CallbackPhase.PARKED,
+                    parked.address,
+                    parked.event_id,
+                    parked.task_id,
+                    parked.tries,
+                    parked.error,
+                )
+        for phase in (CallbackPhase.RETRYING, CallbackPhase.QUEUED):
+            if phases and phase not in phases:
+                continue
+            for address in self._addresses.values():
+                if address.is_wary != (phase is CallbackPhase.RETRYING):
+                    continue
+                for entry in address.queue:
+                    yield CallbackView(
+                        phase,
+                        address.name,
+                        entry.callback.event_id,
+                        entry.event.task_id,
+                        entry.tries,
+                        address.error,
+                    )
+
     def check(self) -> None:
         """Assert every invariant."""
         limits, addresses = self._limits, self._addresses.values()
@@ -217,6 +290,7 @@ class CallbackState:
         ), f"the numbers do not agree: {snapshot}"
         for name, address in self._addresses.items():
             assert name == address.name
+            assert address.is_wary or not address.error
             assert address.bytes == sum(entry.size for entry in address.queue)
             assert len(address.queue) <= limits.address_queue
             assert address.under_way <= len(address.queue)
@@ -273,6 +347,7 @@ class CallbackState:
         self._delivered += delivered
         if delivered:
             address.is_wary = False
+            address.error = ""
         if error:
             self._failed_deliveries += 1
             self._on_failure(address, error)
@@ -291,6 +366,7 @@ class CallbackState:
         # Nothing may be left in the network that arrives at some later time.
         self._disconnect(address)
         address.is_wary = True
+        address.error = error[:MAX_ERROR]
         first = address.queue[0]
         first.tries += 1
         if first.tries == MAX_TRIES:
@@ -371,7 +447,7 @@ class CallbackState:
             event_id=entry.callback.event_id,
             address=entry.callback.address,
             tries=entry.tries,
-            error=error,
+            error=error[:MAX_ERROR],
         )
         self._parked.append(parked)
         self._parked_bytes += parked.size

@@ -25,6 +25,8 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    QuestionAnswered,
+    QuestionAsked,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -32,6 +34,8 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
     TaskTimedOut,
+    ValueArrived,
+    ValueRead,
 )
 from fastworker._core._codec import decode_body, decode_frame, encode
 from fastworker._core._deadlines import Deadlines
@@ -54,13 +58,17 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
+    CallbacksReply,
     Ending,
+    FunctionsAsked,
+    FunctionsReply,
     Kind,
     Nothing,
     Poll,
     PollReply,
     RefusalCode,
     Role,
+    StreamValue,
     Submit,
     SubmitReply,
     TaskEvent,
@@ -71,15 +79,19 @@ from fastworker._core._messages import (
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._results import Results
+from fastworker._core._stream_reading import StreamReadings
 from fastworker._errors import RemoteProtocolError
 
 # More frames under way would only make smaller batches.
 SUBMIT_WINDOW: Final = 4
 WATCH_BATCH: Final = 5_000
-# Queries leave room for everything else: one POLL, the SUBMITs, one WATCH.
-RESERVED_SLOTS: Final = SUBMIT_WINDOW + 2
+# One tells of room for values while the answer to the other is under way.
+CREDIT_WINDOW: Final = 2
+# Queries leave room for everything else: one POLL, the SUBMITs, one WATCH, CREDITs.
+RESERVED_SLOTS: Final = SUBMIT_WINDOW + 2 + CREDIT_WINDOW
 
 LOST_STORE: Final = "lost: control plane restarted without a durable store"
+LOST_SESSION: Final = "lost: the session with the control plane ended, and values with it"
 LOST_TASK: Final = "lost: the control plane no longer knows this task"
 
 
@@ -88,6 +100,10 @@ class _Progress(enum.Enum):
     SENT = 2
     HELD = 3  # the control plane has it; whether it is queued is still open
     ACKNOWLEDGED = 4
+
+
+# The control plane has it.
+_ACCEPTED: Final = (_Progress.HELD, _Progress.ACKNOWLEDGED)
 
 
 class _ClientTask:
@@ -191,13 +207,15 @@ class ClientState:
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
-        self._queries: deque[QueryMade] = deque()
-        self._calls: dict[int, list[str] | QueryMade | None] = {}
+        self._queries: deque[QueryMade | QuestionAsked] = deque()
+        self._calls: dict[int, list[str] | QueryMade | QuestionAsked | None] = {}
         self._call_id = 0
         self._submits = 0  # SUBMITs under way
         self._polls = 0
         self._watches = 0
         self._foreign: set[str] = set()  # other clients' tasks, cancelled from here
+        self._streams = StreamReadings()
+        self._credits = 0  # CREDITs under way
         self._cursor = 0
         self._epoch = 0
         self._is_stopping = False
@@ -256,6 +274,8 @@ class ClientState:
         assert self._polls in (0, 1)
         assert self._watches in (0, 1)
         assert 0 <= self._submits <= SUBMIT_WINDOW
+        assert 0 <= self._credits <= CREDIT_WINDOW
+        self._streams.check()
         for task in self._tasks.values():
             assert not task.event.status >= WireStatus.SUCCESS, f"{task.event} is no outcome"
         assert self._foreign == {task_id for task_id, t in self._tasks.items() if not t.is_own}
@@ -277,6 +297,8 @@ class ClientState:
                     self._deadlines.set(spec.id, deadline)
                 self._tasks[spec.id] = task
                 self._unsent.append(task)
+                if spec.options is not None and spec.options.stream:
+                    self._streams.open(spec.id, spec.options.stream)
             case Flush():
                 self._on_flush()
             case FrameArrived(data=data):
@@ -285,7 +307,9 @@ class ClientState:
                 self._on_abandoned(task_id)
             case CancelRequested(task_id=task_id, grace=grace):
                 self._on_cancel_requested(task_id, grace)
-            case QueryMade():
+            case ValueRead(task_id=task_id, size=size):
+                self._streams.note_read(task_id, size)
+            case QueryMade() | QuestionAsked():
                 self._queries.append(event)
             case QueryAbandoned(query_id=query_id):
                 self._on_query_abandoned(query_id)
@@ -318,7 +342,7 @@ class ClientState:
         self._deadlines.clear(task_id)
         if task.progress is _Progress.UNSENT:
             self._unsent.remove(task)
-            del self._tasks[task_id]
+            self._forget(task_id)
             return
         task.is_abandoned = True
         self._abandoned.add(task_id)
@@ -347,7 +371,7 @@ class ClientState:
     def _on_query_abandoned(self, query_id: int) -> None:
         self._queries = deque(q for q in self._queries if q.query_id != query_id)
         for call_id, asked in list(self._calls.items()):
-            if isinstance(asked, QueryMade) and asked.query_id == query_id:
+            if isinstance(asked, QueryMade | QuestionAsked) and asked.query_id == query_id:
                 del self._calls[call_id]
                 self._follow(self._link.handle(CallerLeft(call_id), now=self._now))
 
@@ -393,7 +417,9 @@ class ClientState:
             return
         self._to_watch.clear()
         for task_id, task in list(self._tasks.items()):
-            if task.progress in (_Progress.HELD, _Progress.ACKNOWLEDGED):
+            if task_id in self._streams and task.progress in _ACCEPTED:
+                self._lose_stream(task_id, LOST_STORE if lost_store else LOST_SESSION)
+            elif task.progress in _ACCEPTED:
                 if task.cancel is not None:
                     # Once more: what was asked in the other session may be lost.
                     self._plan_cancel(task_id, task, task.cancel)
@@ -406,13 +432,15 @@ class ClientState:
                     why = (
                         "the control plane restarted" if lost_store else "the session was lost"
                     )
-                    message = f"the {why} {task.losses} times before it acknowledged the task"
+                    message = f"{why} {task.losses} times before it acknowledged the task"
                     self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
         self._calls.pop(call_id, None)
         if kind is Kind.POLL:
             self._polls -= 1
+        elif kind is Kind.CREDIT:
+            self._credits -= 1
         elif kind is Kind.BYE:
             self._out.append(SaidGoodbye())
 
@@ -426,6 +454,8 @@ class ClientState:
             self._polls -= 1
             news = decode_body(PollReply, data)
             self._cursor = max(self._cursor, news.cursor)
+            for value in news.values:
+                self._on_value(value)
             for event in news.events:
                 self._apply(event)
         elif kind is Kind.QUERY:
@@ -434,12 +464,35 @@ class ClientState:
             if not events:
                 raise RemoteProtocolError("a QUERY was answered with nothing")
             self._out.append(QueryAnswered(asked.query_id, events[0]))
+        elif kind is Kind.FUNCTIONS:
+            assert isinstance(asked, QuestionAsked)
+            functions = decode_body(FunctionsReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, functions))
+        elif kind is Kind.CALLBACKS:
+            assert isinstance(asked, QuestionAsked)
+            callbacks = decode_body(CallbacksReply, data)
+            self._out.append(QuestionAnswered(asked.query_id, callbacks))
+        elif kind is Kind.CREDIT:
+            self._credits -= 1
         elif kind is Kind.BYE:
             self._link.handle(LinkEnded(), now=self._now)
             self._out.append(SaidGoodbye())
         else:
             assert isinstance(asked, list)
             self._apply_described(kind, asked, decode_body(TaskEvents, data).events)
+
+    def _on_value(self, value: StreamValue) -> None:
+        if self._streams.is_gap(value):
+            self._lose_stream(value.task_id, LOST_SESSION)
+        elif self._streams.take(value):
+            self._acknowledge(value.task_id)
+            self._out.append(ValueArrived(value))
+
+    def _lose_stream(self, task_id: str, error: str) -> None:
+        """Values of it are gone: its reader hears so, and nobody needs the rest."""
+        self._to_cancel.setdefault(_Cancel(), []).append(task_id)
+        lost = TaskEvent(task_id, WireStatus.FAILURE, error=error, ending=Ending.LOST)
+        self._end(task_id, lost)
 
     def _apply_submitted(self, ids: list[str], reply: SubmitReply) -> None:
         refused = {refusal.index: refusal for refusal in reply.refusals}
@@ -477,6 +530,7 @@ class ClientState:
         self._abandoned.discard(task_id)
         self._foreign.discard(task_id)
         self._deadlines.clear(task_id)
+        self._streams.forget(task_id)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
         if kind is Kind.WATCH:
@@ -559,9 +613,19 @@ class ClientState:
             count = min(WATCH_BATCH, len(self._to_watch))
             ids = [self._to_watch.popleft() for _ in range(count)]
             self._issue(Kind.WATCH, encode(TaskIds(ids)), ids)
+        while self._streams.has_news and self._credits < CREDIT_WINDOW:
+            self._credits += 1
+            # In a session that is new there is nobody who would wait for it.
+            self._issue(Kind.CREDIT, encode(self._streams.tell()), None, reissue=False)
         while self._queries and self._link.free_slots > RESERVED_SLOTS:
             query = self._queries.popleft()
-            self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            if isinstance(query, QueryMade):
+                self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
+            else:
+                question = query.question
+                is_functions = isinstance(question, FunctionsAsked)
+                kind = Kind.FUNCTIONS if is_functions else Kind.CALLBACKS
+                self._issue(kind, encode(question), query)
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
@@ -583,7 +647,7 @@ class ClientState:
         self,
         kind: Kind,
         body: bytes,
-        asked: list[str] | QueryMade | None,
+        asked: list[str] | QueryMade | QuestionAsked | None,
         *,
         reissue: bool = True,
     ) -> int:

@@ -13,7 +13,16 @@ from fastworker._core._link_requester import (
     SessionOpened,
     SessionRefused,
 )
-from fastworker._core._messages import RefusalCode, TaskEvent, TaskSpec
+from fastworker._core._messages import (
+    CallbacksAsked,
+    CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
+    RefusalCode,
+    StreamValue,
+    TaskEvent,
+    TaskSpec,
+)
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 
 # --- events -----------------------------------------------------------------
@@ -57,11 +66,25 @@ class CancelRequested(msgspec.Struct, frozen=True, gc=False):
     grace: float | None = None
 
 
+class ValueRead(msgspec.Struct, frozen=True, gc=False):
+    """A caller has taken the next value of a stream; ``size`` is its weight in bytes."""
+
+    task_id: str
+    size: int
+
+
 class QueryMade(msgspec.Struct, frozen=True, gc=False):
     """A caller asks for the state of a task that may be anybody's."""
 
     query_id: int
     task_id: str
+
+
+class QuestionAsked(msgspec.Struct, frozen=True, gc=False):
+    """A caller asks about the control plane itself. Numbered as QueryMade is."""
+
+    query_id: int
+    question: FunctionsAsked | CallbacksAsked
 
 
 class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +102,9 @@ ClientEvent = (
     | TaskSubmitted
     | TaskAbandoned
     | CancelRequested
+    | ValueRead
     | QueryMade
+    | QuestionAsked
     | QueryAbandoned
     | ClientStopped
     | PipeOpened
@@ -116,6 +141,12 @@ class TaskEnded(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class ValueArrived(msgspec.Struct, frozen=True, gc=False):
+    """The next value of a stream of this client has come."""
+
+    value: StreamValue
+
+
 class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):
     """The caller's time is over. The task is taken back; ``event`` says where it was."""
 
@@ -131,6 +162,13 @@ class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class QuestionAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The answer to QuestionAsked."""
+
+    query_id: int
+    answer: FunctionsReply | CallbacksReply
+
+
 class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
     """The control plane knows that this client has left."""
 
@@ -139,8 +177,10 @@ ClientCommand = (
     TaskAcknowledged
     | TaskRejected
     | TaskEnded
+    | ValueArrived
     | TaskTimedOut
     | QueryAnswered
+    | QuestionAnswered
     | SaidGoodbye
     | SendFrame
     | DropPipe

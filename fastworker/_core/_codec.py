@@ -14,7 +14,10 @@ import msgspec
 
 from fastworker._core._messages import (
     Body,
+    CallbacksAsked,
+    Credits,
     Frame,
+    FunctionsAsked,
     Kind,
     Lease,
     Nothing,
@@ -39,6 +42,9 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.REPORT: Report,
     Kind.LEASE: Lease,
     Kind.BYE: Nothing,
+    Kind.FUNCTIONS: FunctionsAsked,
+    Kind.CALLBACKS: CallbacksAsked,
+    Kind.CREDIT: Credits,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

@@ -18,9 +18,11 @@ from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, e
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
+    CallbacksDescribed,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
+    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     Port,
@@ -28,6 +30,7 @@ from fastworker._core._control_plane_events import (
     RecordsDurable,
 )
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import ANNOUNCED_BYTES
 from fastworker._core._link_responder import (
     Answered,
     CloseSession,
@@ -43,6 +46,9 @@ from fastworker._core._messages import (
     PROTOCOL_VERSION,
     Body,
     Callback,
+    CallbacksAsked,
+    Credits,
+    FunctionsAsked,
     Hello,
     Kind,
     Lease,
@@ -58,6 +64,7 @@ from fastworker._core._messages import (
     Report,
     Request,
     Role,
+    StreamValue,
     Submit,
     SubmitReply,
     TaskEvent,
@@ -73,6 +80,7 @@ from fastworker._core._scheduler_events import (
     CapacityStated,
     Dispatch,
     OwnerGone,
+    PassCredit,
     SchedulerCommand,
     SubmitDecided,
     SubworkerJoined,
@@ -82,6 +90,8 @@ from fastworker._core._scheduler_events import (
     TasksDescribed,
     TasksSubmitted,
     TasksWatched,
+    ValueCame,
+    ValuesRead,
 )
 from fastworker._core._sessions import Session
 from fastworker._core._task_states import TaskRecord
@@ -92,12 +102,24 @@ BEAT_SECONDS: Final = 5.0
 RECONNECT_GRACE: Final = 0.75
 HELLO_SECONDS: Final = 5.0
 MAX_SESSIONS: Final = 10_000
+# Nobody needs a second one; without a bound one connection could take all.
+MAX_SESSIONS_OF_A_PIPE: Final = 8
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
 ALLOWED_KINDS: Final = {
     Role.CLIENT: frozenset(
-        {Kind.SUBMIT, Kind.POLL, Kind.CANCEL, Kind.QUERY, Kind.WATCH, Kind.BYE}
+        {
+            Kind.SUBMIT,
+            Kind.POLL,
+            Kind.CANCEL,
+            Kind.QUERY,
+            Kind.WATCH,
+            Kind.BYE,
+            Kind.FUNCTIONS,
+            Kind.CALLBACKS,
+            Kind.CREDIT,
+        }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
 }
@@ -154,6 +176,8 @@ class ControlPlaneState:
         self._ports = {Role.CLIENT: base_port, Role.SUBWORKER: management_port}
         self._sessions: dict[bytes, Session] = {}
         self._by_pipe: dict[int, bytes] = {}
+        self._opened_by_pipe: dict[int, int] = {}  # how many that live
+        self._overfull: dict[bytes, Session] = {}  # fetch nothing, and are owed too much
         self._deadlines: Deadlines[bytes | int] = Deadlines()  # by session or pipe
         self._parked_leases: dict[bytes, Session] = {}
         self._parked_polls: dict[bytes, Session] = {}
@@ -203,6 +227,10 @@ class ControlPlaneState:
                 self._on_pipe_closed(pipe)
             case DrainRequested():
                 self._is_draining = True
+            case CallbacksDescribed(session=key, ticket=ticket, reply=reply):
+                session = self._sessions.get(key)
+                if session is not None:
+                    self._answer(session, ticket, reply, keep=False)
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():
@@ -270,6 +298,9 @@ class ControlPlaneState:
             assert key in self._sessions
         for pipe, key in self._by_pipe.items():
             assert self._sessions[key].pipe == pipe
+        assert sum(self._opened_by_pipe.values()) == len(self._sessions)
+        assert all(0 < n <= MAX_SESSIONS_OF_A_PIPE for n in self._opened_by_pipe.values())
+        assert self._overfull.keys() <= self._sessions.keys()
         assert self._durable <= self._batch
         assert not self._effects or self._effects[0][0] > self._durable
 
@@ -309,9 +340,25 @@ class ControlPlaneState:
                 self._send(route, Rehello(hello.session, self._epoch))
                 return
             if len(self._sessions) >= MAX_SESSIONS:
-                self._send(route, Refused(hello.nonce, f"{MAX_SESSIONS} sessions are open"))
+                reason = (
+                    f"{MAX_SESSIONS} sessions are open, which is the limit; stop clients "
+                    f"that are not needed, and try again"
+                )
+                self._send(route, Refused(hello.nonce, reason))
                 return
-            session = self._open_session(hello)
+            if self._opened_by_pipe.get(route.pipe, 0) >= MAX_SESSIONS_OF_A_PIPE:
+                reason = f"{MAX_SESSIONS_OF_A_PIPE} sessions were opened by this connection"
+                self._send(route, Refused(hello.nonce, reason))
+                return
+            if not self._scheduler.has_room_for(hello.functions):
+                reason = (
+                    f"{len(hello.functions)} task functions are too many: what all subworkers "
+                    f"have registered together would be more than "
+                    f"{ANNOUNCED_BYTES // 2**20} MiB of names, signatures and docstrings"
+                )
+                self._send(route, Refused(hello.nonce, reason))
+                return
+            session = self._open_session(hello, route.pipe)
         elif session.role is not hello.role:
             self._send(route, Refused(hello.nonce, "this session has another role"))
             return
@@ -329,10 +376,12 @@ class ControlPlaneState:
             ),
         )
 
-    def _open_session(self, hello: Hello) -> Session:
+    def _open_session(self, hello: Hello, pipe: int) -> Session:
         session = Session(
             hello.session, hello.role, hello.worker_id, hello.address, self._epoch, self._now
         )
+        session.opened_on = pipe
+        self._opened_by_pipe[pipe] = self._opened_by_pipe.get(pipe, 0) + 1
         self._sessions[session.key] = session
         if session.role is Role.SUBWORKER:
             joined = SubworkerJoined(
@@ -393,6 +442,10 @@ class ControlPlaneState:
     def _end_session(self, session: Session, reason: str, *, is_clean: bool = False) -> None:
         self._send_receipts(session)
         del self._sessions[session.key]
+        self._overfull.pop(session.key, None)
+        self._opened_by_pipe[session.opened_on] -= 1
+        if not self._opened_by_pipe[session.opened_on]:
+            del self._opened_by_pipe[session.opened_on]
         self._deadlines.clear(session.key)
         self._parked_leases.pop(session.key, None)
         self._parked_polls.pop(session.key, None)
@@ -452,13 +505,23 @@ class ControlPlaneState:
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
-                event = TasksSubmitted(session.key, tasks)
-                commands = self._scheduler.handle(event, now=self._now)
+                submitted = TasksSubmitted(session.key, tasks)
+                commands = self._scheduler.handle(submitted, now=self._now)
                 self._carry_out(commands, (session, ticket), hurry=hurry)
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
-                self._when_durable(lambda: self._acknowledge(session, ticket, Nothing()))
+                # The next values of any stream wait for this receipt.
+                hurry = bool(body.yielded)
+                self._when_durable(
+                    lambda: self._acknowledge(session, ticket, Nothing(), hurry=hurry)
+                )
+            case Credits(read=read):
+                for item in read:
+                    session.outbox.forget_read(item.task_id, item.count)
+                values_read = ValuesRead(session.key, read)
+                self._carry_out(self._scheduler.handle(values_read, now=self._now))
+                self._acknowledge(session, ticket, Nothing())
             case Poll(cursor=cursor):
                 session.outbox.acknowledge(cursor)
                 self._park(session, ticket, cursor)
@@ -470,6 +533,11 @@ class ControlPlaneState:
                 self._park(session, ticket, cursor)
             case TaskIds():
                 self._on_ids(session, ticket, request.kind, body)
+            case FunctionsAsked(after=after):
+                functions = self._scheduler.live_functions(after)
+                self._answer(session, ticket, functions, keep=False)
+            case CallbacksAsked():
+                self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
@@ -540,6 +608,10 @@ class ControlPlaneState:
                     answer = reply
                 case TasksDescribed(events=events):
                     answer = TaskEvents(_cut(events))
+                case ValueCame(owner=owner, value=value):
+                    self._pass_when_durable(owner, value)
+                case PassCredit(key=key, credit=credit):
+                    self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
                     self._sessions[key].handout.put(assignments)
                     self._sessions[key].handout.put(cancels)
@@ -584,6 +656,16 @@ class ControlPlaneState:
         if owner is not None:
             self._when_durable(lambda: self._tell(owner, event))
 
+    def _pass_when_durable(self, owner: bytes | None, value: StreamValue) -> None:
+        """In one queue with the news, so that the end stays behind the values."""
+        if owner is not None:
+            self._when_durable(lambda: self._pass_value(owner, value))
+
+    def _pass_value(self, owner: bytes, value: StreamValue) -> None:
+        session = self._sessions.get(owner)
+        if session is not None:
+            session.outbox.put_value(value)
+
     def _call_back_when_durable(self, callback: Callback, event: TaskEvent) -> None:
         self._when_durable(lambda: self._out.append(CallBack(callback, event)))
 
@@ -591,6 +673,8 @@ class ControlPlaneState:
         session = self._sessions.get(owner)
         if session is not None:
             session.outbox.put(event)
+            if session.outbox.is_overfull:
+                self._overfull[owner] = session
 
     # --- durability ---
 
@@ -614,8 +698,11 @@ class ControlPlaneState:
         Work goes ahead of the records: a lease that is lost with this process
         is no promise to anybody.
         """
+        for overfull in list(self._overfull.values()):
+            self._closed_sessions += 1
+            self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
         if self._parked_leases and self._scheduler.has_work:
-            reachable = [k for k, s in self._parked_leases.items() if not len(s.handout)]
+            reachable = [k for k, s in self._parked_leases.items() if not s.handout.has_orders]
             dispatch = Dispatch(reachable, only_cancels=self._is_draining)
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
         for session in [s for s in self._parked_leases.values() if len(s.handout)]:

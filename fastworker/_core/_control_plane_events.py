@@ -6,8 +6,8 @@ import enum
 
 import msgspec
 
-from fastworker._core._link_responder import SendTo
-from fastworker._core._messages import Callback, TaskEvent
+from fastworker._core._link_responder import SendTo, Ticket
+from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._task_states import TaskRecord
 
@@ -47,8 +47,17 @@ class DrainRequested(msgspec.Struct, frozen=True, gc=False):
     """Accept nothing more and hand out nothing more; what runs may end."""
 
 
+class CallbacksDescribed(msgspec.Struct, frozen=True, gc=False):
+    """The answer to DescribeCallbacks with this session and ticket."""
+
+    session: bytes
+    ticket: Ticket
+    reply: CallbacksReply
+
+
 ControlPlaneEvent = (
     FrameArrived
+    | CallbacksDescribed
     | DrainRequested
     | RecordsDurable
     | ProcessExited
@@ -82,4 +91,12 @@ class CallBack(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
-ControlPlaneCommand = SendTo | ClosePipe | AppendRecords | CallBack
+class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
+    """Say CallbacksDescribed: whoever sends the callbacks knows where they are."""
+
+    session: bytes
+    ticket: Ticket
+    asked: CallbacksAsked
+
+
+ControlPlaneCommand = SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks

@@ -41,6 +41,7 @@ class Held:
         "grace",
         "has_waited",
         "is_orphan",
+        "is_stream",
         "is_waiting",
         "lane",
         "name",
@@ -68,6 +69,7 @@ class Held:
         self.is_orphan = False
         self.is_waiting = False
         self.has_waited = False
+        self.is_stream = options is not None and options.stream > 0
 
     @property
     def next_alarm(self) -> float:

@@ -381,9 +381,9 @@ class RequesterLink:
             case Refused(nonce=nonce, reason=reason):
                 return [SessionRefused(reason)] if nonce == self._nonce else []
             case Closed(session=session):
-                if session != self._session:
-                    return []
-                return self._lose_session(now)
+                if session == self._session:
+                    self._pause_after_closing(now)
+                return []
             case _:
                 raise RemoteProtocolError(f"a control plane never sends {type(frame).__name__}")
 
@@ -462,6 +462,18 @@ class RequesterLink:
         self._session = self._new_session_id()
         self._epoch = 0
         return [self._greet(now)] if self._pipe is not None else []
+
+    def _pause_after_closing(self, now: float) -> None:
+        """Open a session under a new id, but not at once.
+
+        We broke a rule of the other side's, and most likely will again: two
+        ends that do not understand each other must not keep both busy.
+        """
+        self._session = self._new_session_id()
+        self._epoch = 0
+        self._nonce += 1  # nothing that still comes is an answer to the next HELLO
+        self._state = LinkState.GREETING
+        self._hello_at = now + HELLO_INTERVAL
 
     def _on_deadline(self, now: float) -> list[LinkCommand]:
         if self._pipe is None or self.next_deadline() > now:

@@ -20,7 +20,7 @@ from msgspec import Meta
 from fastworker._core._retry import RetryOverride, RetryPolicy, Seconds
 from fastworker._models import DEFAULT_GRACE
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 # Sixteen requests may be under way in a session. The last slot is kept for
 # CANCEL and BYE, so that a full window never delays a cancellation.
@@ -33,7 +33,13 @@ LEASE_SECONDS: Final = 30.0
 # Batches are cut here; one larger item travels alone, up to MAX_ITEM_BYTES.
 BATCH_BYTES: Final = 1024 * 1024
 MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
+# Once the values that wait for the reader of a stream weigh this much, its
+# generator waits too, however few they are.
+STREAM_BYTES: Final = 8 * 1024 * 1024
+MAX_STREAM_BUFFER: Final = 10_000
 MAX_BATCH_ITEMS: Final = 20_000
+# An answer names at most this many of the workers that know a function.
+MAX_NAMED_WORKERS: Final = 20
 
 # A reply up to this size is kept, to be sent again when its request is
 # repeated. Longer ones are made anew: their requests are idempotent.
@@ -66,6 +72,12 @@ MAX_CALLBACK_DATA_BYTES: Final = 256 * 1024
 CallbackData = Annotated[bytes, Meta(max_length=MAX_CALLBACK_DATA_BYTES)]
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can travel as a Name: a task's id or a task function's name."""
+    # Half of a surrogate pair is a character for Python, and for no encoding.
+    return 0 < len(text) <= 256 and text.encode(errors="ignore").decode() == text
+
+
 class Role(enum.IntEnum):
     """What a peer is."""
 
@@ -84,6 +96,9 @@ class Kind(enum.IntEnum):
     REPORT = 6
     LEASE = 7
     BYE = 8
+    FUNCTIONS = 9
+    CALLBACKS = 10
+    CREDIT = 11
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -104,6 +119,7 @@ class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     retry: RetryPolicy = RetryPolicy()
     timeout: Seconds = 0.0
     grace: Seconds = DEFAULT_GRACE
+    is_stream: bool = False
 
 
 class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
@@ -230,7 +246,7 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
     grace: Seconds | None = None
     retry: RetryOverride | None = None
     parent: ShortText = ""
-    stream: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    stream: Annotated[int, Meta(ge=0, le=MAX_STREAM_BUFFER)] = 0
 
 
 class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -370,11 +386,47 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return size + len(self.message) + sum(len(error) for error in self.errors)
 
 
+class StreamValue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Value number ``index``, from 0, of a stream.
+
+    ``value_dropped`` says that it had to be given up because nobody fetched
+    it, nor much else, in time.
+    """
+
+    task_id: Name
+    index: Count
+    format: Count
+    payload: bytes
+    value_dropped: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload)
+
+
 class PollReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What happened, in order; the next POLL's cursor."""
+    """What happened, in order; the next POLL's cursor.
+
+    The values of a stream come before what is said of its task.
+    """
 
     cursor: Count
     events: list[TaskEvent] = []
+    values: list[StreamValue] = []
+
+
+class ReadUpTo(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """So many values of this stream, from its first on, have been read."""
+
+    task_id: Name
+    count: Count
+
+
+class Credits(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How far streams were read. Whole numbers from the start, so idempotent."""
+
+    read: Annotated[list[ReadUpTo], Meta(max_length=MAX_BATCH_ITEMS)]
 
 
 class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -423,6 +475,11 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     signal: Annotated[int, Meta(ge=0, le=255)] = 0
     is_retryable: bool = True
 
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload) + len(self.traceback) + len(self.error)
+
 
 class HandedBack(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """This attempt was given up: it has not started here and never will.
@@ -444,11 +501,27 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
     message: Line = ""
 
 
+class YieldedValue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Value number ``index``, from 0, that the generator of this attempt has yielded."""
+
+    task_id: Name
+    attempt: Attempts
+    index: Count
+    format: Count
+    payload: bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        return 100 + len(self.payload)
+
+
 class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """News of attempts that were leased in ``epoch``; fenced, so idempotent.
 
     ``busy`` names functions that have been running for this many seconds
-    without an end, so that the control plane stops sending work ahead.
+    without an end, so that the control plane stops sending work ahead. What is
+    ``yielded`` comes before the ends, here and in the order of the reports.
     """
 
     epoch: Epoch
@@ -457,6 +530,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
     handed_back: Annotated[list[HandedBack], Meta(max_length=MAX_BATCH_ITEMS)] = []
     busy: dict[Name, float] = {}
     progress: Annotated[list[Progress], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    yielded: Annotated[list[YieldedValue], Meta(max_length=MAX_BATCH_ITEMS)] = []
 
 
 class Lease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -503,6 +577,14 @@ class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
     grace: Seconds | None = None
 
 
+class StreamCredit(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """So many values of this attempt's stream, from its first on, have been read."""
+
+    task_id: Name
+    attempt: Attempts
+    count: Count
+
+
 class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Work to do, and attempts to stop; the next LEASE's cursor.
 
@@ -514,6 +596,87 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     assignments: list[Assignment] = []
     cancels: list[StopOrder] = []
     numbers: list[Count] = []
+    credits: list[StreamCredit] = []
+
+
+class FunctionsAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which task functions do live workers know? Those whose names come after ``after``."""
+
+    after: ShortText = ""
+
+
+class LiveFunction(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A task function as the worker announced it that joined last, and who knows it.
+
+    ``workers`` are the first few of ``worker_count``.
+    """
+
+    function: FunctionInfo
+    workers: Annotated[list[ShortText], Meta(max_length=MAX_NAMED_WORKERS)]
+    worker_count: Count
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        info = self.function
+        texts = (info.name, info.lane, info.signature, info.doc, info.on_lost, *self.workers)
+        return 50 + sum(map(len, texts))
+
+
+class FunctionsReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A page of task functions, sorted by name; ``more`` come after the last one."""
+
+    functions: list[LiveFunction]
+    more: bool = False
+
+
+class CallbackPhase(enum.IntEnum):
+    """Where a callback is that has not arrived."""
+
+    QUEUED = 1
+    RETRYING = 2  # its address has failed, and nothing has arrived there since
+    PARKED = 3  # given up
+
+
+class CallbacksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which callbacks have not arrived? At most ``limit``; in any phase if none is named."""
+
+    phases: Annotated[list[CallbackPhase], Meta(max_length=3)] = []
+    limit: Annotated[int, Meta(ge=0, le=MAX_BATCH_ITEMS)] = 1_000
+
+
+class CallbackView(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One callback. ``error`` is the last one of its address, empty if there was none."""
+
+    phase: CallbackPhase
+    address: CallbackAddress
+    event_id: Name
+    task_id: Name
+    tries: Count
+    error: Line = ""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this holds."""
+        texts = (self.address, self.event_id, self.task_id, self.error)
+        return 50 + sum(map(len, texts))
+
+
+class CallbacksReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The numbers of all callbacks, and those that were asked for: parked ones first.
+
+    due = queued + retrying + parked + delivered + dropped. ``is_cut`` says
+    that there are more of those asked for.
+    """
+
+    due: Count
+    queued: Count
+    retrying: Count
+    parked: Count
+    delivered: Count
+    dropped: Count
+    callbacks: list[CallbackView] = []
+    is_cut: bool = False
 
 
 class Nothing(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -530,5 +693,10 @@ Body = (
     | Report
     | Lease
     | LeaseReply
+    | FunctionsAsked
+    | FunctionsReply
+    | CallbacksAsked
+    | CallbacksReply
+    | Credits
     | Nothing
 )

@@ -3,6 +3,10 @@
 News of attempts that ended gather while the last report is under way and go
 out together. A start is told by itself only if no end follows at once, and of
 what a task says of its progress only the latest, a few times a second.
+
+Reports may overtake each other on the way. The values of a stream have an
+order, and its end comes behind them: so of the reports that have any of these
+one at a time is under way.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from fastworker._core._messages import (
     Progress,
     Report,
     StartedAttempt,
+    YieldedValue,
 )
 
 # A start is reported by itself only if no end follows within this time.
@@ -41,19 +46,24 @@ class ReportQueue:
         self._ended: deque[tuple[int, EndedAttempt]] = deque()  # epoch, what
         self._handed_back: deque[tuple[int, HandedBack]] = deque()
         self._busy: dict[str, float] = {}
+        self._streamed: deque[tuple[int, YieldedValue | EndedAttempt]] = deque()
+        # Whether a report with such is under way; the caller says when no more.
+        self.is_streaming = False
 
     def __len__(self) -> int:
-        """How many attempts there is something to tell of."""
-        return len(self._ended) + len(self._handed_back) + len(self._started)
+        """How much there is to tell, without progress."""
+        ends = len(self._ended) + len(self._handed_back)
+        return ends + len(self._started) + len(self._streamed)
 
     @property
-    def has_ends(self) -> bool:
-        """Whether something is there that should not wait."""
-        return bool(self._ended or self._handed_back)
+    def is_urgent(self) -> bool:
+        """Whether something can be told that should not wait."""
+        can_stream = bool(self._streamed) and not self.is_streaming
+        return bool(self._ended or self._handed_back) or can_stream
 
     def is_due(self, now: float) -> bool:
         """Whether a report should go now."""
-        return self.has_ends or self.next_due() <= now
+        return self.is_urgent or self.next_due() <= now
 
     def next_due(self) -> float:
         """When a report should go though no attempt has ended, ``inf`` for never."""
@@ -63,8 +73,14 @@ class ReportQueue:
     def add_started(self, key: AttemptKey, item: StartedAttempt, now: float) -> None:
         self._started[key] = (now + STARTED_DELAY, item)
 
-    def add_ended(self, epoch: int, item: EndedAttempt) -> None:
-        self._ended.append((epoch, item))
+    def add_yielded(self, epoch: int, item: YieldedValue) -> None:
+        self._streamed.append((epoch, item))
+
+    def add_ended(self, epoch: int, item: EndedAttempt, *, of_stream: bool = False) -> None:
+        if of_stream:
+            self._streamed.append((epoch, item))
+        else:
+            self._ended.append((epoch, item))
 
     def add_handed_back(self, epoch: int, item: HandedBack) -> None:
         self._handed_back.append((epoch, item))
@@ -90,6 +106,7 @@ class ReportQueue:
         if with_ends:
             self._ended.clear()
             self._handed_back.clear()
+            self._streamed.clear()
 
     def take(self, epoch: int) -> Report:
         """Take one epoch's news off the queues, as much as fits into a batch.
@@ -106,7 +123,10 @@ class ReportQueue:
             reported = self._ended[0][0]
         elif self._handed_back:
             reported = self._handed_back[0][0]
+        elif self._streamed and not self.is_streaming:
+            reported = self._streamed[0][0]
         ended = self._take_ended(reported)
+        yielded = self._take_streamed(reported, ended)
         handed_back: list[HandedBack] = []
         while self._handed_back and self._handed_back[0][0] == reported:
             if len(handed_back) >= MAX_HANDED_BACK:
@@ -115,14 +135,35 @@ class ReportQueue:
         busy, self._busy = self._busy, {}
         if reported != epoch:
             started, progress = [], []
-        return Report(reported, started, ended, handed_back, busy, progress)
+        return Report(reported, started, ended, handed_back, busy, progress, yielded)
+
+    def _take_streamed(self, epoch: int, ended: list[EndedAttempt]) -> list[YieldedValue]:
+        """Take values, and the ends behind them, which are added to ``ended``."""
+        yielded: list[YieldedValue] = []
+        if self.is_streaming:
+            return yielded
+        size = sum(item.size for item in ended)
+        count = len(ended)
+        while self._streamed and self._streamed[0][0] == epoch and count < MAX_BATCH_ITEMS:
+            item = self._streamed[0][1]
+            size += item.size
+            if count and size > BATCH_BYTES:
+                break
+            self._streamed.popleft()
+            self.is_streaming = True
+            count += 1
+            if isinstance(item, YieldedValue):
+                yielded.append(item)
+            else:
+                ended.append(item)
+        return yielded
 
     def _take_ended(self, epoch: int) -> list[EndedAttempt]:
         ended: list[EndedAttempt] = []
         size = 0
         while self._ended and self._ended[0][0] == epoch and len(ended) < MAX_BATCH_ITEMS:
             item = self._ended[0][1]
-            size += len(item.payload) + len(item.traceback) + len(item.error) + 100
+            size += item.size
             if ended and size > BATCH_BYTES:
                 break
             self._ended.popleft()

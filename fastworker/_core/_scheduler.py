@@ -8,9 +8,6 @@ what goes out together travels together.
 
 from __future__ import annotations
 
-import bisect
-import difflib
-import heapq
 import math
 import random
 from collections import deque
@@ -19,24 +16,30 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._known_functions import KnownFunctions
+from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
     EndedAttempt,
     Ending,
     FunctionInfo,
+    FunctionsReply,
     Lease,
+    ReadUpTo,
     Refusal,
     RefusalCode,
     Report,
     StartedAttempt,
     StopOrder,
+    StreamCredit,
+    StreamValue,
     SubmitReply,
     TaskEvent,
     TaskSpec,
     WireStatus,
+    YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed
-from fastworker._core._placement import Round, least_loaded
-from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
+from fastworker._core._placement import Round
 from fastworker._core._results import Results
 from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
@@ -45,6 +48,7 @@ from fastworker._core._scheduler_events import (
     CapacityStated,
     Dispatch,
     OwnerGone,
+    PassCredit,
     SchedulerCommand,
     SchedulerEvent,
     SubmitDecided,
@@ -55,19 +59,26 @@ from fastworker._core._scheduler_events import (
     TasksDescribed,
     TasksSubmitted,
     TasksWatched,
+    ValueCame,
+    ValuesRead,
 )
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
+from fastworker._core._waiting import WaitingTasks
+from fastworker._errors import RemoteProtocolError
 
 # A task of a name that nobody knows yet is held this long: at start-up the
 # clients may be faster than the subworkers.
 UNKNOWN_NAME_SECONDS: Final = 5.0
 # A task that was running alone when its worker died, this often, is poison.
 MAX_SOLO_LOSSES: Final = 3
-# Names come from outside, and the wire has a limit for a line of text.
-MESSAGE_LENGTH: Final = 2000
 # So many may watch a task besides its owner; of more, the first hear nothing.
 MAX_WATCHERS: Final = 16
+# Looking for similar names takes a while: not for each of thousands at once.
+MAX_EXPLAINED: Final = 5
+# Tasks that have not ended, by number and by weight.
+MAX_QUEUED: Final = 1_000_000
+MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
@@ -86,6 +97,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     failed: int
     cancelled: int
     stale_reports: int
+    queued_bytes: int
     subworkers: list[SubworkerStatus]
     retrying: int = 0
     expired: int = 0
@@ -99,17 +111,29 @@ class Scheduler:
       results: where outcomes are kept.
       now: the time of the start, in seconds.
       rng: draws the jitter of retries.
+      max_queued, max_queued_bytes: how many tasks that have not ended there
+        may be, and how much they may weigh; beyond it submits are refused.
     """
 
-    def __init__(self, *, epoch: int, results: Results, now: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        results: Results,
+        now: float,
+        rng: random.Random,
+        max_queued: int = MAX_QUEUED,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self._rng = rng
         self.results = results
         self._epoch = epoch
         self._started_at = now
+        self._max_queued = max_queued
+        self._max_queued_bytes = max_queued_bytes
         self._tasks: dict[str, TaskRecord] = {}
-        self._ready = ReadyQueue()
-        # READY, but to be run alone; by priority, then by sequence
-        self._suspects: list[TaskRecord] = []
+        self._queued_bytes = 0  # of all that have not ended
+        self._waiting = WaitingTasks()
         self._held: dict[str, list[TaskRecord]] = {}
         self._holds: Deadlines[str] = Deadlines()
         self._retrying: dict[str, TaskRecord] = {}
@@ -119,7 +143,7 @@ class Scheduler:
         # To be cancelled by the end of this step: families may be deeper than the stack.
         self._doomed: deque[TaskRecord] = deque()
         self._workers: dict[bytes, SubworkerRecord] = {}
-        self._known: dict[str, FunctionInfo] = {}
+        self._known = KnownFunctions()
         self._sequence = 0
         self._joined = 0
         self._submitted = 0
@@ -158,6 +182,8 @@ class Scheduler:
                 return self._on_cancel(event, now)
             case TasksWatched():
                 return self._on_watch(event, now)
+            case ValuesRead(owner=owner, read=read):
+                return self._on_read(owner, read)
             case OwnerGone(owner=owner):
                 return self._on_owner_gone(owner, now)
             case DeadlinePassed():
@@ -181,11 +207,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether Dispatch could have anything to hand out."""
-        return (
-            len(self._ready) > 0
-            or bool(self._suspects)
-            or any(worker.cancels for worker in self._workers.values())
-        )
+        return len(self._waiting) > 0 or any(w.cancels for w in self._workers.values())
 
     @property
     def leased_count(self) -> int:
@@ -199,7 +221,15 @@ class Scheduler:
     @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
-        return self._known
+        return self._known.functions
+
+    def has_room_for(self, functions: list[FunctionInfo]) -> bool:
+        """Whether a subworker that announces these may join."""
+        return self._known.has_room(functions)
+
+    def live_functions(self, after: str) -> FunctionsReply:
+        """A page of the task functions that live subworkers have announced."""
+        return list_live_functions(self._known.functions, self._workers.values(), after)
 
     def is_leased(self, task_id: str, attempt: int, key: bytes) -> bool:
         """Whether this attempt is leased to this subworker now."""
@@ -209,20 +239,18 @@ class Scheduler:
         """Return a snapshot."""
         workers = [worker.status() for worker in self._workers.values()]
         started = sum(status.started for status in workers)
-        ready = self._ready.counts()
-        for record in self._suspects:
-            ready[record.spec.priority] += 1
         return SchedulerStatistics(
             submitted=self._submitted,
             refused=self._refused,
             held=sum(len(records) for records in self._held.values()),
-            ready=ready,
+            ready=self._waiting.counts(),
             leased=sum(status.leased for status in workers) - started,
             started=started,
             succeeded=self._ended[TaskState.SUCCESS],
             failed=self._ended[TaskState.FAILURE],
             cancelled=self._ended[TaskState.CANCELLED],
             stale_reports=self._stale_reports,
+            queued_bytes=self._queued_bytes,
             subworkers=workers,
             retrying=len(self._retrying),
             expired=self._ended[TaskState.EXPIRED],
@@ -230,13 +258,15 @@ class Scheduler:
 
     def check(self) -> None:
         """Assert every invariant."""
-        self._ready.check()
+        self._waiting.check()
         self.results.check()
         assert not self._doomed
+        self._known.check()
+        assert self._queued_bytes == sum(r.spec.size for r in self._tasks.values())
+        assert len(self._tasks) <= self._max_queued
+        assert self._queued_bytes <= self._max_queued_bytes
         places: dict[str, int] = dict.fromkeys(self._tasks, 0)
-        for record in [*self._ready.records(), *self._suspects]:
-            assert record.state is TaskState.READY
-            assert record.worker is None
+        for record in self._waiting:
             places[record.spec.id] += 1
         for records in self._held.values():
             for record in records:
@@ -256,6 +286,9 @@ class Scheduler:
                     assert self._tasks.get(task_id) is record
                     places[task_id] += 1
         assert all(count == 1 for count in places.values()), f"not in one place: {places}"
+        for record in self._tasks.values():
+            if record.stream is not None:
+                record.stream.check()
         for worker in self._workers.values():
             for alone in (worker.solo, worker.reserved_for):
                 assert alone is None or alone.is_solo
@@ -282,6 +315,7 @@ class Scheduler:
         refusals: list[Refusal] = []
         held: list[int] = []
         queued: list[TaskRecord] = []
+        unknown: dict[str, str] = {}
         for index, spec in enumerate(tasks):
             known = self._tasks.get(spec.id)
             if known is not None:
@@ -302,53 +336,53 @@ class Scheduler:
                 continue
             self._submitted += 1
             self._sequence += 1
-            record = self._new_record(spec, owner, now)
+            record = TaskRecord(spec, self._sequence, owner)
+            full = self._fullness(spec)
+            if full is not None:
+                self._refused += 1
+                refusals.append(Refusal(index, RefusalCode.QUEUE_FULL, full))
+                continue
             if spec.name in self._known:
-                self._accept(record)
+                self._accept(record, now)
                 record.step(Step.QUEUE)
-                self._ready.push(record)
+                self._waiting.add(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
-                message = self._unknown_name(spec.name)
+                message = self._explain(spec.name, unknown)
                 refusals.append(Refusal(index, RefusalCode.UNKNOWN_TASK, message))
                 continue
             else:
-                self._accept(record)
+                self._accept(record, now)
                 record.held_until = now + UNKNOWN_NAME_SECONDS
                 waiting = self._held.setdefault(spec.name, [])
                 waiting.append(record)
                 if len(waiting) == 1:
                     self._holds.set(spec.name, record.held_until)
                 held.append(index)
-            if self._is_orphan(spec, now):
+            if spec.options is not None and self._is_orphan(spec.options.parent, now):
                 # It was still under way when its parent was cancelled.
                 self._cancel(record, now, commands)
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
-    def _is_orphan(self, spec: TaskSpec, now: float) -> bool:
-        """Whether the task that submits this one was cancelled."""
-        if spec.options is None or not spec.options.parent:
-            return False
-        parent = self._tasks.get(spec.options.parent)
+    def _is_orphan(self, parent_id: str, now: float) -> bool:
+        """Whether the task that submits this one, if one does, was cancelled."""
+        parent = self._tasks.get(parent_id)
         if parent is not None:
             return parent.is_cancel_requested
-        ended = self.results.get(spec.options.parent, now=now)
+        ended = self.results.get(parent_id, now=now) if parent_id else None
         return ended is not None and ended.ending is not Ending.COMPLETED
 
-    def _new_record(self, spec: TaskSpec, owner: bytes, now: float) -> TaskRecord:
-        record = TaskRecord(spec, self._sequence, owner)
+    def _accept(self, record: TaskRecord, now: float) -> None:
+        """From now on the task is ours to keep."""
+        spec = record.spec
+        self._tasks[spec.id] = record
+        self._queued_bytes += spec.size
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
             record.deadline_at = now + spec.budget
-        return record
-
-    def _accept(self, record: TaskRecord) -> None:
-        """From now on the task is ours to keep."""
-        spec = record.spec
-        self._tasks[spec.id] = record
         self._set_alarm(record)
         if spec.options is not None and spec.options.parent:
             self._children.setdefault(spec.options.parent, {})[spec.id] = record
@@ -358,23 +392,30 @@ class Scheduler:
         if at < math.inf:
             self._alarms.set(record.spec.id, at)
 
-    def _unknown_name(self, name: str) -> str:
-        if not self._known:
+    def _explain(self, name: str, explained: dict[str, str]) -> str:
+        """Say that a name is unknown, once for all tasks of one event that have it."""
+        if name not in explained:
+            near = len(explained) < MAX_EXPLAINED
+            explained[name] = self._known.explain_unknown(name, near=near)
+        return explained[name]
+
+    def _fullness(self, spec: TaskSpec) -> str | None:
+        """Why there is no room for this task, None if there is."""
+        if len(self._tasks) >= self._max_queued:
             return (
-                f"unknown task {name!r}: no worker has registered any task; start the "
-                f"control plane or a subworker with --task-modules"
+                f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
+                f"max_queued={self._max_queued}; try again later, or raise it"
             )
-        near = difflib.get_close_matches(name, self._known, n=3)
-        if near:
-            message = f"unknown task {name!r}; did you mean {' or '.join(map(repr, near))}?"
-            return message[:MESSAGE_LENGTH]
-        some = ", ".join(sorted(self._known)[:8])
-        more = len(self._known) - 8
-        tail = f" and {more} more" if more > 0 else ""
-        return f"unknown task {name!r}; the workers know {some}{tail}"[:MESSAGE_LENGTH]
+        if self._queued_bytes + spec.size > self._max_queued_bytes:
+            return (
+                f"the queue is full: tasks of {self._queued_bytes:,} bytes have not ended, and "
+                f"max_queued_bytes={self._max_queued_bytes}; try again later, or raise it"
+            )
+        return None
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        unknown: dict[str, str] = {}
         for task_id in self._alarms.pop_due(now):
             record = self._tasks.get(task_id)
             if record is not None and record.next_alarm <= now:
@@ -387,7 +428,7 @@ class Scheduler:
                 record.step(Step.REFUSE)
                 self._forget(record)
                 self._refused += 1
-                event = record.event(error=self._unknown_name(name))
+                event = record.event(error=self._explain(name, unknown))
                 commands += self._news(record, event)
             if rest:
                 self._held[name] = rest
@@ -407,15 +448,15 @@ class Scheduler:
         worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
+        self._known.announce(worker.functions.values())
         for function in event.functions:
-            self._known[function.name] = function
             queued = self._held.pop(function.name, [])
             self._holds.clear(function.name)
             if queued:
                 commands.append(SubmitDecided(SubmitReply(), queued))
             for record in queued:
                 record.step(Step.QUEUE)
-                self._ready.push(record)
+                self._waiting.add(record)
                 commands += self._news(record, record.event())
         return commands
 
@@ -432,6 +473,7 @@ class Scheduler:
         worker = self._workers.pop(key, None)
         if worker is None:
             return []
+        self._known.withdraw(worker.functions.values())
         commands: list[SchedulerCommand] = []
         was_alone = worker.solo is not None
         presumed = [] if is_clean else worker.presumed_started()
@@ -468,6 +510,8 @@ class Scheduler:
             return Step.CANCEL, reason
         if worker.functions[record.spec.name].on_lost == "fail":
             return Step.FAIL, f"lost: {reason}; it is not run again (on_lost='fail')"
+        if record.has_yielded:
+            return Step.FAIL, f"lost: {reason}; {_HAS_YIELDED}"
         return None
 
     def _requeue(
@@ -477,16 +521,10 @@ class Scheduler:
         record.step(step)
         record.started = 0.0
         record.progress, record.message = -1.0, ""
-        self._make_ready(record)
+        self._waiting.add(record)
         self._set_alarm(record)
         if was_started:
             commands += self._news(record, record.event())
-
-    def _make_ready(self, record: TaskRecord) -> None:
-        if record.is_solo:
-            bisect.insort(self._suspects, record, key=_rank)
-        else:
-            self._ready.push(record)
 
     # --- reports ---
 
@@ -506,6 +544,9 @@ class Scheduler:
     def _on_report(self, key: bytes, report: Report, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
         worker = self._workers.get(key)
+        # First: a subworker that breaks a rule here has told nothing.
+        for value in report.yielded:
+            self._apply_yielded(key, report.epoch, value, commands)
         for started in report.started:
             self._apply_started(key, report.epoch, started, commands)
         for ended in report.ended:
@@ -525,6 +566,9 @@ class Scheduler:
                 record.note_started()
             if record.is_cancel_requested:
                 self._end(record, Step.CANCEL, now, commands, ending=record.last_ending)
+            elif record.has_yielded:
+                error = f"lost: {worker.label} ended while it ran; {_HAS_YIELDED}"
+                self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
             elif was_started and worker.functions[record.spec.name].on_lost == "fail":
                 error = "lost: its worker ended first; it is not run again (on_lost='fail')"
                 self._end(record, Step.FAIL, now, commands, error=error, ending=Ending.LOST)
@@ -556,6 +600,30 @@ class Scheduler:
         record.note_started()
         record.started = started.wall
         commands += self._news(record, record.event())
+
+    def _apply_yielded(
+        self, key: bytes, epoch: int, value: YieldedValue, commands: list[SchedulerCommand]
+    ) -> None:
+        record = self._current(value.task_id, value.attempt, key, epoch)
+        if record is None:
+            self._stale_reports += 1
+            return
+        if record.stream is None:
+            raise RemoteProtocolError(f"task {value.task_id!r} is no stream, and has a value")
+        if record.stream.take(value.index):
+            passed = StreamValue(value.task_id, value.index, value.format, value.payload)
+            commands.append(ValueCame(record.owner, passed))
+
+    def _on_read(self, owner: bytes, read: list[ReadUpTo]) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        for item in read:
+            record = self._tasks.get(item.task_id)
+            if record is None or record.owner != owner or record.stream is None:
+                continue
+            if record.stream.note_read(item.count) and record.worker is not None:
+                credit = StreamCredit(item.task_id, record.fence, record.stream.read)
+                commands.append(PassCredit(record.worker.key, credit))
+        return commands
 
     def _apply_ended(
         self,
@@ -616,7 +684,8 @@ class Scheduler:
         if options is not None and options.retry is not None:
             policy = options.retry.applied_to(policy)
         # Whoever calls may ask for retries, but not of what runs at most once.
-        if record.is_cancel_requested or function.on_lost == "fail":
+        is_final = record.is_cancel_requested or record.has_yielded
+        if is_final or function.on_lost == "fail":
             return False
         decision = decide(
             policy,
@@ -644,7 +713,7 @@ class Scheduler:
             record.retry_at = math.inf
             del self._retrying[record.spec.id]
             record.step(Step.QUEUE)
-            self._make_ready(record)
+            self._waiting.add(record)
             self._set_alarm(record)
             return
         is_late = record.deadline_at <= now
@@ -677,7 +746,8 @@ class Scheduler:
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        commands += [TaskChanged(key, event, False) for key in record.watchers]
+        for key in record.watchers:
+            commands.append(TaskChanged(key, event, False))
         children = self._children.pop(event.task_id, None)
         if children and event.ending is not Ending.COMPLETED:
             self._doomed.extend(children.values())
@@ -685,6 +755,7 @@ class Scheduler:
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
         del self._tasks[spec.id]
+        self._queued_bytes -= spec.size
         self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
             family = self._children.get(spec.options.parent)
@@ -756,13 +827,10 @@ class Scheduler:
                 self._holds.clear(record.spec.name)
         elif state is TaskState.RETRYING:
             del self._retrying[record.spec.id]
-        elif record.is_solo:
-            self._suspects.remove(record)
-            self._drop_reservation(record)
         ending, error = record.last_ending, error or record.loss
         self._end(record, step, now, commands, error=error, ending=ending)
-        if state is TaskState.READY and not record.is_solo:
-            self._ready.discard(record)
+        if state is TaskState.READY:
+            self._waiting.discard(record, self._workers.values())
 
     def _on_watch(self, event: TasksWatched, now: float) -> list[SchedulerCommand]:
         for task_id in event.ids:
@@ -803,7 +871,7 @@ class Scheduler:
         workers = [self._workers[key] for key in keys if key in self._workers]
         rounds = [Round(worker, now) for worker in workers]
         if not only_cancels:
-            self._place(rounds)
+            self._waiting.place(rounds, self._workers.values())
         commands: list[SchedulerCommand] = []
         for given in rounds:
             cancels = given.worker.take_cancels()
@@ -811,92 +879,13 @@ class Scheduler:
                 commands.append(Assign(given.worker.key, given.assignments, cancels))
         return commands
 
-    def _place(self, rounds: list[Round]) -> None:
-        reserved = self._take_reservations() if self._suspects else {}
-        for priority in PRIORITIES:
-            if self._suspects:
-                self._place_suspects(priority, rounds, reserved)
-            self._place_priority(priority, rounds)
 
-    def _take_reservations(self) -> dict[str, SubworkerRecord]:
-        """Undo all reservations: each is made again in its turn, or is no longer right."""
-        reserved: dict[str, SubworkerRecord] = {}
-        for worker in self._workers.values():
-            if worker.reserved_for is not None:
-                reserved[worker.reserved_for.spec.id] = worker
-                worker.reserved_for = None
-        return reserved
-
-    def _drop_reservation(self, record: TaskRecord) -> None:
-        for worker in self._workers.values():
-            if worker.reserved_for is record:
-                worker.reserved_for = None
-
-    def _place_suspects(
-        self, priority: int, rounds: list[Round], reserved: dict[str, SubworkerRecord]
-    ) -> None:
-        """Lease each to an idle subworker, or keep one free for it.
-
-        They come before the other tasks of their priority, which would else
-        keep every subworker from ever being idle.
-        """
-        hopeless: dict[str, bool] = {}
-        for record in [r for r in self._suspects if r.spec.priority == priority]:
-            name = record.spec.name
-            if name in hopeless:
-                continue
-            able = [w for w in self._workers.values() if w.can_run_alone(name)]
-            if not able:
-                hopeless[name] = True
-                continue
-            kept = reserved.get(record.spec.id)
-            idle = [g for g in rounds if not g.worker.leased_count and g.worker in able]
-            if idle:
-                given = next((g for g in idle if g.worker is kept), idle[0])
-                self._suspects.remove(record)
-                given.lease(record)
-                given.worker.solo = record
-            else:
-                worker = min(able, key=lambda w: (w is not kept, w.leased_count, w.order))
-                worker.reserved_for = record
-
-    def _place_priority(self, priority: int, rounds: list[Round]) -> None:
-        heads: list[tuple[int, str]] = []
-        for name in self._ready.names(priority):
-            if any(name in given.worker.functions for given in rounds):
-                head = self._ready.head(priority, name)
-                if head is not None:
-                    heads.append((head.sequence, name))
-        heapq.heapify(heads)
-        while heads:
-            _, name = heads[0]
-            record = self._ready.head(priority, name)
-            if record is None:
-                heapq.heappop(heads)
-                continue
-            given = least_loaded(rounds, record)
-            if given is None:
-                heapq.heappop(heads)
-                for other in rounds:
-                    other.close_lane(name)
-                continue
-            self._ready.pop(record)
-            given.lease(record)
-            if len(heads) > 1:
-                following = self._ready.head(priority, name)
-                if following is None:
-                    heapq.heappop(heads)
-                else:
-                    heapq.heapreplace(heads, (following.sequence, name))
+_HAS_YIELDED: Final = "it is not run again, because it had given values"
 
 
 def _poison(losses: tuple[str, ...]) -> str:
     reasons = "; ".join(losses)
     return f"lost: its worker died {len(losses)} times while it ran alone there ({reasons})"
-
-
-def _rank(record: TaskRecord) -> tuple[int, int]:
-    return record.spec.priority, record.sequence
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:

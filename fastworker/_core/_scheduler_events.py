@@ -9,8 +9,11 @@ from fastworker._core._messages import (
     Callback,
     FunctionInfo,
     Lease,
+    ReadUpTo,
     Report,
     StopOrder,
+    StreamCredit,
+    StreamValue,
     SubmitReply,
     TaskEvent,
     TaskSpec,
@@ -85,6 +88,13 @@ class TasksWatched(msgspec.Struct, frozen=True, gc=False):
     is_owner: bool = True
 
 
+class ValuesRead(msgspec.Struct, frozen=True, gc=False):
+    """A client says how far it has read the streams of its own."""
+
+    owner: bytes
+    read: list[ReadUpTo]
+
+
 class OwnerGone(msgspec.Struct, frozen=True, gc=False):
     """A client will not come back; its attached tasks are cancelled."""
 
@@ -109,6 +119,7 @@ SchedulerEvent = (
     | SubworkerLost
     | TasksCancelled
     | TasksWatched
+    | ValuesRead
     | OwnerGone
     | Dispatch
     | DeadlinePassed
@@ -144,10 +155,26 @@ class Assign(msgspec.Struct, frozen=True, gc=False):
     cancels: list[StopOrder]
 
 
+class ValueCame(msgspec.Struct, frozen=True, gc=False):
+    """Pass the next value of a stream on to its reader."""
+
+    owner: bytes | None
+    value: StreamValue
+
+
+class PassCredit(msgspec.Struct, frozen=True, gc=False):
+    """Tell the subworker ``key`` how far one of its streams was read."""
+
+    key: bytes
+    credit: StreamCredit
+
+
 class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
     """The answer to TasksCancelled and TasksWatched: each task as it is now."""
 
     events: list[TaskEvent]
 
 
-SchedulerCommand = SubmitDecided | TaskChanged | Assign | TasksDescribed
+SchedulerCommand = (
+    SubmitDecided | TaskChanged | ValueCame | Assign | PassCredit | TasksDescribed
+)

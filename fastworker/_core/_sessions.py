@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -17,20 +17,30 @@ from fastworker._core._messages import (
     PollReply,
     Role,
     StopOrder,
+    StreamCredit,
+    StreamValue,
     TaskEvent,
 )
 
+# Of a task, or of a value of its stream.
+_Key: TypeAlias = str | tuple[str, int]
+
 # What a client has not fetched yet may weigh this much; beyond it outcomes
-# arrive without their values.
+# arrive without their values and tracebacks. At twice as much the session is
+# closed: should the client live, it asks again for what it still wants to know.
 OUTBOX_BYTES: Final = 64 * 1024 * 1024
 
 
 class Outbox:
-    """What a client is still to be told, the latest news of each task only."""
+    """What a client is still to be told: the latest news of each task, and values.
+
+    The values of a stream are told one by one and in their order; who has made
+    them sends no more than their reader has room for.
+    """
 
     def __init__(self, max_bytes: int = OUTBOX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[int, TaskEvent]] = OrderedDict()
+        self._entries: OrderedDict[_Key, tuple[int, TaskEvent | StreamValue]] = OrderedDict()
         self._cursor = 0
         self._bytes = 0
 
@@ -42,34 +52,59 @@ class Outbox:
         """About how much the entries weigh."""
         return self._bytes
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether even the bare outcomes are too many to be kept."""
+        return self._bytes > 2 * self._max_bytes
+
     def put(self, event: TaskEvent) -> None:
         """Add news of a task; older news of the same task is dropped."""
         self._drop(event.task_id)
-        if event.payload and self._bytes + event.size > self._max_bytes:
-            event = msgspec.structs.replace(event, payload=b"", value_dropped=True)
+        self._add(event.task_id, event)
+
+    def put_value(self, value: StreamValue) -> None:
+        """Add the next value of a stream."""
+        self._add((value.task_id, value.index), value)
+
+    def forget_read(self, task_id: str, count: int) -> None:
+        """Forget the first values of a stream: its reader says that it has them."""
+        while count and (task_id, count - 1) in self._entries:
+            count -= 1
+            self._drop((task_id, count))
+
+    def _add(self, key: _Key, item: TaskEvent | StreamValue) -> None:
+        if self._bytes + item.size > self._max_bytes:
+            was_a_value = bool(item.payload) or item.value_dropped
+            item = msgspec.structs.replace(item, payload=b"", value_dropped=was_a_value)
+            if isinstance(item, TaskEvent):
+                item = msgspec.structs.replace(item, traceback="")
         self._cursor += 1
-        self._entries[event.task_id] = (self._cursor, event)
-        self._bytes += event.size
+        self._entries[key] = (self._cursor, item)
+        self._bytes += item.size
 
     def acknowledge(self, cursor: int) -> None:
         """Forget everything up to ``cursor``: the client has it."""
         while self._entries:
-            task_id, (number, _) = next(iter(self._entries.items()))
+            key, (number, _) = next(iter(self._entries.items()))
             if number > cursor:
                 return
-            self._drop(task_id)
+            self._drop(key)
 
     def take(self, cursor: int) -> PollReply:
         """Make a reply of what comes first, as much as fits into a batch."""
         events: list[TaskEvent] = []
+        values: list[StreamValue] = []
         size = 0
-        for number, event in self._entries.values():
-            if events and (size + event.size > BATCH_BYTES or len(events) == MAX_BATCH_ITEMS):
+        for count, (number, item) in enumerate(self._entries.values()):
+            if count and (size + item.size > BATCH_BYTES or count == MAX_BATCH_ITEMS):
                 break
-            events.append(event)
-            size += event.size
+            if isinstance(item, StreamValue):
+                values.append(item)
+            else:
+                events.append(item)
+            size += item.size
             cursor = number
-        return PollReply(cursor, events)
+        return PollReply(cursor, events, values)
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -77,8 +112,8 @@ class Outbox:
         assert numbers == sorted(numbers)
         assert self._bytes == sum(event.size for _, event in self._entries.values())
 
-    def _drop(self, task_id: str) -> None:
-        entry = self._entries.pop(task_id, None)
+    def _drop(self, key: _Key) -> None:
+        entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry[1].size
 
@@ -93,9 +128,21 @@ class Handout:
     def __init__(self) -> None:
         self._number = 0
         self._items: list[tuple[int, Assignment | StopOrder]] = []
+        # The latest of each stream says it all.
+        self._credits: dict[str, tuple[int, StreamCredit]] = {}
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) + len(self._credits)
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether it has more than credit."""
+        return bool(self._items)
+
+    def put_credit(self, credit: StreamCredit) -> None:
+        """Add how far a stream was read."""
+        self._number += 1
+        self._credits[credit.task_id] = (self._number, credit)
 
     def put(self, items: Sequence[Assignment | StopOrder]) -> None:
         """Add what is to be given."""
@@ -106,9 +153,18 @@ class Handout:
     def acknowledge(self, cursor: int) -> None:
         """Forget everything up to ``cursor``: the subworker has it."""
         self._items = [entry for entry in self._items if entry[0] > cursor]
+        if self._credits:
+            self._keep_credits(lambda number, _: number > cursor)
 
-    def keep(self, is_alive: Callable[[Assignment], bool]) -> None:
-        """Forget assignments whose lease has ended in the meantime."""
+    def _keep_credits(self, is_kept: Callable[[int, StreamCredit], bool]) -> None:
+        self._credits = {
+            task_id: entry for task_id, entry in self._credits.items() if is_kept(*entry)
+        }
+
+    def keep(self, is_alive: Callable[[Assignment | StreamCredit], bool]) -> None:
+        """Forget assignments, and credit for such, whose lease has ended in the meantime."""
+        if self._credits:
+            self._keep_credits(lambda _, credit: is_alive(credit))
         self._items = [
             entry
             for entry in self._items
@@ -122,6 +178,7 @@ class Handout:
             [item for _, item in self._items if isinstance(item, Assignment)],
             [item for _, item in self._items if isinstance(item, StopOrder)],
             [number for number, item in self._items if isinstance(item, Assignment)],
+            [credit for _, credit in self._credits.values()],
         )
 
 
@@ -135,6 +192,7 @@ class Session:
         "key",
         "label",
         "link",
+        "opened_on",
         "outbox",
         "parked",
         "pipe",
@@ -152,6 +210,7 @@ class Session:
         self.address = address
         self.link = ResponderLink(key, epoch)
         self.pipe: int | None = None
+        self.opened_on = 0  # the pipe that its first HELLO came by
         self.seen_at = now
         self.parked: Ticket | None = None  # the POLL or LEASE that waits
         # answers that nobody waits for: they go with the next frame, or soon

@@ -25,6 +25,7 @@ from fastworker._core._attempts import (
     AttemptPaused,
     AttemptProgressed,
     AttemptStarted,
+    AttemptYielded,
     LaneEvent,
 )
 from fastworker._core._codec import decode_body, decode_frame, encode
@@ -57,6 +58,7 @@ from fastworker._core._messages import (
     Progress,
     Role,
     StartedAttempt,
+    YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._report_queue import ReportQueue
@@ -67,6 +69,7 @@ from fastworker._core._subworker_events import (
     Drained,
     DrainRequested,
     FrameArrived,
+    GiveCredit,
     Interrupted,
     LaneNews,
     SaidGoodbye,
@@ -138,6 +141,7 @@ class SubworkerState:
         self._cursor = 0
         self._call_id = 0
         self._reports = 0
+        self._stream_report: int | None = None  # the call that has values and their ends
         self._leases = 0  # LEASEs under way
         self._lease_due = -math.inf
         self._must_restate = False  # capacity changed since the last LEASE
@@ -186,6 +190,7 @@ class SubworkerState:
         assert 0 <= self._reports <= REPORT_WINDOW
         assert 0 <= self._leases <= LEASE_WINDOW
         self._attempts.check()
+        assert self._news.is_streaming == (self._stream_report is not None)
 
     # --- the one mutator ---
 
@@ -248,6 +253,10 @@ class SubworkerState:
                 if not held.is_orphan:
                     said = Progress(key.task_id, key.attempt, fraction, message)
                     self._news.add_progress(key, said, self._now)
+            case AttemptYielded(index=index, payload=payload, format=format):
+                if not held.is_orphan:
+                    value = YieldedValue(key.task_id, key.attempt, index, format, payload)
+                    self._news.add_yielded(key.epoch, value)
             case AttemptPaused(is_waiting=is_waiting):
                 self._attempts.pause(held, is_waiting=is_waiting)
                 self._must_restate = True
@@ -273,7 +282,8 @@ class SubworkerState:
             back = HandedBack(key.task_id, key.attempt, was_started=True)
             self._news.add_handed_back(key.epoch, back)
         else:
-            self._news.add_ended(key.epoch, ended_attempt(event, held))
+            ended = ended_attempt(event, held)
+            self._news.add_ended(key.epoch, ended, of_stream=held.is_stream)
 
     def _on_taken_back(self, keys: list[AttemptKey]) -> None:
         for key in keys:
@@ -340,7 +350,8 @@ class SubworkerState:
             back = HandedBack(key.task_id, key.attempt, was_started=True)
             self._news.add_handed_back(key.epoch, back)
         else:
-            self._news.add_ended(key.epoch, abandoned_attempt(key, held, self._now))
+            abandoned = abandoned_attempt(key, held, self._now)
+            self._news.add_ended(key.epoch, abandoned, of_stream=held.is_stream)
         lane = self._attempts.lane_of(held)
         if self._attempts.orphans(held.lane) >= lane.slots:
             self._out.append(WornOut(held.lane))
@@ -399,8 +410,8 @@ class SubworkerState:
             match command:
                 case SendFrame() | DropPipe() | Redirected() | SessionRefused():
                     self._out.append(command)
-                case CallAnswered(kind=kind, body=body):
-                    self._on_answer(kind, body)
+                case CallAnswered(call_id=call_id, kind=kind, body=body):
+                    self._on_answer(call_id, kind, body)
                 case CallDropped(kind=kind):
                     if kind is Kind.LEASE:
                         self._leases -= 1
@@ -420,9 +431,12 @@ class SubworkerState:
             self._news.clear(with_ends=True)
             self._orphan_everything()
 
-    def _on_answer(self, kind: Kind, data: bytes) -> None:
+    def _on_answer(self, call_id: int, kind: Kind, data: bytes) -> None:
         if kind is Kind.REPORT:
             self._reports -= 1
+            if call_id == self._stream_report:
+                self._stream_report = None
+                self._news.is_streaming = False
         elif kind is Kind.LEASE:
             self._leases -= 1
             self._on_leased(decode_body(LeaseReply, data))
@@ -451,6 +465,11 @@ class SubworkerState:
             self._lease_due = self._now + LEASE_DELAY
         for lane_name, assignments in by_lane.items():
             self._out.append(StartAttempts(lane_name, self._epoch, assignments))
+        for credit in reply.credits:
+            key = AttemptKey(credit.task_id, self._epoch, credit.attempt)
+            streaming = self._attempts.get(key)
+            if streaming is not None:
+                self._out.append(GiveCredit(streaming.lane, key, credit.count))
         for item in reply.cancels:
             key = AttemptKey(item.task_id, self._epoch, item.attempt)
             stopped = self._attempts.get(key)
@@ -507,6 +526,8 @@ class SubworkerState:
             report = self._news.take(self._epoch)
             self._reports += 1
             has_sent = True
+            if self._news.is_streaming and self._stream_report is None:
+                self._stream_report = self._call_id + 1
             self._issue(Kind.REPORT, encode(report), reissue=True)
         return has_sent
 

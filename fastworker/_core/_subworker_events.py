@@ -87,6 +87,14 @@ class CancelAttempt(msgspec.Struct, frozen=True, gc=False):
     grace: float
 
 
+class GiveCredit(msgspec.Struct, frozen=True, gc=False):
+    """Tell the lane how many values of this attempt's stream have been read."""
+
+    lane: str
+    key: AttemptKey
+    count: int
+
+
 class TakeBack(msgspec.Struct, frozen=True, gc=False):
     """Take what has not started out of the lane, then say AttemptsTakenBack."""
 
@@ -110,6 +118,7 @@ class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
 SubworkerCommand = (
     StartAttempts
     | CancelAttempt
+    | GiveCredit
     | TakeBack
     | Drained
     | WornOut

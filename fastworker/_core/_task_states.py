@@ -17,6 +17,7 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._streams import progress_of
 from fastworker._errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ class TaskRecord:
     ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
     where there is no such time. ``errors`` are those of failed attempts.
     ``watchers`` want to hear of it besides its owner. ``last_ending`` is how the
-    latest attempt ended of which code ran, ``loss`` why if nobody knows.
+    latest attempt ended of which code ran, ``loss`` why if nobody knows. ``stream``
+    is None unless it gives values
+    while it runs.
     """
 
     __slots__ = (
@@ -145,6 +148,7 @@ class TaskRecord:
         "spec",
         "started",
         "state",
+        "stream",
         "uncounted",
         "watchers",
         "worker",
@@ -175,6 +179,7 @@ class TaskRecord:
         self.progress = -1.0
         self.message = ""
         self.watchers: tuple[bytes, ...] = ()
+        self.stream = progress_of(spec.options)
 
     def __repr__(self) -> str:
         return (
@@ -208,6 +213,11 @@ class TaskRecord:
     def attempts(self) -> int:
         """How many attempts have counted so far, a live one included."""
         return self.fence - self.uncounted
+
+    @property
+    def has_yielded(self) -> bool:
+        """Whether values of it are on their way to its reader: it cannot begin anew."""
+        return self.stream is not None and self.stream.yielded > 0
 
     @property
     def next_alarm(self) -> float:

@@ -12,7 +12,7 @@ def make_lane(
     sink: LaneSink,
     accepted_formats: frozenset[SerializationFormat],
 ) -> Lane:
-    """Make a lane of the given kind: ``"thread"``, ``"trio"`` or ``"asyncio"``.
+    """Make a lane of the given kind: ``"thread"``, ``"trio"``, ``"asyncio"`` or ``"process"``.
 
     Args:
       kind: Which kind of lane.
@@ -38,4 +38,8 @@ def make_lane(
             from fastworker._lanes._asyncio import AsyncioLane
 
             return AsyncioLane(slots, sink, accepted_formats)
-    raise ValueError(f"lane {kind!r}: use 'thread', 'trio' or 'asyncio'")
+        case "process":
+            from fastworker._lanes._process import ProcessLane
+
+            return ProcessLane(slots, sink, accepted_formats)
+    raise ValueError(f"lane {kind!r}: use 'thread', 'trio', 'asyncio' or 'process'")

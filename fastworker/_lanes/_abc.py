@@ -22,8 +22,23 @@ from fastworker._core._attempts import AttemptKey as AttemptKey
 from fastworker._core._attempts import AttemptPaused as AttemptPaused
 from fastworker._core._attempts import AttemptProgressed as AttemptProgressed
 from fastworker._core._attempts import AttemptStarted as AttemptStarted
+from fastworker._core._attempts import AttemptYielded as AttemptYielded
 from fastworker._core._attempts import LaneEvent as LaneEvent
 from fastworker._models import DEFAULT_GRACE
+
+
+class InProcess(msgspec.Struct, frozen=True, gc=False):
+    """What another process must know to find a function and to run it.
+
+    ``module`` is where the function was written; importing it registers the
+    function. ``loop`` is the event loop that it needs, empty for a ``def``.
+    ``memory`` is in bytes, see ``@task``; None is any amount.
+    """
+
+    module: str
+    loop: str = ""
+    memory: int | None = None
+    recycle_after: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +49,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     business; but once ``start_within`` seconds are over, the lane does not start
     it, and it ends as OUTCOME_EXPIRED. ``created`` is wall time. ``stream`` is
     how many values a generator may be ahead of its reader, 0 if it is no stream.
+    ``process`` is for the process lane, which cannot be given the function.
     """
 
     key: AttemptKey
@@ -49,6 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     worker_id: str = ""
     created: float = 0.0
     stream: int = 0
+    process: InProcess | None = None
 
 
 class LaneSink(Protocol):
@@ -106,6 +123,15 @@ class Lane(Protocol):
         A running one ends in its own time, as what it really did: a function
         that returned its value all the same is OUTCOME_SUCCESS. An attempt
         that has already ended, or is not known, is left alone.
+        """
+        ...
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Say that ``count`` values of a stream have been read, from the first on.
+
+        Its generator goes on once fewer wait than ``Attempt.stream``. A count
+        that is not above an earlier one changes nothing, nor does one for an
+        attempt that is not known.
         """
         ...
 

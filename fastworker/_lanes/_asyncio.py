@@ -17,6 +17,7 @@ from functools import partial
 from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptEnded, AttemptKey, LaneSink
+from fastworker._lanes._asyncio_bell import AsyncioBell
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
@@ -45,6 +46,7 @@ class AsyncioLane:
                 self.kind,
                 cancelled_types=(TaskCancelled, asyncio.CancelledError),
                 lend=self._on_lent,
+                make_bell=AsyncioBell,
             )
         )
         self._lent = 0
@@ -57,6 +59,7 @@ class AsyncioLane:
         self._loop: asyncio.AbstractEventLoop | None = None
         # From here on only the lane's own thread reads and writes.
         self._tasks: dict[AttemptKey, asyncio.Task[AttemptEnded]] = {}
+        self._is_over = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -83,6 +86,10 @@ class AsyncioLane:
         if execution is not None:
             self._to_cancel.append(execution)
             self._wake()
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
 
     def close(self) -> None:
         """Cancel what runs; the thread ends when the last of it has ended."""
@@ -121,6 +128,8 @@ class AsyncioLane:
                     loop.run_forever()
                 except (SystemExit, KeyboardInterrupt):
                     _logger.exception("a task was let out of the asyncio lane, which goes on")
+            # What is still to be called must not stop the runner's last steps.
+            self._is_over = True
 
     def _look(self) -> None:
         """Do what the link loop wants done; runs in the lane's loop."""
@@ -145,7 +154,7 @@ class AsyncioLane:
             task = self._loop.create_task(execution.run_async(nullcontext()), context=Context())
             self._tasks[execution.key] = task
             task.add_done_callback(partial(self._on_done, execution))
-        if self._handover.is_closed and not self._tasks:
+        if self._handover.is_closed and not self._tasks and not self._is_over:
             self._loop.stop()
 
     def _on_done(self, execution: Execution, task: asyncio.Task[AttemptEnded]) -> None:

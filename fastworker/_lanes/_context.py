@@ -74,7 +74,7 @@ class CurrentAttempt:
         self._is_over = False
         self._clock = clock
         self._lend = lend
-        self._on_cancel: Callable[[], None] | None = None
+        self._on_cancel: list[Callable[[], None]] = []
         now = clock()
         self._deadline = now + attempt.time_left
         self._expires_at = now + attempt.start_within
@@ -135,15 +135,18 @@ class CurrentAttempt:
         """Have it stop: for the link loop."""
         with _pausing:
             self.is_cancelled = True
-            on_cancel = self._on_cancel
-        if on_cancel is not None:
-            on_cancel()
+            on_cancel = list(self._on_cancel)
+        for call in on_cancel:
+            call()
 
     @contextlib.contextmanager
     def calling_on_cancel(self, call: Callable[[], None]) -> Iterator[None]:
-        """Have something called, in another thread, when it is cancelled; maybe now."""
+        """Have something called, in another thread, when it is cancelled; maybe now.
+
+        Several at a time may want that: a task may have threads of its own.
+        """
         with _pausing:
-            self._on_cancel = call
+            self._on_cancel.append(call)
             is_cancelled = self.is_cancelled
         try:
             if is_cancelled:
@@ -151,7 +154,7 @@ class CurrentAttempt:
             yield
         finally:
             with _pausing:
-                self._on_cancel = None
+                self._on_cancel.remove(call)
 
 
 current_attempt: Final[ContextVar[CurrentAttempt | None]] = ContextVar(

@@ -27,6 +27,7 @@ from fastworker._lanes._abc import (
     Attempt,
     AttemptEnded,
     AttemptStarted,
+    AttemptYielded,
     LaneSink,
 )
 from fastworker._lanes._context import CurrentAttempt, current_attempt
@@ -36,6 +37,8 @@ from fastworker._lanes._failure_text import (
     one_line,
     traceback_text,
 )
+from fastworker._lanes._outflow import Bell, Outflow
+from fastworker._lanes._stream import drive, drive_async, in_a_loop
 from fastworker._lanes._wrong_loop import backend_hint
 from fastworker._models import SerializationFormat
 from fastworker._serialization import FORMATS, decode_arguments, encode_result
@@ -64,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
     seconds from anywhere. ``pause`` is awaited before an async call, as if it
     were a part of the function: simulations give work a duration by it. ``lend``
     is told when an attempt lends its slot (1), and when it has it back (-1).
+    ``make_bell`` is called in the lane's loop, if it has one.
     """
 
     sink: LaneSink
@@ -74,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True):
     clock: Callable[[], float] = time.perf_counter
     pause: Callable[[Attempt], Awaitable[None]] | None = None
     lend: Callable[[int], None] = lambda change: None
+    make_bell: Callable[[], Bell] | None = None
 
 
 class Execution(CurrentAttempt):
@@ -82,6 +87,7 @@ class Execution(CurrentAttempt):
     __slots__ = (
         "_began",
         "_call",
+        "_outflow",
         "_seconds",
         "_settings",
         "_stage",
@@ -94,11 +100,23 @@ class Execution(CurrentAttempt):
         self._began = 0.0
         self._seconds = 0.0
         self._call: _Call = _NO_CALL
+        self._outflow = Outflow(attempt.stream) if attempt.stream else None
 
     @property
     def must_not_start(self) -> bool:
         """Whether it was cancelled, or is too late, before it has started."""
         return self.is_cancelled or self.is_expired
+
+    def cancel(self) -> None:
+        """Have it stop: for the link loop."""
+        super().cancel()
+        if self._outflow is not None:
+            self._outflow.end()
+
+    def credit(self, count: int) -> None:
+        """Say how many of its values have been read: for the link loop."""
+        if self._outflow is not None:
+            self._outflow.note_read(count)
 
     def run(self) -> AttemptEnded:
         """Run a ``def`` function, in a context of the caller's making.
@@ -112,10 +130,13 @@ class Execution(CurrentAttempt):
             args, kwargs = self._start()
             value = self.attempt.function(*args, **kwargs)
             self._stage = _RUNNING
+            if self._is_stream(value):
+                self._drive(value)
+                value = None
             _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            return self._end_with(error)
+            return self.end_with(error)
 
     async def run_async(self, scope: AbstractContextManager[object]) -> AttemptEnded:
         """Run an ``async def`` function inside ``scope``; else like ``run``.
@@ -135,13 +156,68 @@ class Execution(CurrentAttempt):
                     await pause(self.attempt)
                 called = self.attempt.function(*args, **kwargs)
                 self._stage = _RUNNING
-                value = await called if inspect.isawaitable(called) else called
+                got = await called if inspect.isawaitable(called) else called
+                if self._is_stream(got):
+                    await self._drive_async(got)
+                    got = None
+                value = got
             if value is _NOTHING:
-                return self._cancelled()
+                return self.cancelled_running()
             _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            return self._end_with(error)
+            return self.end_with(error)
+
+    def _is_stream(self, value: Any) -> bool:
+        """Whether the function gave a generator that is to be read.
+
+        Raises:
+          _Refused: it is not what its caller has asked for.
+        """
+        is_generator = inspect.isgenerator(value) or inspect.isasyncgen(value)
+        name = self.attempt.name
+        if is_generator and self._outflow is None:
+            raise _Refused(
+                f"TypeError: {name} is a generator, whose values nobody reads; "
+                f"call it with client.stream"
+            )
+        if self._outflow is not None and not is_generator:
+            raise _Refused(
+                f"TypeError: {name} returned {type(value).__name__}, and only a generator can "
+                f"be a stream; call it with client.submit"
+            )
+        return is_generator
+
+    def _drive(self, generator: Any) -> None:
+        assert self._outflow is not None
+        if not inspect.isgenerator(generator):
+            raise _Refused(
+                f"TypeError: {self.attempt.name} returned an async generator from a plain def; "
+                f"make the function itself one, with 'async def' and 'yield'"
+            )
+        drive(generator, self._send, self._outflow, lambda: self.is_cancelled)
+
+    async def _drive_async(self, generator: Any) -> None:
+        make_bell = self._settings.make_bell
+        assert self._outflow is not None
+        assert make_bell is not None
+        if inspect.isgenerator(generator):
+            generator = in_a_loop(generator)
+        await drive_async(
+            generator, self._send, self._outflow, lambda: self.is_cancelled, make_bell
+        )
+
+    def _send(self, value: Any) -> None:
+        """Hand over the next value of a stream."""
+        outflow = self._outflow
+        assert outflow is not None
+        number = self.attempt.format
+        payload = encode_result(value, FORMATS[number])
+        if len(payload) > MAX_ITEM_BYTES:
+            raise _Refused(_too_large("value", len(payload), "yield"))
+        index = outflow.count
+        outflow.add(len(payload))
+        self._settings.sink.post(AttemptYielded(self.key, index, payload, number))
 
     def unstarted(self) -> AttemptEnded:
         """Give the end of an attempt whose function was never called."""
@@ -149,17 +225,27 @@ class Execution(CurrentAttempt):
             return self._end(OUTCOME_EXPIRED, error="expired: it was not started in time")
         return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled before it started")
 
+    def cancelled_running(self) -> AttemptEnded:
+        """Give the end of an attempt whose function let itself be cancelled."""
+        self._stop_clock()
+        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled while it ran")
+
     def lost(self, error: str) -> AttemptEnded:
         """Give the end of an attempt that was swept away together with its loop."""
         self._stop_clock()
         return self._end(OUTCOME_FAILURE, error=one_line(error), is_retryable=True)
 
+    def begin(self) -> None:
+        """Say that it starts; ``run`` and ``run_async`` do so unless it was done."""
+        current_attempt.set(self)
+        if not self.started_wall:
+            self.started_wall = self._settings.wall()
+            self._settings.sink.post(AttemptStarted(self.key, self.started_wall))
+
     def _start(self) -> _Call:
         settings = self._settings
-        current_attempt.set(self)
-        self.started_wall = settings.wall()
         # Before the arguments are decoded: with PICKLE that is user code too.
-        settings.sink.post(AttemptStarted(self.key, self.started_wall))
+        self.begin()
         number = self.attempt.format
         format = FORMATS.get(number)
         if format is None or format not in settings.accepted_formats:
@@ -179,23 +265,16 @@ class Execution(CurrentAttempt):
         number = self.attempt.format
         payload = encode_result(value, FORMATS[number])
         if len(payload) > MAX_ITEM_BYTES:
-            raise _Refused(
-                f"ResultTooLarge: the result is {len(payload):,} bytes encoded, the limit "
-                f"is {MAX_ITEM_BYTES:,}; return a path or a key instead of the data"
-            )
+            raise _Refused(_too_large("result", len(payload), "return"))
         return self._end(OUTCOME_SUCCESS, payload=payload, format=number)
 
-    def _cancelled(self) -> AttemptEnded:
-        self._stop_clock()
-        return self._end(OUTCOME_CANCELLED, error="TaskCancelled: cancelled while it ran")
-
-    def _end_with(self, error: BaseException) -> AttemptEnded:
+    def end_with(self, error: BaseException) -> AttemptEnded:
         """Say how it ended, from what came out of the function or from around it."""
         self._stop_clock()
         if self.is_cancelled:
             rest = _without(error, self._settings.cancelled_types)
             if rest is None:
-                return self._cancelled()
+                return self.cancelled_running()
             error = rest
         if isinstance(error, _Refused):
             return self._end(OUTCOME_FAILURE, error=one_line(str(error)))
@@ -264,6 +343,13 @@ def _refusal(number: int, accepted: frozenset[SerializationFormat]) -> str:
     return (
         f"SerializationRefused: {what} arguments refused: "
         f"this worker accepts {names}{' only' if len(accepted) == 1 else ''}"
+    )
+
+
+def _too_large(what: str, size: int, give: str) -> str:
+    return (
+        f"ResultTooLarge: the {what} is {size:,} bytes encoded, the limit "
+        f"is {MAX_ITEM_BYTES:,}; {give} a path or a key instead of the data"
     )
 
 

@@ -65,6 +65,12 @@ class Handover:
         self.end(execution, execution.unstarted())
         return None
 
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Say how many values of a stream have been read."""
+        execution = self._executions.get(key)
+        if execution is not None:
+            execution.credit(count)
+
     def close(self) -> None:
         """Drop all that wait, and mark what runs as cancelled."""
         self.is_closed = True

@@ -17,6 +17,7 @@ from fastworker._errors import LocalProtocolError, TaskCancelled
 from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._handover import Handover
+from fastworker._lanes._trio_bell import TrioBell
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 
@@ -64,6 +65,7 @@ class InlineLane:
                 clock=trio.current_time,
                 pause=pause,
                 lend=self._on_lent,
+                make_bell=TrioBell,
             )
         )
         self._is_started = False
@@ -90,6 +92,10 @@ class InlineLane:
         """End an unstarted attempt; cancel the scope of a running one."""
         if self._handover.cancel(key) is not None:
             self._running[key].cancel()
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
 
     def close(self) -> None:
         """Cancel what runs, and take nothing more."""

@@ -67,6 +67,10 @@ class ThreadLane:
         """End an unstarted attempt; let ``check_cancelled`` raise in a running one."""
         self._handover.cancel(key)
 
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
+
     def close(self) -> None:
         """Let each thread end after the function that it runs now."""
         self._handover.close()

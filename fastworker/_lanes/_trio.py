@@ -21,6 +21,7 @@ from fastworker._lanes._abc import OUTCOME_FAILURE, Attempt, AttemptKey, LaneSin
 from fastworker._lanes._execution import Execution, Settings
 from fastworker._lanes._failure_text import error_line
 from fastworker._lanes._handover import Handover
+from fastworker._lanes._trio_bell import TrioBell
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
 
 _logger = logging.getLogger("fastworker.lanes")
@@ -50,6 +51,7 @@ class TrioLane:
                 self.kind,
                 cancelled_types=(TaskCancelled, trio.Cancelled),
                 lend=self._on_lent,
+                make_bell=TrioBell,
             )
         )
         self._lent = 0
@@ -86,6 +88,10 @@ class TrioLane:
         if execution is not None:
             self._to_cancel.append(execution)
             self._wake()
+
+    def credit(self, key: AttemptKey, count: int) -> None:
+        """Let the generator of a stream go on, as far as it may."""
+        self._handover.credit(key, count)
 
     def close(self) -> None:
         """Cancel what runs; the thread ends when the last of it has ended."""

@@ -317,6 +317,9 @@ class RawSocket:
         self._is_open = False
         _open_sockets.discard(self)
         self._socket.close()
+        # Else pynng closes it once more when its object is collected, and in a
+        # fork of this process NNG would answer that by a panic (H17).
+        del self._socket._socket
         self.bell.close()
 
     def abandon(self) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import click
 
+from fastworker.cli._callbacks import callbacks
+from fastworker.cli._cancel import cancel
+from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._demo import demo
 from fastworker.cli._list import list_tasks
@@ -33,5 +36,15 @@ def main() -> None:
     """
 
 
-for command in (control_plane, subworker, submit, status, list_tasks, demo):
+for command in (
+    control_plane,
+    subworker,
+    submit,
+    status,
+    cancel,
+    list_tasks,
+    callbacks,
+    demo,
+    completion,
+):
     main.add_command(command)

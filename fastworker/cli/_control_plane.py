@@ -38,6 +38,18 @@ _LATER = "Accepted; the dashboard comes with a later version."
     metavar="SECONDS",
     help=with_default("Cache TTL in seconds.", "3600"),
 )
+@click.option(
+    "--max-queued",
+    type=int,
+    metavar="N",
+    help=with_default("Maximum tasks that have not ended; beyond it none is taken.", "1000000"),
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=None,
+    help="Listen also where other machines can connect; there is no authentication.",
+)
 @_options.task_modules("Task modules to load.")
 @click.option(
     "--processes",
@@ -50,6 +62,7 @@ _LATER = "Accepted; the dashboard comes with a later version."
 )
 @_options.concurrency
 @_options.backend
+@_options.drain_timeout
 @_options.serialization_format("What arguments may be in, beside JSON.")
 @click.option(
     "--gui-host", metavar="HOST", help=with_default(f"GUI host. {_LATER}", "127.0.0.1")
@@ -71,10 +84,13 @@ def control_plane(
     subworker_port: int | None,
     result_cache_size: int | None,
     result_cache_ttl: float | None,
+    max_queued: int | None,
+    insecure: bool | None,
     task_modules: tuple[str, ...],
     processes: int,
     concurrency: int | None,
     backend: str | None,
+    drain_timeout: float | None,
     serialization_format: str | None,
     gui_host: str | None,
     gui_port: int | None,
@@ -85,7 +101,9 @@ def control_plane(
     """Start the control plane worker.
 
     Task modules are found from the current folder. The first Ctrl-C or
-    SIGTERM lets running tasks end, the second ends them.
+    SIGTERM lets running tasks end, the second ends them, the third ends the
+    process at once. Tasks that have not ended then are lost, as they are kept
+    in memory; how many there are is said at the first signal and at the end.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -105,9 +123,12 @@ def control_plane(
             subworker_port,
             result_cache_size,
             result_cache_ttl,
+            max_queued=max_queued,
+            insecure=insecure,
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click
+            drain_timeout=drain_timeout,
         )
         DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
         modules = CommandConfig.resolve(

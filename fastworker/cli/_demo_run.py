@@ -221,7 +221,10 @@ async def _read_addresses(plane: trio.Process) -> tuple[str, str, str]:
                 break
             line += more
     if not line.endswith(b"\n"):
-        raise LinkBroken("the demo's control plane process did not start")
+        raise LinkBroken(
+            "the demo's control plane process did not start; run 'fastworker control-plane' "
+            "to see whether one can start here"
+        )
     return addresses_from_json(line.decode())
 
 
@@ -229,7 +232,7 @@ async def _fail_when_it_ends(plane: trio.Process) -> None:
     # The client would look for it for ever: it cannot know that nobody will
     # start it again.
     how = describe_exit(await plane.wait())
-    raise LinkBroken(f"the demo's control plane process ended with {how}")
+    raise LinkBroken(f"the demo's control plane process ended with {how}; run it again")
 
 
 def files_below(

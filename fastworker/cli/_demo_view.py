@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from typing import Final
@@ -41,8 +42,8 @@ class DemoView:
 
     def start(self, figures: Figures) -> None:
         """The first task is about to be handed in."""
-        console = Console(stderr=True)
-        if not console.is_terminal:
+        console = _console(stderr=True)
+        if not console.is_terminal or _is_plain():
             return
         self._progress = Progress(
             TextColumn("hashing"),
@@ -77,7 +78,7 @@ class DemoView:
         if self._as_json:
             print_json(as_json(figures))
             return
-        console = Console(highlight=False)
+        console = _console()
         console.print(Text(printable(figures.folder)), soft_wrap=True)
         console.print(table(figures))
         for failure in figures.failures:
@@ -87,6 +88,18 @@ class DemoView:
             console.print(f"and {hidden:,} more failures")
         if figures.unread_folders:
             console.print(f"folders that could not be read: {figures.unread_folders:,}")
+
+
+def _is_plain() -> bool:
+    """Whether the user wants no colours. Bold and moving bars go with them."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    # rich leaves out the colours only, and for NO_COLOR not even all of its codes.
+    if _is_plain():
+        return Console(stderr=stderr, highlight=False, color_system=None)
+    return Console(stderr=stderr, highlight=False)
 
 
 def as_json(figures: Figures) -> dict[str, object]:

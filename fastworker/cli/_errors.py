@@ -40,6 +40,8 @@ class Exit(enum.IntEnum):
 # The first that fits counts.
 _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (_errors.UnknownTask, Exit.UNKNOWN),
+    (_errors.TaskNotFound, Exit.UNKNOWN),
+    (_errors.ResultExpired, Exit.UNKNOWN),
     (_errors.NotEncodable, Exit.USAGE),
     (_errors.PayloadTooLarge, Exit.USAGE),
     (_errors.SubmitError, Exit.TRY_AGAIN),
@@ -89,8 +91,20 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(code)
 
 
+def leave_now(code: int) -> NoReturn:
+    """End the process without waiting for anything: somebody has insisted twice."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _single(error: BaseException) -> BaseException:
     """What a nursery has wrapped, if it is one error only."""
+    if isinstance(error, BaseExceptionGroup):
+        interrupts, others = error.split(KeyboardInterrupt)
+        if interrupts is not None and others is None:
+            return KeyboardInterrupt()
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -98,17 +112,15 @@ def _single(error: BaseException) -> BaseException:
 
 def leave(code: int) -> NoReturn:
     """End the process of a worker, even if a thread that a task has made goes on."""
-    if code == Exit.OK or not _has_other_threads():
+    if code == Exit.OK or not has_other_threads():
         sys.exit(code)
     # Somebody insists; sys.exit would wait for those threads, for ever if need be.
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    leave_now(code)
 
 
-def _has_other_threads() -> bool:
+def has_other_threads() -> bool:
+    """Whether the interpreter would wait for a thread before it ends."""
     main = threading.main_thread()
     return any(
         thread is not main and not thread.daemon and thread.is_alive()

@@ -76,6 +76,21 @@ def timeout(help: str, default: str = "30") -> Callable[[F], F]:
     )
 
 
+def grace(help: str) -> Callable[[F], F]:
+    """``--grace``."""
+    return click.option(
+        "--grace",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help=with_default(help, "what the task's function says"),
+    )
+
+
+def as_json(help: str) -> Callable[[F], F]:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
 def log_level(default: str) -> Callable[[F], F]:
     """``--log-level``."""
     return click.option(
@@ -97,6 +112,16 @@ backend = click.option(
     "--backend",
     type=click.Choice(["trio", "asyncio"]),
     help=with_default("The event loop of 'async def' tasks that name none.", "trio"),
+)
+drain_timeout = click.option(
+    "--drain-timeout",
+    type=float,
+    metavar="SECONDS",
+    help=with_default(
+        "How long running tasks get to end after the first signal. What runs then is stopped "
+        "and handed back, to run elsewhere; that does not count as an attempt.",
+        "30",
+    ),
 )
 supervised = click.option(
     "--supervised", is_flag=True, hidden=True, help="End when stdin ends: the parent is gone."

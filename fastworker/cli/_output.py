@@ -28,7 +28,7 @@ def to_json(value: Any) -> str:
         plain = _plain(value)
     except RecursionError:
         plain = f"(a {type(value).__qualname__} that contains itself, or is nested too deep)"
-    return json.dumps(plain, ensure_ascii=not _speaks_unicode())
+    return json.dumps(plain, ensure_ascii=not speaks_unicode())
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +36,17 @@ def print_json(value: Any) -> None:
     click.echo(to_json(value))
 
 
-def _speaks_unicode() -> bool:
+def one_line(text: str) -> str:
+    """A text from elsewhere that cannot do anything to a terminal but fill a line."""
+    if not speaks_unicode():
+        text = text.encode("ascii", "backslashreplace").decode()
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def speaks_unicode() -> bool:
+    """Whether stdout takes every character."""
     encoding: str = getattr(sys.stdout, "encoding", None) or "ascii"
     return encoding.lower().replace("-", "") == "utf8"
 

@@ -14,6 +14,7 @@ import fastworker
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
+from fastworker._unfinished import waiting
 from fastworker.cli._errors import count
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._signals import Drainable
@@ -101,6 +102,7 @@ class Service:
                     "base-address": worker.base_address,
                     "concurrency": self._concurrency,
                     "backend": worker.backend,
+                    "drain-timeout": worker.drain_timeout,
                     "serialization-format": worker.serialization_format.value,
                     "log-level": self._log_level,
                 },
@@ -148,5 +150,5 @@ class Service:
             return "nothing is running"
         tasks = statistics.tasks
         text = f"{count(tasks.started + tasks.leased)} running"
-        waiting = sum(tasks.ready) + tasks.held
-        return f"{text}, {waiting} waiting will be lost" if waiting else text
+        lost = sum(waiting(tasks).values())
+        return f"{text}, {lost} waiting will be lost" if lost else text

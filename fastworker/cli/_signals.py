@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: the first asks to end, the second insists.
+"""What Ctrl-C and SIGTERM do: the first asks to end, the second insists, the third kills.
 
 For a command that only waits there is nothing to finish, so there already the
 first one cancels.
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from fastworker.cli._errors import Exit, say
+from fastworker.cli._errors import Exit, leave_now, say
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,31 +19,44 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 async def run_until_signal(command: Callable[[], Awaitable[int]]) -> int:
     """Run a command that a signal cancels.
 
+    A second signal changes nothing, as the command is about to end; a third
+    one ends the process.
+
     Returns:
       The command's exit code, or 128 plus the number of the signal.
     """
     code = int(Exit.OK)
 
-    async with trio.open_nursery() as nursery:
+    # Two scopes: signals are heard until the command has cleaned up, so that
+    # somebody who presses twice does not see it torn apart.
+    async with trio.open_nursery() as watching:
+        scope = trio.CancelScope()
 
-        async def obey(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async def obey(*, task_status: trio.TaskStatus[None]) -> None:
             nonlocal code
             with trio.open_signal_receiver(*STOP_SIGNALS) as arrivals:
                 task_status.started()
+                count = 0
                 async for number in arrivals:
+                    count += 1
                     code = 128 + number
-                    say(f"{signal.Signals(number).name}: stopped")
-                    nursery.cancel_scope.cancel()
-                    return
+                    if count == 1:
+                        say(f"{signal.Signals(number).name}: stopped")
+                        scope.cancel()
+                    elif count == 3:
+                        leave_now(code)
 
-        await nursery.start(obey)
-        code = await command()
-        nursery.cancel_scope.cancel()
+        await watching.start(obey)
+        with scope:
+            code = await command()
+        watching.cancel_scope.cancel()
     return code
 
 
 class Drainable:
     """A worker that a first signal drains and a second one ends.
+
+    A third one ends the process, whatever it does.
 
     Args:
       drain: lets what runs end, so that :meth:`run`'s program returns.
@@ -54,6 +67,7 @@ class Drainable:
         self._drain = drain
         self._describe = describe
         self._is_up = False
+        self.was_signalled = False
         self._code = int(Exit.OK)
 
     def is_up(self) -> None:
@@ -75,12 +89,13 @@ class Drainable:
         Returns:
           0 if it was drained, or 128 plus the number of the signal that ended it.
         """
-        async with trio.open_nursery() as nursery:
-            if on_scope is not None:
-                on_scope(nursery.cancel_scope)
-            await nursery.start(self._obey, nursery.cancel_scope)
-            await program()
-            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as watching:
+            with trio.CancelScope() as scope:
+                if on_scope is not None:
+                    on_scope(scope)
+                await watching.start(self._obey, scope)
+                await program()
+            watching.cancel_scope.cancel()
         return self._code
 
     async def _obey(
@@ -90,16 +105,23 @@ class Drainable:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         is_draining = False
+        count = 0
         with trio.open_signal_receiver(*STOP_SIGNALS) as arrivals:
             task_status.started()
             async for number in arrivals:
                 name = signal.Signals(number).name
+                count += 1
+                self.was_signalled = True
+                if count == 3:
+                    leave_now(128 + number)
+                if scope.cancel_called:
+                    continue
                 if is_draining or not self._is_up:
                     self._code = 128 + number
                     if self._describe is not None:
                         say(f"{name}: stopping now")
                     scope.cancel()
-                    return
+                    continue
                 is_draining = True
                 if self._describe is not None:
                     again = "Ctrl-C" if number == signal.SIGINT else name

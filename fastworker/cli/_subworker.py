@@ -7,7 +7,7 @@ import os
 import click
 
 from fastworker.cli import _options
-from fastworker.cli._errors import count, errors_in_one_line, leave, say
+from fastworker.cli._errors import Exit, count, errors_in_one_line, leave, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._values import CommandWithLists
@@ -27,6 +27,7 @@ from fastworker.cli._values import CommandWithLists
 @_options.task_modules("Task modules to load.")
 @_options.concurrency
 @_options.backend
+@_options.drain_timeout
 @_options.serialization_format("What arguments may be in, beside JSON.")
 @_options.log_level("INFO")
 @_options.supervised
@@ -39,6 +40,7 @@ def subworker(
     task_modules: tuple[str, ...],
     concurrency: int | None,
     backend: str | None,
+    drain_timeout: float | None,
     serialization_format: str | None,
     log_level: str | None,
     supervised: bool,
@@ -46,7 +48,11 @@ def subworker(
     """Start a subworker.
 
     Task modules are found from the current folder. The first Ctrl-C or
-    SIGTERM lets running tasks end, the second ends them.
+    SIGTERM lets running tasks end, the second ends them, the third ends the
+    process at once.
+
+    It ends by itself, with exit code 75, when tasks that were cancelled and do
+    not stop have taken all of its slots: a supervisor then starts it again.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -66,13 +72,18 @@ def subworker(
             serialization_format,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click
+            drain_timeout=drain_timeout,
+            ends_when_worn_out=True,
         )
         modules = CommandConfig.resolve(
             os.environ, task_modules=split_module_names(task_modules) or None
         ).task_modules
         load_task_modules(modules)
         if not modules:
-            say("no --task-modules were given, so this subworker knows no tasks")
+            say(
+                "no --task-modules were given, so this subworker knows no tasks; stop it, "
+                "and name some"
+            )
 
         def describe() -> str:
             statistics = worker.statistics()
@@ -87,6 +98,8 @@ def subworker(
 
         async def main() -> int:
             on_scope = watch.cancels if watch is not None else None
-            return await drainable.run(program, on_scope=on_scope)
+            code = await drainable.run(program, on_scope=on_scope)
+            is_worn_out = worker.is_worn_out and not drainable.was_signalled
+            return Exit.TRY_AGAIN if is_worn_out else code
 
         leave(trio.run(main))

@@ -100,8 +100,10 @@ class CommandWithLists(click.Command):
         try:
             args = gather_values(args, several=frozenset(several), takes_value=takes_value)
         except click.UsageError as error:
-            error.ctx = ctx
-            raise
+            # A line that is being completed may be anything.
+            if not ctx.resilient_parsing:
+                error.ctx = ctx
+                raise
         return super().parse_args(ctx, args)
 
 
@@ -118,5 +120,41 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def parse_object(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, Any] | None:
+    """Read an option's value as a JSON object.
+
+    Raises:
+      click.BadParameter: it is something else.
+    """
+    if text is None:
+        return None
+    example = """such as '{"x": 1}'"""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(
+            f"{_short(text)} is not JSON ({error}); give an object, {example}"
+        ) from None
+    if not isinstance(value, dict):
+        kind = _KINDS.get(type(value), "null")
+        raise click.BadParameter(f"{_short(text)} is {kind}; give an object, {example}")
+    return value
+
+
+_KINDS: Final = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+}
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+
+
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
+    raise ValueError(f"{name} is no JSON")

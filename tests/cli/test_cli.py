@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -13,22 +14,33 @@ from click.testing import CliRunner, Result
 import fastworker
 from fastworker import _errors
 from fastworker._models import TaskResult, TaskStatus
+from fastworker._outcomes import Absence
 from fastworker.cli import main
 from fastworker.cli._demo_run import Figures, files_below
 from fastworker.cli._demo_view import DemoView
+from fastworker.cli._describe import describe
 from fastworker.cli._errors import Exit, errors_in_one_line
-from fastworker.cli._status import describe
+from fastworker.cli._status import show
 from fastworker.cli._submit import report
 from fastworker.cli._supervised import address_to_dial, fastworker_command
 from fastworker.demo import hash_file
 
-COMMANDS = ["control-plane", "subworker", "submit", "status", "list", "demo"]
+COMMANDS = [
+    "control-plane", "subworker", "submit", "status", "cancel", "list", "callbacks", "demo",
+    "completion",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _restore_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     # The commands own their process, and set this for all of it.
     monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def run(*arguments: str) -> Result:
@@ -51,20 +63,35 @@ def test_help_names_every_command_and_the_exit_codes(flag: str) -> None:
             "control-plane",
             "--worker-id --base-address --discovery-address --subworker-port "
             "--result-cache-size --result-cache-ttl --task-modules --gui-host --gui-port "
-            "--no-gui --processes --concurrency --backend --serialization-format --log-level",
+            "--no-gui --processes --concurrency --backend --drain-timeout "
+            "--serialization-format --log-level",
         ),
         (
             "subworker",
             "--worker-id --control-plane-address --base-address --discovery-address "
-            "--task-modules --concurrency --backend --serialization-format --log-level",
+            "--task-modules --concurrency --backend --drain-timeout --serialization-format "
+            "--log-level",
         ),
         (
             "submit",
-            "--task-name --args --non-blocking --discovery-address --timeout --priority "
-            "--task-modules --serialization-format --log-level",
+            "--task-name --args --kwargs --non-blocking --json --discovery-address --timeout "
+            "--priority --max-retries --task-timeout --expires --grace --task-modules "
+            "--serialization-format --log-level",
         ),
-        ("status", "--task-id --discovery-address --timeout --log-level"),
-        ("list", "--task-modules --discovery-address"),
+        (
+            "cancel",
+            "--task-id --grace --json --discovery-address --timeout --log-level",
+        ),
+        (
+            "status",
+            "--task-id --json --discovery-address --timeout --serialization-format --log-level",
+        ),
+        (
+            "list",
+            "--task-modules --tree --json --discovery-address --timeout "
+            "--serialization-format --log-level",
+        ),
+        ("callbacks", "--state --limit --json --discovery-address --timeout --log-level"),
         ("demo", "--json"),
     ],
 )
@@ -90,6 +117,26 @@ def test_help_tells_the_defaults(default: str) -> None:
 def test_the_version_is_that_of_the_package() -> None:
     result = run("--version")
     assert result.stdout == f"fastworker, version {fastworker.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["nonsense"], ["list", "-h"]])
+def test_the_module_and_the_script_are_the_same_command(words: list[str]) -> None:
+    script = Path(sys.executable).with_name("fastworker")
+    by_script, by_module = (
+        subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        for command in ([script], [sys.executable, "-m", "fastworker"])
+    )
+    assert by_script.stdout + by_script.stderr
+    assert (by_module.returncode, by_module.stdout, by_module.stderr) == (
+        by_script.returncode, by_script.stdout, by_script.stderr
+    )  # fmt: skip
+
+
+def test_help_says_that_the_dashboard_comes_later() -> None:
+    text = " ".join(run("control-plane", "-h").stdout.split())
+    for option in ("--gui-host", "--gui-port", "--no-gui"):
+        after = text.split(f" {option} ")[1].split(" --")[0]
+        assert "the dashboard comes with a later version" in after, option
 
 
 HEAVY = {"trio", "anyio", "pynng", "msgspec", "rich", "cachetools"}
@@ -123,7 +170,11 @@ def test_help_loads_neither_event_loops_nor_sockets(arguments: list[str]) -> Non
         ["control-plane", "--processes", "-1"],
         ["control-plane", "--concurrency", "0"],
         ["demo", "/no/such/folder"],
-        ["list"],
+        ["submit", "--task-name", "add", "--kwargs", "[1]"],
+        ["callbacks", "--state", "lost"],
+        ["callbacks", "--limit", "-1"],
+        ["completion"],
+        ["completion", "csh"],
         ["nonsense"],
     ],
 )
@@ -142,6 +193,10 @@ def test_wrong_usage_exits_with_2_and_prints_nothing_to_stdout(arguments: list[s
         (["control-plane", "--result-cache-size", "0"], "result_cache_max_size=0"),
         (["control-plane", "--subworker-port", "5550"], "5550"),
         (["control-plane", "--gui-port", "-1"], "gui_port=-1"),
+        (["control-plane", "--base-address", "tcp://0.0.0.0:5555"], "say insecure=True"),
+        (["control-plane", "--discovery-address", "tcp://[::]:5550"], "tcp://[::]:5550"),
+        (["control-plane", "--base-address", "tcp://no.such.invalid:1"], "does not resolve"),
+        (["control-plane", "--max-queued", "0"], "max_queued=0"),
         (["control-plane", "--task-modules", "no_such_module"], "no_such_module"),
         (["subworker", "--worker-id", "w", "--control-plane-address", "x"], "'x'"),
         (["submit", "--task-name", "add", "--timeout", "-1"], "timeout=-1"),
@@ -165,66 +220,6 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("submit", "--task-name", "add")
     assert result.exit_code == Exit.BAD_CONFIGURATION
     assert "FASTWORKER_TIMEOUT='soon'" in result.stderr
-
-
-TASKS = """
-from fastworker import task
-
-@task
-def zebra(): ...
-
-@task
-async def aardvark(): ...
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def list_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # A process of its own, lest its tasks stay in this one's registry.
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "fastworker", "list", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "typed", [["mytasks"], ["mytasks.py"], ["mytasks", "json"], ["json,mytasks"]]
-)
-def test_list_prints_the_names_of_the_modules_in_the_current_folder(
-    folder: Path, typed: list[str]
-) -> None:
-    (folder / "mytasks.py").write_text(TASKS)
-    done = list_in(folder, "--task-modules", *typed)
-    assert (done.returncode, done.stdout) == (0, "aardvark\nzebra\n")
-
-
-def test_list_takes_the_modules_from_the_variable(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "mytasks.py").write_text(TASKS)
-    monkeypatch.setenv("FASTWORKER_TASK_MODULES", "mytasks")
-    assert list_in(folder).stdout == "aardvark\nzebra\n"
-
-
-def test_a_module_that_fails_to_import_is_told_with_its_place(folder: Path) -> None:
-    (folder / "broken.py").write_text("x = 1\nx / 0\n")
-    done = list_in(folder, "--task-modules", "broken")
-    assert done.returncode == Exit.BAD_CONFIGURATION
-    assert "ZeroDivisionError" in done.stderr
-    assert "broken.py:2" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_debug_shows_the_traceback_of_an_expected_error(folder: Path) -> None:
-    (folder / "broken.py").write_text("1 / 0\n")
-    done = list_in(folder, "--task-modules", "broken", "--log-level", "debug")
-    assert done.returncode == Exit.BAD_CONFIGURATION
-    assert "Traceback" in done.stderr
 
 
 # --- exit codes ---
@@ -265,20 +260,44 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "code"),
+    ("status", "error", "code", "hint"),
     [
-        (TaskStatus.FAILURE, "ValueError: timed out", Exit.TASK_FAILED),
-        (TaskStatus.FAILURE, "timed out after 30 s while queued", Exit.TIMED_OUT),
-        (TaskStatus.CANCELLED, "cancelled", Exit.CANCELLED),
-        (TaskStatus.EXPIRED, "expired", Exit.TIMED_OUT),
-        (TaskStatus.SUCCESS, "its result is no longer kept", Exit.UNKNOWN),
+        (TaskStatus.FAILURE, "ValueError: timed out", Exit.TASK_FAILED, ""),
+        (TaskStatus.FAILURE, "timed out after 30 s", Exit.TIMED_OUT, "--timeout"),
+        (TaskStatus.CANCELLED, "cancelled", Exit.CANCELLED, "submit it again"),
+        (TaskStatus.EXPIRED, "expired", Exit.TIMED_OUT, "--timeout"),
+        (TaskStatus.SUCCESS, "no longer kept", Exit.UNKNOWN, "--result-cache-size"),
     ],
 )
-def test_a_task_without_a_value_says_why_on_stderr(
-    status: TaskStatus, error: str, code: Exit, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_task_without_a_value_says_why_and_what_to_do_on_stderr(
+    status: TaskStatus,
+    error: str,
+    code: Exit,
+    hint: str,
+    as_json: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert report(TaskResult("some-id", status, error=error)) == code
-    assert capsys.readouterr() == ("", f"fastworker: task some-id: {error}\n")
+    assert report(TaskResult("some-id", status, error=error), as_json=as_json) == code
+    output = capsys.readouterr()
+    assert output.err.startswith(f"fastworker: task some-id: {error}")
+    assert output.err.count("\n") == 1
+    assert hint in output.err
+    if as_json:
+        shown = json.loads(output.out)
+        assert (shown["status"], shown["error"]) == (status.value, error)
+    else:
+        assert output.out == ""
+
+
+def test_a_failure_with_a_traceback_says_how_to_see_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = TaskResult("x", TaskStatus.FAILURE, error="ValueError: 1", traceback="Traceback")
+    assert report(failed) == Exit.TASK_FAILED
+    assert capsys.readouterr().err == (
+        "fastworker: task x: ValueError: 1 (--log-level DEBUG shows the traceback)\n"
+    )
 
 
 def test_a_value_is_all_that_stdout_has(capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,9 +305,50 @@ def test_a_value_is_all_that_stdout_has(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr() == ('{"a": 1}\n', "")
 
 
-def test_status_tells_every_state_apart() -> None:
-    shown = {describe(TaskResult("x", status))["status"] for status in TaskStatus}
-    assert shown == {"pending", "started", "success", "failure", "cancelled", "expired"}
+def test_a_value_is_in_an_object_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    result = TaskResult("some-id", TaskStatus.SUCCESS, [1], worker_id="w1", attempts=1)
+    assert report(result, as_json=True) == Exit.OK
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert json.loads(output.out) == {
+        "task_id": "some-id",
+        "status": "success",
+        "result": [1],
+        "error": None,
+        "started_at": None,
+        "completed_at": None,
+        "worker_id": "w1",
+        "attempts": 1,
+    }
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("found", "status", "code", "said"),
+    [
+        *((TaskResult("x", status), status.value, Exit.OK, "") for status in TaskStatus),
+        (Absence.EVICTED, "evicted", Exit.OK, "it has ended, and its result is no longer kept"),
+        (Absence.UNKNOWN, "unknown", Exit.UNKNOWN, "unknown to the control plane at tcp://h:1"),
+    ],
+)
+def test_status_tells_every_state_apart(
+    found: TaskResult | Absence,
+    status: str,
+    code: Exit,
+    said: str,
+    as_json: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert show("x", found, "tcp://h:1", as_json=as_json) == code
+    output = capsys.readouterr()
+    if found is Absence.UNKNOWN and not as_json:
+        assert output.out == ""
+    else:
+        shown = json.loads(output.out)
+        assert (shown["task_id"], shown["status"]) == ("x", status)
+        assert list(shown) == list(describe(TaskResult("x", TaskStatus.PENDING)))
+    assert output.err.count("\n") == (1 if said else 0)
+    assert said in output.err
 
 
 # --- supervised processes ---

@@ -198,7 +198,7 @@ class Plane:
         assert not scheduler._children
         assert len(scheduler._alarms) == len(scheduler._holds) == 0
         assert not scheduler._retrying
-        assert not scheduler._suspects
+        assert not scheduler._waiting._suspects
         assert not scheduler._held
         assert scheduler.next_deadline() == float("inf")
 

@@ -19,9 +19,10 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
 )
-from fastworker._core._link_requester import DropPipe, SessionOpened
+from fastworker._core._link_requester import HELLO_INTERVAL, DropPipe, SessionOpened
 from fastworker._core._messages import (
     BATCH_BYTES,
+    Closed,
     Kind,
     Nothing,
     PollReply,
@@ -286,6 +287,22 @@ def test_a_submit_that_no_session_survives_is_rejected_as_unreachable() -> None:
     (rejected,) = desk.take(TaskRejected)
     assert rejected.code is None
     assert "the session was lost 3 times" in rejected.message
+
+
+def test_a_session_that_was_closed_is_opened_anew_after_a_pause(desk: Desk) -> None:
+    # N9: two ends that do not understand each other must not keep both busy.
+    desk.submit("a")
+    hellos = len(desk.hellos)
+    for _ in range(3):
+        desk.frame(Closed(desk.session, "not a Submit"))
+        assert len(desk.hellos) == hellos
+        desk.pass_time(HELLO_INTERVAL)
+        hellos += 1
+        assert len(desk.hellos) == hellos
+        assert desk.hellos[-1].epoch == 0
+        assert desk.hellos[-1].session != desk.session
+        desk.welcome()
+        assert len(desk.asked(Kind.SUBMIT)) == 1
 
 
 def test_what_was_acknowledged_is_watched_again_in_the_next_session(desk: Desk) -> None:

@@ -153,6 +153,7 @@ def test_ten_thousand_broken_frames_raise_one_error_and_keep_no_memory() -> None
     ids=lambda data: data[:6].hex() or "empty",
 )
 def test_deep_and_huge_claims_are_refused_at_once(data: bytes) -> None:
+    # N6 in docs/faults.md.
     tracemalloc.start()
     try:
         try_everything(data)

@@ -80,6 +80,9 @@ def test_space_around_a_variable_is_ignored() -> None:
         (ControlPlaneConfig, "subworker_management_port", "SUBWORKER_PORT", "6000", 6000),
         (ControlPlaneConfig, "result_cache_max_size", "RESULT_CACHE_SIZE", "5", 5),
         (ControlPlaneConfig, "result_cache_ttl_seconds", "RESULT_CACHE_TTL", "60", 60),
+        (ControlPlaneConfig, "max_queued", "MAX_QUEUED", "7", 7),
+        (ControlPlaneConfig, "max_queued_bytes", "MAX_QUEUED_BYTES", "99000000", 99_000_000),
+        (ControlPlaneConfig, "insecure", "INSECURE", "1", True),
         (ControlPlaneConfig, "concurrency", "WORKER_CONCURRENCY", "8", 8),
         (SubWorkerConfig, "worker_id", "WORKER_ID", "w2", "w2"),
         (
@@ -147,8 +150,12 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "subworker_management_port": 5560,
         "result_cache_max_size": 10000,
         "result_cache_ttl_seconds": 3600,
+        "max_queued": 1_000_000,
+        "max_queued_bytes": 1024**3,
+        "insecure": False,
         "concurrency": None,
         "backend": "trio",
+        "drain_timeout": 30.0,
     }
     assert dataclasses.asdict(subworker()) == {
         **REQUIRED,
@@ -157,6 +164,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "serialization_format": SerializationFormat.JSON,
         "concurrency": None,
         "backend": "trio",
+        "drain_timeout": 30.0,
     }
     assert dataclasses.asdict(DashboardConfig()) == {
         "gui_enabled": True,
@@ -201,6 +209,9 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         (ControlPlaneConfig, {"subworker_management_port": "1"}, "port='1': is a str"),
         (ControlPlaneConfig, {"result_cache_max_size": 0}, "size=0: must be from 1"),
         (ControlPlaneConfig, {"result_cache_ttl_seconds": 0}, "seconds=0: must be a positive"),
+        (ControlPlaneConfig, {"max_queued": 0}, "max_queued=0: must be from 1"),
+        (ControlPlaneConfig, {"max_queued_bytes": 1}, "max_queued_bytes=1: must be from 3355"),
+        (ControlPlaneConfig, {"insecure": "yes"}, "insecure='yes': is a str"),
         (ControlPlaneConfig, {"concurrency": 0}, "concurrency=0: must be from 1 to 10000"),
         (ControlPlaneConfig, {"backend": "curio"}, "backend='curio': use 'trio' or 'asyncio'"),
         (DashboardConfig, {"gui_enabled": 1}, "gui_enabled=1: is a int"),

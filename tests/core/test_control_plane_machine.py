@@ -37,7 +37,9 @@ from fastworker._core._messages import (
     PROTOCOL_VERSION,
     URGENT_SLOT,
     Body,
+    CallOptions,
     Closed,
+    Credits,
     EndedAttempt,
     Frame,
     FunctionInfo,
@@ -49,6 +51,7 @@ from fastworker._core._messages import (
     Nothing,
     Poll,
     PollReply,
+    ReadUpTo,
     Redirect,
     Refused,
     Rehello,
@@ -63,6 +66,7 @@ from fastworker._core._messages import (
     TaskSpec,
     Welcome,
     WireStatus,
+    YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._results import Results
@@ -231,7 +235,8 @@ def test_a_request_of_another_epoch_only_asks_for_a_hello(hall: Hall) -> None:
     [(Role.CLIENT, Kind.REPORT), (Role.CLIENT, Kind.LEASE)]
     + [
         (Role.SUBWORKER, kind)
-        for kind in (Kind.SUBMIT, Kind.POLL, Kind.CANCEL, Kind.QUERY, Kind.WATCH)
+        for kind in Kind
+        if kind not in (Kind.REPORT, Kind.LEASE, Kind.BYE)
     ],
 )
 def test_a_role_that_asks_what_is_not_its_business_is_closed(
@@ -331,6 +336,7 @@ def test_session_ten_thousand_and_one_is_refused_and_the_first_stay() -> None:
 
 
 def test_a_pipe_that_does_not_say_hello_is_closed_after_five_seconds(hall: Hall) -> None:
+    # H19 in docs/faults.md.
     hall.handle(PipeOpened(EVE_PIPE))
     hall.pass_time(HELLO_SECONDS - 0.5)
     assert hall.closed == []
@@ -376,6 +382,7 @@ def test_one_that_does_not_loses_them(hall: Hall) -> None:
 
 
 def test_a_silent_subworker_loses_its_leases_after_thirty_seconds(hall: Hall) -> None:
+    # H19 in docs/faults.md.
     """L2."""
     hall.pass_time(LEASE_SECONDS - 0.5)
     assert hall.scheduler.is_leased("a1", 1, BOB)
@@ -510,6 +517,7 @@ hostile_frames = st.one_of(
 def test_whatever_strangers_send_the_honest_go_on(
     moves: list[tuple[int, bytes, Port, float]],
 ) -> None:
+    # N6 in docs/faults.md.
     """S21. Eve may resubmit a1, unchanged or not, and be told CONFLICT: no more."""
     hall = an_open_hall()
     for pipe in range(EVE_PIPE, EVE_PIPE + 3):
@@ -526,3 +534,78 @@ def test_whatever_strangers_send_the_honest_go_on(
     hall.closed = [pipe for pipe in hall.closed if pipe < EVE_PIPE]
     assert hall.state.next_deadline() < math.inf
     work_goes_on(hall)
+
+
+# --- streams ---
+
+
+def a_hall_with_a_stream() -> Hall:
+    """Ann reads the stream "s", for which she has room for 4; Bob runs it beside a1."""
+    hall = an_open_hall()
+    options = CallOptions(stream=4)
+    spec = TaskSpec("s", "add", 0, 1, b"()", 0.0, attached=True, options=options)
+    hall.ask(ANN_PIPE, ANN, Kind.SUBMIT, Submit([spec]))
+    hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(9, {"thread": 2}), slot=3)
+    assert hall.scheduler.is_leased("s", 1, BOB)
+    return hall
+
+
+def yields(hall: Hall, *indices: int) -> list[Frame]:
+    values = [YieldedValue("s", 1, index, 1, b"x" * 1000) for index in indices]
+    return hall.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, yielded=values), slot=4)
+
+
+def test_a_subworker_that_floods_a_stream_is_closed() -> None:
+    hall = a_hall_with_a_stream()
+    yields(hall, 0, 1, 2, 3)
+    (closed,) = (f for f in yields(hall, 4) if isinstance(f, Closed))
+    assert "with room for 4 more" in closed.reason
+    assert hall.scheduler.describe("s", now=hall.now).status is WireStatus.FAILURE
+
+
+def test_a_reader_that_says_it_has_read_what_it_has_not_fetched_costs_no_memory() -> None:
+    hall = a_hall_with_a_stream()
+    for first in range(0, 400, 4):
+        yields(hall, *range(first, first + 4))
+        hall.ask(ANN_PIPE, ANN, Kind.CREDIT, Credits([ReadUpTo("s", first + 4)]), slot=5)
+        assert hall.state.statistics().outbox_bytes < 10_000
+
+
+def test_a_reader_that_never_fetches_stops_the_generator() -> None:
+    hall = a_hall_with_a_stream()
+    yields(hall, 0, 1, 2, 3)
+    given = hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(9, {"thread": 2}), slot=3)
+    replies = [decode_body(LeaseReply, f.body) for f in given if isinstance(f, Reply)]
+    assert all(reply.credits == [] for reply in replies)
+
+
+def test_nobody_tells_of_room_in_a_stream_of_another() -> None:
+    hall = a_hall_with_a_stream()
+    hall.hello(EVE_PIPE, EVE, Role.CLIENT)
+    yields(hall, 0, 1, 2, 3)
+    hall.ask(EVE_PIPE, EVE, Kind.CREDIT, Credits([ReadUpTo("s", 4)]))
+    assert any(isinstance(f, Closed) for f in yields(hall, 4))
+
+
+def test_a_subworker_may_not_tell_of_room() -> None:
+    hall = a_hall_with_a_stream()
+    sent = hall.ask(BOB_PIPE, BOB, Kind.CREDIT, Credits([ReadUpTo("s", 1)]), slot=6)
+    assert any(isinstance(f, Closed) for f in sent)
+
+
+def test_values_are_acknowledged_at_once_because_the_next_wait_for_it() -> None:
+    hall = a_hall_with_a_stream()
+    assert any(isinstance(f, Reply) and f.slot == 4 for f in yields(hall, 0))
+
+
+def test_room_in_a_stream_does_not_keep_work_waiting() -> None:
+    hall = a_hall_with_a_stream()
+    ended = [EndedAttempt("a1", 1, WireStatus.SUCCESS, 0.0, 0.0, 1.0, 1, b"3")]
+    hall.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, ended=ended), slot=2)
+    yields(hall, 0, 1)
+    hall.ask(ANN_PIPE, ANN, Kind.CREDIT, Credits([ReadUpTo("s", 1)]), slot=5)
+    sent = hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(2, {"thread": 2}), slot=3)
+    replies = [decode_body(LeaseReply, f.body) for f in sent if isinstance(f, Reply)]
+    given = replies[-1]
+    assert [credit.count for credit in given.credits] == [1]
+    assert [assignment.task_id for assignment in given.assignments] == ["a2"]

@@ -130,7 +130,10 @@ def test_a_module_that_fails_shows_its_own_error_and_line(folder: Path) -> None:
         ("\ndef broken(:\n", r"SyntaxError: invalid syntax \(.*mytasks\.py:2\)"),
         ("\nimport sys\nsys.exit(3)\n", r"SystemExit: 3; put what .* \(.*mytasks\.py:3\)"),
         ("from os import no_such", r"ImportError: cannot import name 'no_such'.*mytasks\.py:1"),
-        (TASK.format(name="x") + "    yield\n", r"x has a yield.* \(.*mytasks\.py:3\)"),
+        (
+            "from fastworker._registry import task\n\n@task\nclass X:\n    pass\n",
+            r"X is a class.* \(.*mytasks\.py:3\)",
+        ),
     ],
 )
 def test_each_kind_of_failure_points_into_the_module(

@@ -125,6 +125,7 @@ def test_decoding_gives_a_value_that_would_be_written_so_or_not_decodable(data: 
     ids=lambda data: ascii(data[:40]),
 )
 def test_what_the_encoder_never_writes_is_not_decodable(data: bytes) -> None:
+    # N6 in docs/faults.md.
     with pytest.raises(NotDecodable):
         decode_result(data, JSON)
     with pytest.raises(NotDecodable):
@@ -147,6 +148,7 @@ def test_another_writers_spacing_and_escapes_are_accepted() -> None:
 
 
 def test_decoding_imports_nothing_that_the_bytes_name() -> None:
+    # X7 in docs/faults.md.
     before = set(sys.modules)
     for text in ("this", "antigravity", "tzdata", "test.support", "lib2to3"):
         for data in (

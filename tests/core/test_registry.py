@@ -217,6 +217,11 @@ async def async_stream() -> AsyncIterator[int]:
     yield 1
 
 
+class AsyncStreamCallable:
+    async def __call__(self) -> AsyncIterator[int]:
+        yield 1
+
+
 class StreamCallable:
     def __call__(self) -> Iterator[int]:
         yield 1
@@ -230,10 +235,6 @@ class StreamCallable:
         (5, "int is not a function"),
         ("add", r"@task\(name='add'\)"),
         (None, "NoneType is not a function"),
-        (stream, "stream has a yield"),
-        (async_stream, "async_stream has a yield"),
-        (functools.partial(stream), "stream has a yield"),
-        (StreamCallable(), "has a yield"),
         (Adder.__dict__["made"], "@classmethod"),
         (lambda: 1, "a lambda has no name"),
         (functools.partial(add), "a partial object has no name"),
@@ -444,6 +445,41 @@ def test_a_wrapped_function_that_leads_back_to_itself_is_no_endless_loop(
 
     odd.__wrapped__ = odd  # type: ignore[attr-defined]
     assert empty.register(odd).lane == "thread"
+
+
+@pytest.mark.parametrize(
+    ("function", "lane"),
+    [
+        (stream, "thread"),
+        (async_stream, "trio"),
+        (functools.partial(stream), "thread"),
+        (StreamCallable(), "thread"),
+        (AsyncStreamCallable(), "trio"),
+    ],
+)
+def test_a_function_with_a_yield_is_a_stream(empty: Registry, function: Any, lane: str) -> None:
+    registered = empty.register(function, name="s")
+    assert registered.is_stream is True
+    assert registered.lane == lane
+
+
+def test_a_wrapped_generator_function_may_be_a_stream(empty: Registry) -> None:
+    @functools.wraps(async_stream)
+    def wrapper() -> Any:
+        return async_stream()
+
+    registered = empty.register(wrapper)
+    assert registered.is_stream is None
+    assert registered.lane == "trio"
+
+
+def test_a_function_without_a_yield_is_no_stream(empty: Registry) -> None:
+    assert empty.register(add).is_stream is False
+
+
+def test_a_generator_may_run_in_a_process(empty: Registry) -> None:
+    function = empty.register(stream, options=TaskOptions(isolation="process"))
+    assert (function.lane, function.is_stream) == ("process", True)
 
 
 def test_a_context_manager_factory_is_refused_for_its_result_not_its_yield(

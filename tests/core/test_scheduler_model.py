@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fastworker._core import _waiting
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._messages import (
     CallOptions,
@@ -42,6 +43,7 @@ from fastworker._core._retry import RetryOverride
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord
+from fastworker._core._waiting import WaitingTasks
 from tests.core.scheduler_world import (
     EPOCH,
     FINAL,
@@ -460,12 +462,12 @@ def the_newest_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def priorities_are_served_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., None] = Scheduler._place_priority
+    original: Callable[..., None] = WaitingTasks._place_ready
 
-    def place(self: Scheduler, priority: int, rounds: Any) -> None:
+    def place(self: WaitingTasks, priority: int, rounds: Any) -> None:
         original(self, 3 - priority, rounds)
 
-    monkeypatch.setattr(Scheduler, "_place_priority", place)
+    monkeypatch.setattr(WaitingTasks, "_place_ready", place)
 
 
 def short_tasks_may_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,8 +531,8 @@ def a_cancel_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_reservation_outlives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_take_reservations", lambda self: {})
-    monkeypatch.setattr(Scheduler, "_drop_reservation", lambda self, record: None)
+    monkeypatch.setattr(_waiting, "_take_reservations", lambda workers: {})
+    monkeypatch.setattr(_waiting, "_drop_reservation", lambda record, workers: None)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,19 @@ from fastworker._core._attempts import (
     OUTCOME_CANCELLED,
     OUTCOME_SUCCESS,
     AttemptEnded,
+    AttemptYielded,
 )
 from fastworker._core._held_attempts import BUSY_SECONDS
 from fastworker._core._link_requester import DropPipe
 from fastworker._core._messages import (
     BATCH_BYTES,
     Assignment,
+    CallOptions,
     FunctionInfo,
     Kind,
     LeaseReply,
     Nothing,
+    StreamCredit,
     WireStatus,
 )
 from fastworker._core._pipes import Flush
@@ -33,6 +36,7 @@ from fastworker._core._subworker_events import (
     Drained,
     DrainRequested,
     FrameArrived,
+    GiveCredit,
     LaneNews,
     SaidGoodbye,
     StartAttempts,
@@ -167,6 +171,7 @@ def test_it_stops_its_attempts_two_seconds_before_the_lease_could_end(bench: Ben
 
 
 def test_an_orphan_takes_up_its_slot_until_it_ends(bench: Bench) -> None:
+    # T3 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.disconnect()
@@ -277,6 +282,7 @@ def test_work_that_arrives_while_it_drains_goes_back(bench: Bench) -> None:
 
 
 def test_goodbye_comes_after_the_last_report(bench: Bench) -> None:
+    # H8 in docs/faults.md.
     bench.lease("a")
     bench.start("a")
     bench.end("a")
@@ -300,3 +306,68 @@ def test_bytes_that_are_no_frame_drop_the_pipe_and_nothing_else(bench: Bench) ->
     assert bench.take(DropPipe) == [DropPipe()]
     assert bench.state.statistics().malformed_frames == 1
     assert bench.take(CancelAttempt) == []
+
+
+# --- streams ---
+
+
+def stream(bench: Bench, *task_ids: str) -> None:
+    assignments = [
+        Assignment(task_id, 1, "add", 1, b"()", options=CallOptions(stream=8))
+        for task_id in task_ids
+    ]
+    numbers = list(range(bench.number + 1, bench.number + 1 + len(task_ids)))
+    bench.number += len(task_ids)
+    bench.answer(Kind.LEASE, LeaseReply(bench.number, assignments, [], numbers))
+    bench.start(*task_ids)
+    bench.pass_time(0.004)  # now the next LEASE is parked
+
+
+def yields(bench: Bench, task_id: str, *indices: int) -> None:
+    values = [AttemptYielded(bench.key(task_id), index, b"1", 1) for index in indices]
+    bench.handle(LaneNews(list(values)))
+
+
+def reported(bench: Bench) -> list[list[int]]:
+    """The values in each report that is under way and has any."""
+    bodies = [body.yielded for body in bench.asked(Kind.REPORT)]
+    return [[value.index for value in body] for body in bodies if body]
+
+
+def test_values_are_reported_in_one_report_at_a_time(bench: Bench) -> None:
+    stream(bench, "a")
+    yields(bench, "a", 0)
+    yields(bench, "a", 1, 2)
+    bench.end("a")
+    assert reported(bench) == [[0]]
+    assert not any(body.ended for body in bench.asked(Kind.REPORT))
+    bench.answer(Kind.REPORT, Nothing())
+    assert reported(bench) == [[1, 2]]
+    assert [item.task_id for body in bench.asked(Kind.REPORT) for item in body.ended] == ["a"]
+
+
+def test_the_ends_of_others_do_not_wait_for_values(bench: Bench) -> None:
+    stream(bench, "a")
+    bench.lease("b")
+    bench.start("b")
+    yields(bench, "a", 0)
+    bench.end("b")
+    ended = [item.task_id for body in bench.asked(Kind.REPORT) for item in body.ended]
+    assert ended == ["b"]
+
+
+def test_credit_goes_to_the_lane_that_runs_the_generator(bench: Bench) -> None:
+    stream(bench, "a")
+    credits = [StreamCredit("a", 1, 5), StreamCredit("a", 2, 9), StreamCredit("gone", 1, 9)]
+    bench.answer(Kind.LEASE, LeaseReply(bench.number, credits=credits))
+    assert bench.take(GiveCredit) == [GiveCredit("thread", bench.key("a"), 5)]
+
+
+def test_after_a_new_session_values_of_before_are_not_told(bench: Bench) -> None:
+    stream(bench, "a")
+    yields(bench, "a", 0)
+    yields(bench, "a", 1)
+    bench.disconnect()
+    bench.connect(resumed=False)
+    yields(bench, "a", 2)
+    assert [index for body in reported(bench) for index in body] in ([], [0])

@@ -149,6 +149,12 @@ async def ask_for_nothing(client: Client) -> None:
     assert await client.get_task_result("no such id") is None
 
 
+async def ask_for_the_functions(client: Client) -> None:
+    known = {function.name: function for function in await client.list_task_functions()}
+    assert known["add"].workers == ("plane",)
+    assert known["fails.loudly"].lane == "thread"
+
+
 async def make_mistakes(client: Client) -> None:
     with pytest.raises(NotEncodable):
         await client.delay(add, object())  # type: ignore[arg-type]
@@ -270,6 +276,7 @@ async def main() -> None:
             await delay(client)
             await follow_a_status(client)
             await ask_for_nothing(client)
+            await ask_for_the_functions(client)
             await submit_many(client)
             await run_out_of_time(address)
             await join(worker)

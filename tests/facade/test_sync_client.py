@@ -25,7 +25,7 @@ from fastworker import (
     UnknownTask,
 )
 from fastworker._client import Client
-from fastworker._client_thread import ClientThread
+from fastworker._client_thread import Call, ClientThread
 from fastworker._core._client_events import TaskSubmitted
 from fastworker._registry import Registry
 from tests.facade.plane import Plane, running_plane
@@ -71,6 +71,7 @@ def test_every_call_of_a_client_works_without_await(plane: Plane) -> None:
         assert asked is not None
         assert (got.result, asked.result) == (7, 7)
         assert client.get_task_result("no such id") is None
+        assert "add" in [function.name for function in client.list_task_functions()]
         assert client.statistics().waiting == 0
 
 
@@ -322,11 +323,25 @@ print("done")
 FORKED = """
 client = open_client()
 client.start()
+handle = client.submit("add", 1, 2)
+handle.result()
 child = os.fork()
 if not child:
     try:
+        def enter(block):
+            with block:
+                pass
+
         for call in (client.delay, client.submit_task, client.get_task_result,
-                     client.get_result, client.get_status):
+                     client.get_result, client.get_status, client.submit, client.cancel,
+                     client.options(priority="low").submit, client.options().delay,
+                     lambda name: enter(client.open_task_group()),
+                     lambda name: enter(client.map(name, [1])),
+                     lambda name: enter(client.stream(name)),
+                     lambda name: handle.wait(), lambda name: handle.result(1),
+                     lambda name: handle.cancel(), lambda name: handle.status(),
+                     lambda name: handle.progress(), lambda name: handle.is_done,
+                     lambda name: handle.outcome):
             try:
                 call("add")
             except ForkedClient as error:
@@ -446,7 +461,17 @@ class OnTerminal:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "call", ["client.submit_task('add', (1, 2))", "client.submit_task(task_name='wait')"]
+    "call",
+    [
+        "client.submit_task('add', (1, 2))",
+        "client.submit_task(task_name='wait')",
+        "client.submit('add', 1, 2).result()",
+        "client.options(grace=3).submit('wait').result(timeout=20)",
+        "with client.open_task_group() as group: group.submit('wait')",
+        "with client.open_task_group() as group: group.submit('wait').wait()",
+        "with client.open_task_group() as g: g.submit('wait'); next(g.as_completed())",
+        "with client.map('wait', [1]) as values: next(values)",
+    ],
 )
 def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) -> None:
     before = plane.tasks.cancelled
@@ -457,6 +482,7 @@ def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) 
         try:
             program.wait_for("ready")
             until(lambda: sum(plane.tasks.ready) == 1)
+            time.sleep(0.1)  # between two calls nobody could take it back
             interrupted_at = time.monotonic()
             os.kill(program.process.pid, signal.SIGINT)
             program.wait_for("interrupted")
@@ -465,6 +491,28 @@ def test_ctrl_c_takes_back_the_task_that_is_waited_for(plane: Plane, call: str) 
         finally:
             program.close()
     assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("call", ["submit", "delay"])
+def test_a_task_that_nobody_has_heard_of_yet_is_taken_back(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    wait = Call.wait
+
+    def wait_and_be_interrupted(waited: Call[object], timeout: float | None = None) -> None:
+        monkeypatch.setattr(Call, "wait", wait)
+        wait(waited, timeout)
+        raise KeyboardInterrupt
+
+    with SyncClient(plane.address) as client, plane.closed_gate():
+        blocker = client.delay("wait")
+        until(lambda: client.get_status(blocker) is TaskStatus.STARTED)
+        before = plane.tasks
+        monkeypatch.setattr(Call, "wait", wait_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(client, call)("add", 1, 2)
+        assert plane.tasks.submitted == before.submitted + 1
+        assert plane.tasks.cancelled == before.cancelled + 1
 
 
 @pytest.mark.slow

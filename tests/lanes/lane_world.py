@@ -8,6 +8,10 @@ soon as the contract is broken, whatever the test itself asks.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +27,8 @@ from fastworker._lanes._abc import (
     AttemptPaused,
     AttemptProgressed,
     AttemptStarted,
+    AttemptYielded,
+    InProcess,
     Lane,
     LaneEvent,
 )
@@ -30,11 +36,15 @@ from fastworker._lanes._context import check_cancelled, waiting_for_others
 from fastworker._lanes._inline import InlineLane
 from fastworker._lanes._sink import TrioSink
 from fastworker._models import SerializationFormat
+from fastworker._registry import registry
 from fastworker._serialization import FORMAT_IDS, decode_result, encode_arguments
+from tests.lanes.process_tasks import process_hold
 
 KINDS = ("thread", "trio", "asyncio", "inline")
 # Nothing waits this long unless it is broken.
 GUARD = 5.0
+# Nor this long when interpreters have to be started.
+PROCESS_GUARD = 30.0
 JSON = frozenset({SerializationFormat.JSON})
 BOTH = frozenset(SerializationFormat)
 
@@ -79,6 +89,22 @@ class Gate:
             return not self._is_open
 
 
+class ProcessGate(Gate):
+    """A gate for functions in other processes: they wait on a socket of it."""
+
+    _numbers = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address = f"fastworker-gate-{os.getpid()}-{next(self._numbers)}"
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind("\0" + self.address)
+        self._socket.listen(100)
+
+    def open(self) -> None:
+        self._socket.close()  # and with it all connections, as none was accepted
+
+
 class World:
     """The link loop's side of one lane, with a referee over all events."""
 
@@ -90,16 +116,19 @@ class World:
         self.taken_back: list[AttemptKey] = []
         self.started: list[AttemptKey] = []
         self.ended: dict[AttemptKey, AttemptEnded] = {}
+        self.progressed: list[AttemptProgressed] = []
+        self.paused: list[AttemptPaused] = []
+        self.yielded: dict[AttemptKey, list[Any]] = {}
         self.waiting: set[AttemptKey] = set()  # have lent their slots
-        self.paused: set[AttemptKey] = set()  # have ever done so
-        self.progress: list[AttemptProgressed] = []
+        self.lent: set[AttemptKey] = set()  # have ever done so
         self._gates: list[Gate] = []
+        self._guard = PROCESS_GUARD if kind == "process" else GUARD
 
     # --- functions in the form of the lane -----------------------------------
 
     def gate(self) -> Gate:
         """Make a gate that is open at the latest when the test has ended."""
-        gate = Gate()
+        gate = ProcessGate() if self.kind == "process" else Gate()
         self._gates.append(gate)
         return gate
 
@@ -108,8 +137,11 @@ class World:
             gate.open()
 
     def function(self, body: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a task function of the lane's kind out of a plain one."""
-        if self.kind == "thread":
+        """Make a task function of the lane's kind out of a plain one.
+
+        Other processes have to import it, so there it must be one already.
+        """
+        if self.kind in ("thread", "process"):
             return body
 
         async def function(*args: Any, **kwargs: Any) -> Any:
@@ -119,6 +151,8 @@ class World:
 
     def holding(self, gate: Gate, body: Callable[[], Any] = lambda: None) -> Callable[..., Any]:
         """Make a task function that waits, lets itself be cancelled, then calls."""
+        if isinstance(gate, ProcessGate):
+            return functools.partial(process_hold, gate.address)
         if self.kind == "thread":
 
             def hold() -> Any:
@@ -182,8 +216,20 @@ class World:
     ) -> Attempt:
         key = AttemptKey(f"task-{len(self.submitted):04}", 1, 1)
         self.submitted.append(key)
+        if self.kind != "process":
+            payload = encode_arguments(args, kwargs, format)
+            return Attempt(key, "a-name", function, payload, FORMAT_IDS[format])
+        if isinstance(function, functools.partial):
+            function, args = function.func, (*function.args, *args)
         payload = encode_arguments(args, kwargs, format)
-        return Attempt(key, "a-name", function, payload, FORMAT_IDS[format])
+        known = registry.find(registry.name_of(function))
+        process = InProcess(
+            known.module,
+            known.loop_for("trio") or "",
+            known.options.memory_bytes,
+            known.options.recycle_after,
+        )
+        return Attempt(key, known.name, function, payload, FORMAT_IDS[format], process=process)
 
     def submit(self, function: Callable[..., Any], *args: Any, **options: Any) -> AttemptKey:
         attempt = self.attempt(function, *args, **options)
@@ -201,7 +247,7 @@ class World:
         return keys
 
     async def receive_until(self, is_enough: Callable[[], bool]) -> None:
-        with trio.fail_after(GUARD):
+        with trio.fail_after(self._guard):
             while not is_enough():
                 self._judge(await self.sink.receive())
 
@@ -227,7 +273,15 @@ class World:
         await self.receive_until(lambda: key in self.waiting)
 
     async def resumption_of(self, key: AttemptKey) -> None:
-        await self.receive_until(lambda: key in self.paused and key not in self.waiting)
+        await self.receive_until(lambda: key in self.lent and key not in self.waiting)
+
+    def look(self) -> None:
+        """Take the events that are there, if any."""
+        self._judge(self.sink.receive_nowait())
+
+    def values(self, key: AttemptKey) -> list[Any]:
+        """What its generator has yielded so far."""
+        return self.yielded.get(key, [])
 
     async def all_accounted_for(self) -> None:
         total = len(self.submitted)
@@ -241,7 +295,7 @@ class World:
         if self.kind == "inline":
             await self.receive_until(lambda: self.lane.join(0))
         else:
-            assert await trio.to_thread.run_sync(self.lane.join, GUARD), "threads live on"
+            assert await trio.to_thread.run_sync(self.lane.join, self._guard), "threads live on"
         self._judge(self.sink.receive_nowait())
         assert set(self.started) <= set(self.ended), "started, but never ended"
 
@@ -257,17 +311,24 @@ class World:
                 assert key not in self.started, f"{key} started twice"
                 self.started.append(key)
                 # What has waited ran beside the one that its slot was lent to.
-                running = set(self.started) - set(self.ended) - self.paused
+                running = set(self.started) - set(self.ended) - self.lent
                 count = len(running)
                 assert count <= self.lane.slots, f"{count} run at the same time"
-            elif isinstance(event, AttemptPaused):
-                assert key in self.started, f"{key} waits, and has not started"
-                assert event.is_waiting is (key not in self.waiting), "waits twice"
-                self.paused.add(key)
-                self.waiting ^= {key}
             elif isinstance(event, AttemptProgressed):
-                assert key in self.started, f"{key} gets on, and has not started"
-                self.progress.append(event)
+                assert key in self.started
+                self.progressed.append(event)
+            elif isinstance(event, AttemptPaused):
+                assert key in self.started
+                assert event.is_waiting is (key not in self.waiting), "waits twice"
+                self.lent.add(key)
+                self.waiting ^= {key}
+                self.paused.append(event)
+            elif isinstance(event, AttemptYielded):
+                assert key in self.started
+                values = self.yielded.setdefault(key, [])
+                assert event.index == len(values)
+                assert event.format == 1
+                values.append(decode_result(event.payload, SerializationFormat.JSON))
             else:
                 assert isinstance(event, AttemptEnded)
                 assert (key in self.started) == (event.started_wall > 0)

@@ -92,10 +92,10 @@ async def test_progress_is_told_in_order_and_before_the_end(world: World) -> Non
         progress(1, "two\nlines\0" + "x" * 10_000)
 
     await outcome(world, work)
-    assert [said.fraction for said in world.progress] == [0.0, 0.5, 1.0]
-    assert [said.message for said in world.progress[:2]] == ["begun", ""]
-    assert "\n" not in world.progress[2].message
-    assert len(world.progress[2].message) <= 1000
+    assert [said.fraction for said in world.progressed] == [0.0, 0.5, 1.0]
+    assert [said.message for said in world.progressed[:2]] == ["begun", ""]
+    assert "\n" not in world.progressed[2].message
+    assert len(world.progressed[2].message) <= 1000
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan, math.inf])
@@ -105,7 +105,7 @@ async def test_a_fraction_that_is_none_is_the_tasks_own_error(
     end = await outcome(world, lambda: progress(fraction))
     assert end.kind == OUTCOME_FAILURE
     assert end.error.startswith(f"ValueError: progress({fraction!r}): use ")
-    assert world.progress == []
+    assert world.progressed == []
 
 
 # --- when it must start -----------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import trio
 from hypothesis import given, settings
@@ -9,10 +12,19 @@ from hypothesis import strategies as st
 
 from fastworker._lanes._abc import OUTCOME_CANCELLED, OUTCOME_FAILURE, OUTCOME_SUCCESS
 from tests.lanes.lane_world import KINDS, World, open_world
+from tests.lanes.process_tasks import process_exit, process_pid
 
 
 def misbehave() -> None:
     raise SystemExit
+
+
+def trivial(world: World) -> Callable[..., Any]:
+    return process_pid if world.kind == "process" else world.function(lambda: None)
+
+
+def failing(world: World) -> Callable[..., Any]:
+    return process_exit if world.kind == "process" else world.function(misbehave)
 
 
 STEPS = st.one_of(
@@ -32,9 +44,9 @@ async def play(kind: str, slots: int, steps: list[tuple[str, int]]) -> None:
         for step, number in steps:
             match step:
                 case "submit trivial":
-                    world.submit_many([world.function(lambda: None)] * number)
+                    world.submit_many([trivial(world)] * number)
                 case "submit failing":
-                    world.submit_many([world.function(misbehave)] * number)
+                    world.submit_many([failing(world)] * number)
                 case "submit holding":
                     world.submit_many([world.holding(gate)] * number)
                 case "cancel" if number < len(world.submitted):
@@ -66,3 +78,12 @@ def test_every_attempt_is_taken_back_or_ends_once(
     kind: str, slots: int, steps: list[tuple[str, int]]
 ) -> None:
     trio.run(play, kind, slots, steps)
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(slots=st.integers(1, 3), steps=st.lists(STEPS, max_size=20))
+def test_every_attempt_for_a_process_is_taken_back_or_ends_once(
+    slots: int, steps: list[tuple[str, int]]
+) -> None:
+    trio.run(play, "process", slots, steps)

@@ -45,6 +45,7 @@ async def test_a_function_that_leaves_a_trio_scope_open_fails_alone(
 async def test_a_broken_trio_loop_fails_what_ran_and_a_new_one_takes_the_rest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # T3 in docs/faults.md.
     async with open_world("trio", slots=2) as world:
         gate = world.gate()
         neighbour = world.submit(world.holding(gate))

@@ -39,6 +39,7 @@ def wait_for(world: World, gate: Gate) -> Callable[[], Awaitable[None]]:
 async def test_a_function_that_swallows_its_cancellation_ends_as_what_it_returns(
     kind: str,
 ) -> None:
+    # T3 in docs/faults.md.
     async with open_world(kind) as world:
         wait = wait_for(world, world.gate())
 
@@ -102,6 +103,7 @@ async def test_children_are_cancelled_with_their_function(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", LOOP_KINDS)
 async def test_a_shielded_function_keeps_its_slot_until_it_really_ends(kind: str) -> None:
+    # T3 in docs/faults.md.
     async with open_world(kind) as world:
         gate = world.gate()
         wait, wait_for_ever = wait_for(world, gate), wait_for(world, world.gate())
@@ -138,6 +140,7 @@ async def test_a_shielded_function_keeps_its_slot_until_it_really_ends(kind: str
 
 @pytest.mark.parametrize("kind", THREADED)
 async def test_a_function_that_blocks_its_lane_does_not_block_the_link_loop(kind: str) -> None:
+    # T1 in docs/faults.md.
     async with open_world(kind) as world:
         unblock = threading.Event()
         try:

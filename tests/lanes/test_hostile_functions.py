@@ -86,6 +86,7 @@ ZOO = [
 async def test_any_exception_becomes_one_line_and_a_traceback(
     world: World, error: BaseException, line: str
 ) -> None:
+    # T4 in docs/faults.md.
     def misbehave() -> None:
         raise error
 
@@ -125,6 +126,7 @@ async def test_notes_causes_and_groups_are_kept(world: World) -> None:
 
 
 async def test_a_long_traceback_keeps_its_beginning_and_its_end(world: World) -> None:
+    # T4 in docs/faults.md.
     def fail() -> None:
         error = ValueError("the message")
         error.add_note("ä" * 200_000)
@@ -148,6 +150,7 @@ async def test_endless_recursion_ends_only_the_attempt(world: World) -> None:
 
 
 async def test_sys_exit_ends_only_the_attempt(world: World) -> None:
+    # T2 in docs/faults.md.
     ended = await failure_of(world, lambda: sys.exit("bye"))
     assert ended.error == "SystemExit: bye"
 
@@ -158,6 +161,15 @@ def circular() -> list[Any]:
     return value
 
 
+async def test_a_generator_that_nobody_reads_is_refused(world: World) -> None:
+    ended = await failure_of(world, lambda: (each for each in "abc"))
+
+    assert ended.error == (
+        "TypeError: a-name is a generator, whose values nobody reads; "
+        "call it with client.stream"
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -166,13 +178,13 @@ def circular() -> list[Any]:
         (lambda: {1: 2}, "key"),
         (lambda: float("nan"), "nan"),
         (lambda: {"a": [0, lambda: 1]}, "result['a'][1]"),
-        (lambda: (each for each in "abc"), "generator"),
     ],
-    ids=["object", "circular", "int key", "nan", "nested function", "generator"],
+    ids=["object", "circular", "int key", "nan", "nested function"],
 )
 async def test_a_result_that_cannot_travel_fails_and_says_where(
     world: World, make: Callable[[], Any], reason: str
 ) -> None:
+    # T4 in docs/faults.md.
     ended = await failure_of(world, make)
 
     assert ended.error.startswith("NotEncodable: result")
@@ -299,6 +311,7 @@ async def wrong_call(world: World, *args: Any, **kwargs: Any) -> AttemptEnded:
 async def test_wrong_arguments_are_named_without_a_traceback(
     world: World, args: tuple[int, ...], kwargs: dict[str, int], error: str
 ) -> None:
+    # T5 in docs/faults.md.
     ended = await wrong_call(world, *args, **kwargs)
 
     assert ended.kind == OUTCOME_FAILURE

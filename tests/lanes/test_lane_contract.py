@@ -321,7 +321,7 @@ async def test_a_lane_says_what_it_is(kind: str) -> None:
 
 async def test_a_lane_of_an_unknown_kind_or_without_slots_is_refused() -> None:
     sink = TrioSink()
-    with pytest.raises(ValueError, match="'thread', 'trio' or 'asyncio'"):
+    with pytest.raises(ValueError, match="'thread', 'trio', 'asyncio' or 'process'"):
         make_lane("gevent", 1, sink, JSON)
     with pytest.raises(ValueError, match="slots=0"):
         make_lane("thread", 0, sink, JSON)

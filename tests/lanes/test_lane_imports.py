@@ -19,6 +19,8 @@ NEVER = ("pynng", "anyio")
         ("fastworker._lanes._context", ("trio", "asyncio")),
         ("fastworker._lanes._trio", ("asyncio",)),
         ("fastworker._lanes._asyncio", ("trio",)),
+        ("fastworker._lanes._process", ("trio", "asyncio")),
+        ("fastworker._lanes._process_main", ("trio", "asyncio")),
         ("fastworker._lanes._sink", ()),
         ("fastworker._lanes._inline", ()),
     ],

@@ -80,7 +80,7 @@ async def test_two_hundred_parents_find_places_for_their_children_in_two_slots(
             # Two attempts hold the threads that stay. All others end.
             gate, staying = world.gate(), list[threading.Thread]()
             world.submit_many([holding_thread(gate, staying)] * 2)
-            await world.receive_until(lambda: len(world.progress) == 2)
+            await world.receive_until(lambda: len(world.progressed) == 2)
             for thread in threads - set(staying):
                 assert await joined(thread), "an extra thread lives on"
             gate.open()
@@ -104,7 +104,7 @@ async def test_when_a_parent_goes_on_its_slot_is_lent_no_more(world: World) -> N
     await world.pause_of(parent)
     if world.kind == "thread":
         child = world.submit(holding_thread(child_ends, threads))
-        await world.receive_until(lambda: len(world.progress) == 1)
+        await world.receive_until(lambda: len(world.progressed) == 1)
     else:
         child = world.submit(world.holding(child_ends))
         await world.start_of(child)
@@ -131,7 +131,7 @@ async def test_of_several_waits_at_once_the_first_and_the_last_count(world: Worl
     # That it is told in turn, and of the start first, is the referee's to see.
     key = world.submit(world.function(wait_thrice))
     await world.end_of(key)
-    assert key in world.paused
+    assert key in world.lent
     assert world.waiting == set()
 
 
@@ -158,7 +158,7 @@ async def test_what_is_said_after_the_end_is_told_to_nobody(world: World) -> Non
     await world.outcome(world.function(lambda: contexts.append(contextvars.copy_context())))
     contexts[0].run(progress, 0.5)
     await world.outcome(world.function(lambda: None))
-    assert world.progress == []
+    assert world.progressed == []
 
 
 async def test_an_attempt_that_waits_is_cancelled(world: World) -> None:

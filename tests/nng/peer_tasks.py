@@ -6,8 +6,11 @@ attempts: CLOCK_MONOTONIC is the same in all processes of a machine.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +54,62 @@ async def nap(path: str, name: str, seconds: float) -> str:
 
 
 @task
+def count(path: str, name: str, end: int) -> Iterator[int]:
+    """Yield numbers, and write down start and end."""
+    _note(path, name, "start")
+    try:
+        yield from range(end)
+    finally:
+        _note(path, name, "end")
+
+
+@task
 def poison(path: str) -> None:
     _note(path, "poison", "start")
     os._exit(13)
+
+
+@task(isolation="process")
+def crash(path: str) -> None:
+    """Take the process down that it runs in."""
+    _note(path, "crash", "start")
+    ctypes.string_at(0)
+
+
+@task(isolation="process", grace=0.2)
+def refuse(path: str) -> None:
+    """Never stop, whoever asks."""
+    _note(path, "refuse", "start")
+    while True:
+        try:
+            time.sleep(100)
+        except BaseException:  # noqa: BLE001 - that is the point
+            pass
+
+
+@task(isolation="process")
+def hold_apart(path: str, name: str, seconds: float) -> str:
+    """Block a process of its own, and write down start and end."""
+    return hold(path, name, seconds)
+
+
+@task
+def die_once(path: str, how: str) -> str:
+    """End the process the first time, by whatever means."""
+    is_first = not Path(path).exists() or "die_once" not in Path(path).read_text()
+    _note(path, "die_once", "start")
+    if is_first:
+        match how:
+            case "segmentation fault":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "exit":
+                os._exit(0)
+            case _:
+                os.kill(os.getpid(), signal.Signals[how])
+                time.sleep(60)
+    return how
 
 
 def _note(path: str, name: str, what: str) -> None:

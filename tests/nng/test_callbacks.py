@@ -250,6 +250,7 @@ async def test_after_ten_tries_a_callback_is_parked_and_shown() -> None:
 
 
 async def test_a_listener_with_another_peer_hears_of_it_when_that_one_has_left() -> None:
+    # H23 in docs/faults.md.
     address = free_address()
     async with listening(address) as listener, open_cluster() as cluster:
         with pynng.Pair0(dial=address) as other:

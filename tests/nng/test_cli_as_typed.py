@@ -192,7 +192,7 @@ def test_status_tells_failure_and_unknown_apart(plane: Plane) -> None:
 
 def test_list_names_the_tasks_of_the_modules(plane: Plane) -> None:
     done = plane.shell.run("list", "--task-modules", "mytasks")
-    assert done.stdout.split() == [
+    assert [line.partition("(")[0] for line in done.stdout.splitlines()] == [
         "add",
         "echo",
         "fail",
@@ -287,6 +287,7 @@ def test_several_processes_share_the_work(shell: Shell) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_exit_78(shell: Shell) -> None:
+    # N11 in docs/faults.md.
     plane = Plane(shell)
     done = shell.run("control-plane", *plane.addresses())
     assert (done.returncode, done.stdout) == (Exit.BAD_CONFIGURATION, "")
@@ -307,6 +308,7 @@ def test_a_broken_task_module_is_told_before_anything_listens(shell: Shell) -> N
 
 
 def test_a_killed_subworker_process_starts_again_and_its_task_too(shell: Shell) -> None:
+    # T2 in docs/faults.md.
     plane = Plane(shell, "--task-modules", "mytasks")
     submit = plane.start_submit("hold_until_told", "--args", "twice")
     wait_begun(shell, "twice")

@@ -103,6 +103,7 @@ async def test_nothing_is_lost_when_a_subworker_is_killed_under_load(
 async def test_a_poison_task_fails_with_reasons_and_its_siblings_succeed(
     processes: Processes, notes: Notes
 ) -> None:
+    # T2 in docs/faults.md.
     processes.control_plane()
     workers = processes.subworkers("w1", "w2", "w3", "w4", "w5")
     names = [f"t{number}" for number in range(20)]
@@ -120,6 +121,36 @@ async def test_a_poison_task_fails_with_reasons_and_its_siblings_succeed(
     assert len(notes.starts("poison")) in (3, 4)
     dead = sum(1 for worker in workers if not worker.is_running())
     assert dead == len(notes.starts("poison"))
+
+
+@pytest.mark.parametrize("how", ["segmentation fault", "abort", "exit", "SIGKILL", "SIGTERM"])
+async def test_a_task_that_ends_its_process_costs_an_attempt_and_nobody_else_anything(
+    processes: Processes, notes: Notes, how: str
+) -> None:
+    """T2: its siblings run again elsewhere; another client's tasks go on."""
+    processes.control_plane()
+    processes.subworkers("w1", "w2")
+    done = 0
+
+    async def work_on() -> None:
+        nonlocal done
+        async with Client(processes.discovery) as other:
+            while True:
+                assert (await other.submit_task("add", (done, 1))).result == done + 1
+                done += 1
+
+    async with Client(processes.discovery) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(work_on)
+        names = [f"t{number}" for number in range(3)]
+        results = await together(
+            submitting(client, "die_once", notes.path, how),
+            *(submitting(client, "hold", notes.path, name, 0.2) for name in names),
+        )
+        after = done
+        await until(lambda: done > after + 10)
+        nursery.cancel_scope.cancel()
+    assert [result.result for result in results] == [how, *names]
+    assert len(notes.starts("die_once")) == 2
 
 
 async def test_a_stopped_subworker_goes_on_where_it_was(
@@ -291,6 +322,7 @@ async def test_of_a_killed_client_nothing_stays_behind(
 async def test_a_task_that_blocks_its_lane_stops_no_heartbeat(
     processes: Processes, notes: Notes, lease: float, task: str
 ) -> None:
+    # T1 in docs/faults.md.
     # A lease that is not renewed in time ends, and its task runs again.
     plane = processes.control_plane(lease=lease)
     processes.subworkers("w1", "w2", lease=lease)

@@ -1,6 +1,6 @@
 """Hostile bytes on all three ports of a real control plane, while others work.
 
-Hazards H1, H9, H11 and H19 of reliability.md: whatever a stranger sends, the
+Faults N5 to N9, hazards H1, H9, H11, H14 and H19: whatever a stranger sends, the
 process lives, its memory is bounded, and a client's tasks all succeed.
 """
 
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 import trio
+import trio.lowlevel
 
 from fastworker import Client, ControlPlaneUnreachable, LinkBroken, SubWorker, TaskStatus
 from fastworker._core import _link_requester
-from fastworker._core._bundle import join
+from fastworker._core._bundle import join, split
 from fastworker._core._codec import encode
 from fastworker._core._messages import PROTOCOL_VERSION, Hello, Kind, Request, Role
 from tests.nng.processes import Peer, Processes
@@ -218,6 +219,7 @@ async def test_hostile_bytes_disturb_nobody(
     target: Target,
     attack: Callable[[Target, int, random.Random], object],
 ) -> None:
+    # N6, N7 in docs/faults.md.
     rng = random.Random(attack.__name__)
     async with somebody_working(processes) as done:
         before = target.plane.ask()["resident"]
@@ -271,6 +273,7 @@ async def test_half_of_a_large_frame_is_not_kept_for_long(
 async def test_frames_over_the_limit_are_refused_by_their_length(
     processes: Processes, target: Target
 ) -> None:
+    # H11 in docs/faults.md.
     async with somebody_working(processes):
         before = target.plane.ask()["resident"]
         for port in target.ports:
@@ -281,6 +284,7 @@ async def test_frames_over_the_limit_are_refused_by_their_length(
 async def test_connections_that_say_nothing_are_closed(
     processes: Processes, target: Target
 ) -> None:
+    # H19 in docs/faults.md.
     async def wait_for_the_end(port: int, greeting: bytes) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             try:
@@ -304,20 +308,127 @@ async def test_connections_that_say_nothing_are_closed(
         assert done() > 10
 
 
+async def test_a_frame_in_pieces_is_heard_and_one_that_is_cut_off_is_not(
+    processes: Processes, target: Target
+) -> None:
+    """N5: split into single bytes, two glued together, the end missing."""
+    rng = random.Random(5)
+    port = target.ports[0]
+
+    async def say(*pieces: bytes, answers: int) -> int:
+        """Send these pieces; how many frames came back."""
+        received = bytearray()
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            for piece in (REQ, *pieces):
+                await stream.send_all(piece)
+                await trio.lowlevel.checkpoint()
+            with trio.move_on_after(5 if answers else 0.3):
+                while count_frames(received) < answers or not answers:
+                    received += await stream.receive_some(4096)
+        return count_frames(received)
+
+    def count_frames(data: bytearray) -> int:
+        position, count = len(REQ), 0
+        while position + 8 <= len(data):
+            size = int.from_bytes(data[position : position + 8], "big")
+            message = bytes(data[position + 8 : position + 8 + size])
+            position += 8 + size
+            if position <= len(data):
+                count += len(split(message[4:]))  # behind the request id
+        return count
+
+    async with somebody_working(processes) as done:
+        whole = wrap(join([hello(rng)]))
+        assert await say(*(bytes([byte]) for byte in whole), answers=1) == 1
+        assert await say(whole + wrap(join([hello(rng)])), answers=2) == 2
+        assert await say(whole[:-1], answers=0) == 0
+        during = done()
+        with trio.fail_after(5):
+            while done() < during + 10:
+                await trio.sleep(0.01)
+    assert target.malformed_frames() == 0
+    assert target.plane.is_running()
+
+
+async def test_newcomers_get_in_beside_fifty_garbage_connects_a_second(
+    processes: Processes, target: Target
+) -> None:
+    """N8, H9: NNG pauses 100 ms after each; a client makes two connections."""
+
+    async def knock() -> None:
+        while True:
+            nursery.start_soon(target.send, target.ports[0], b"GET / HTTP/1.1\r\n\r\n")
+            nursery.start_soon(target.send, target.ports[2], b"\0" * 8)
+            await trio.sleep(0.04)
+
+    times: list[float] = []
+    async with somebody_working(processes) as done, trio.open_nursery() as nursery:
+        nursery.start_soon(knock)
+        for _ in range(10):
+            started_at = time.monotonic()
+            async with Client(processes.discovery):
+                times.append(time.monotonic() - started_at)
+        assert done() > 10
+        nursery.cancel_scope.cancel()
+    assert sorted(times)[len(times) // 2] < 1, times
+    assert max(times) < 5, times
+
+
 # --- what the other side is told ----------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["tcp://192.0.2.1:5550", "tcp://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "address", ["tcp://192.0.2.1:5550", "tcp://127.0.0.1:9", "tcp://no-such-host.invalid:5550"]
+)
 async def test_an_address_where_nobody_is_is_named_within_10_seconds(address: str) -> None:
+    # N10, H14 in docs/faults.md.
     started_at = time.monotonic()
     with pytest.raises(ControlPlaneUnreachable, match=address):
         await Client(address).start()
     assert time.monotonic() - started_at < 10
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0SP\0\0\x51\0\0", b"+OK\r\n" * 999, b""],
+    ids=["HTTP", "another NNG protocol", "chatter", "silence"],
+)
+async def test_another_product_on_the_port_is_told_in_time_and_not_hammered(
+    greeting: bytes,
+) -> None:
+    """N9, H14: NNG itself would try for ever without a word."""
+    connects = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal connects
+        connects += 1
+        try:
+            await stream.send_all(greeting)
+            while await stream.receive_some(4096):
+                pass
+        except trio.BrokenResourceError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        address = f"tcp://127.0.0.1:{listener.socket.getsockname()[1]}"
+        for peer in (
+            Client(address, connect_timeout=1),
+            SubWorker("w", address, connect_timeout=1),
+        ):
+            started_at = time.monotonic()
+            with pytest.raises(ControlPlaneUnreachable, match=address):
+                await peer.start()
+            assert time.monotonic() - started_at < 3
+        nursery.cancel_scope.cancel()
+    assert 1 <= connects < 60  # in two seconds
+
+
 async def test_another_protocol_version_is_refused_and_both_are_named(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # N9 in docs/faults.md.
     plane = processes.control_plane()
     monkeypatch.setattr(_link_requester, "PROTOCOL_VERSION", 99)
     message = f"protocol {PROTOCOL_VERSION}, the peer 99; use the same version"

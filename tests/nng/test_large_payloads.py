@@ -18,6 +18,7 @@ MIB = 1024 * 1024
 async def test_an_argument_over_the_limit_is_refused_before_it_is_sent(
     processes: Processes,
 ) -> None:
+    # H11 in docs/faults.md.
     plane = processes.control_plane()
     processes.subworkers("w1")
     async with Client(processes.discovery) as client:
@@ -31,6 +32,7 @@ async def test_an_argument_over_the_limit_is_refused_before_it_is_sent(
 
 
 async def test_a_result_over_the_limit_is_a_failure_that_says_so(processes: Processes) -> None:
+    # T4 in docs/faults.md.
     processes.control_plane()
     [worker] = processes.subworkers("w1")
     async with Client(processes.discovery) as client:

@@ -1,19 +1,14 @@
-"""The README promises nothing that does not work."""
+"""The README promises nothing that does not work; its blocks are run by tests/docs."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from fastworker.cli import main
 from fastworker.cli._errors import Exit
-from tests.ports import free_address, free_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -26,25 +21,6 @@ def blocks(language: str) -> list[str]:
 def setup_commands() -> list[str]:
     (block,) = blocks("sh")
     return [line for line in block.splitlines() if line and not line.startswith("#")]
-
-
-@pytest.mark.nng
-@pytest.mark.slow
-def test_the_example_runs_and_prints_what_is_said(tmp_path: Path) -> None:
-    (example,) = blocks("python")
-    (tmp_path / "example.py").write_text(example)
-    environ = {
-        **os.environ,
-        "FASTWORKER_BASE_ADDRESS": free_address(),
-        "FASTWORKER_DISCOVERY_ADDRESS": free_address(),
-        "FASTWORKER_SUBWORKER_PORT": str(free_port()),
-    }
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "example.py"],
-        cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"`{done.stdout.strip()}`" in README
 
 
 def test_the_example_has_twenty_lines_at_most() -> None:

@@ -102,6 +102,7 @@ async def move(cluster: NngCluster, rng: random.Random) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_every_promise_holds_while_pipes_are_closed_by_force(seed: int) -> None:
+    # H7 in docs/faults.md.
     await live(seed)
 
 

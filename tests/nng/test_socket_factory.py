@@ -101,6 +101,7 @@ def resident_bytes() -> int:
 
 
 def test_hostile_lengths_leave_a_listener_serving() -> None:  # H1
+    # N7 in docs/faults.md.
     with running(SERVE) as server:
         address = read_line(server)
         for length in HOSTILE_LENGTHS:
@@ -128,6 +129,7 @@ def test_hostile_lengths_leave_a_link_dialing() -> None:  # H1
 
 
 def test_garbage_connections_leave_a_listener_serving() -> None:
+    # N8 in docs/faults.md.
     random = Random(6)
     garbage = [
         b"",
@@ -356,6 +358,37 @@ def modules() -> list[tuple[str, ast.AST]]:
     ]
 
 
+COLLECT_IN_A_FORK = """
+import gc, os
+from fastworker._transport._nng import NngTransport
+
+gc.disable()
+transport = NngTransport()
+for state in ("open", "closed"):
+    link = transport.dial("tcp://127.0.0.1:9")
+    cycle = [link]
+    cycle.append(cycle)
+    if state == "closed":
+        link.close()
+    del link, cycle
+child = os.fork()
+if not child:
+    gc.collect()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+gc.collect()
+print("fine")
+"""
+
+
+def test_sockets_that_are_collected_in_a_fork_say_nothing_to_nng() -> None:  # H17
+    ended = subprocess.run(
+        [sys.executable, "-c", COLLECT_IN_A_FORK], capture_output=True, text=True, timeout=30
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "fine\n", "")
+
+
 def test_one_module_imports_pynng_and_makes_sockets_in_one_place() -> None:
     importers = [name for name, tree in modules() if "pynng" in imports_of(tree)]
     assert importers == ["_transport/_nng_socket.py"]
@@ -372,6 +405,7 @@ def test_one_module_imports_pynng_and_makes_sockets_in_one_place() -> None:
 
 
 def test_nothing_of_the_library_that_loses_messages_is_used() -> None:  # H2 to H6, H10, H13
+    # H12 in docs/faults.md.
     forbidden = {"asend", "arecv", "asend_msg", "arecv_msg", "new_context", "Context"}
     tree = ast.parse((PACKAGE / "_transport/_nng_socket.py").read_text())
     nodes = list(ast.walk(tree))

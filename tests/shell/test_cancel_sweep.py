@@ -6,7 +6,6 @@ is left: no call, no task that nobody waits for, no link.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,52 +14,17 @@ from trio.testing import MockClock
 
 from fastworker import Client, ClientBroken, TaskStatus
 from fastworker._transport._memory import MemoryNetwork
-from tests.shell.world import World, open_world
+from tests.shell.sweep import assert_idle, assert_left, cancelled_at, sweep
+from tests.shell.world import open_world
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow]
-
-
-class _CancelAtStep(trio.abc.Instrument):
-    """Cancels a scope when the program has made so many steps, in whatever task."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self._scope = scope
-        self._left = steps
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._scope.cancel()
-
-
-async def _cancelled_at(steps: int, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
-    """Call, cancel after so many steps, and say whether it was, and what it returned."""
-    value = None
-    with trio.CancelScope() as scope:
-        instrument = _CancelAtStep(scope, steps)
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            value = await call()
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
-    return scope.cancelled_caught, value
-
-
-async def _sweep(attempt: Callable[[int], Awaitable[bool]]) -> None:
-    """Go on until the call has ended before it could be cancelled, five times running."""
-    steps, untouched = 0, 0
-    while untouched < 5:
-        steps += 1
-        assert steps < 500, "it never ends by itself"
-        untouched = 0 if await attempt(steps) else untouched + 1
-    assert steps > 5 + 2, "that was no sweep"
 
 
 async def test_delay(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
 
         async def attempt(steps: int) -> bool:
-            was_cancelled, task_id = await _cancelled_at(
+            was_cancelled, task_id = await cancelled_at(
                 steps, lambda: client.delay("wait", steps)
             )
             await trio.sleep(0.1)
@@ -71,27 +35,27 @@ async def test_delay(autojump_clock: MockClock) -> None:
                 world.let_go(steps)
                 await trio.sleep(0.1)
                 assert client.get_status(task_id) is TaskStatus.SUCCESS
-            _assert_idle(world, client)
+            assert_idle(world, client)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
 
 
 async def test_submit_task(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
 
         async def attempt(steps: int) -> bool:
-            was_cancelled, result = await _cancelled_at(
+            was_cancelled, result = await cancelled_at(
                 steps, lambda: client.submit_task("sleep", (steps, 0.05))
             )
             await trio.sleep(0.2)
             if not was_cancelled:
                 assert result.result == steps
                 assert world.ran[-1] == steps
-            _assert_idle(world, client)
+            assert_idle(world, client)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
         tasks = world.tasks()
         # None was cancelled that had ended, and none ended that was not begun.
         assert tasks.submitted == tasks.succeeded + tasks.cancelled
@@ -102,7 +66,7 @@ async def test_submit_task_behind_a_running_one_never_runs(autojump_clock: MockC
         await client.delay("wait", "blocker")
         await trio.sleep(0.1)
         for steps in range(1, 40):
-            was_cancelled, _ = await _cancelled_at(
+            was_cancelled, _ = await cancelled_at(
                 steps, lambda: client.submit_task("note", ("never",))
             )
             assert was_cancelled
@@ -112,7 +76,7 @@ async def test_submit_task_behind_a_running_one_never_runs(autojump_clock: MockC
         world.let_go("blocker")
         await trio.sleep(0.1)
         assert world.ran == ["blocker"]
-        _assert_idle(world, client)
+        assert_idle(world, client)
 
 
 async def test_get_task_result(autojump_clock: MockClock) -> None:
@@ -120,15 +84,15 @@ async def test_get_task_result(autojump_clock: MockClock) -> None:
         known = await client.submit_task("add", (1, 2))
 
         async def attempt(steps: int) -> bool:
-            was_cancelled, result = await _cancelled_at(
+            was_cancelled, result = await cancelled_at(
                 steps, lambda: client.get_task_result(known.task_id)
             )
             assert was_cancelled or result == known
             await trio.sleep(0.1)
-            _assert_idle(world, client)
+            assert_idle(world, client)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
         assert await client.get_task_result(known.task_id) == known
 
 
@@ -137,17 +101,17 @@ async def test_start(autojump_clock: MockClock) -> None:
 
         async def attempt(steps: int) -> bool:
             client = world.new_client()
-            was_cancelled, _ = await _cancelled_at(steps, client.start)
+            was_cancelled, _ = await cancelled_at(steps, client.start)
             if was_cancelled:
                 assert "closed" in repr(client)
                 assert world.count_links() == 1, "it left its link behind"
                 await client.start()  # and it can be started all the same
             assert (await client.submit_task("add", (steps, 1))).result == steps + 1
             await client.aclose()
-            await _assert_left(world)
+            await assert_left(world)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
 
 
 async def test_start_of_a_client_that_breaks(autojump_clock: MockClock) -> None:
@@ -163,11 +127,11 @@ async def test_start_of_a_client_that_breaks(autojump_clock: MockClock) -> None:
                 await client.start()
 
         # What escaped into Trio's system nursery would end the test.
-        was_cancelled, _ = await _cancelled_at(steps, start)
+        was_cancelled, _ = await cancelled_at(steps, start)
         return was_cancelled
 
     for _ in range(10):
-        await _sweep(attempt)
+        await sweep(attempt)
 
 
 async def test_entering_and_leaving(autojump_clock: MockClock) -> None:
@@ -178,12 +142,12 @@ async def test_entering_and_leaving(autojump_clock: MockClock) -> None:
                 async with world.new_client():
                     pass
 
-            was_cancelled, _ = await _cancelled_at(steps, enter_and_leave)
+            was_cancelled, _ = await cancelled_at(steps, enter_and_leave)
             assert world.count_links() == 1, "it left its link behind"
-            await _assert_left(world)
+            await assert_left(world)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
 
 
 async def test_the_body_of_a_client(autojump_clock: MockClock) -> None:
@@ -194,12 +158,12 @@ async def test_the_body_of_a_client(autojump_clock: MockClock) -> None:
                 async with world.new_client() as client:
                     await client.submit_task("sleep", (steps, 0.01))
 
-            was_cancelled, _ = await _cancelled_at(steps, use)
+            was_cancelled, _ = await cancelled_at(steps, use)
             assert world.count_links() == 1, "it left its link behind"
-            await _assert_left(world)
+            await assert_left(world)
             return was_cancelled
 
-        await _sweep(attempt)
+        await sweep(attempt)
 
 
 async def test_aclose(autojump_clock: MockClock) -> None:
@@ -208,38 +172,10 @@ async def test_aclose(autojump_clock: MockClock) -> None:
         async def attempt(steps: int) -> bool:
             client = world.new_client()
             await client.start()
-            was_cancelled, _ = await _cancelled_at(steps, client.aclose)
+            was_cancelled, _ = await cancelled_at(steps, client.aclose)
             assert "closed" in repr(client)
             await trio.sleep(0.6)  # it is stopped all the same, and says goodbye by itself
-            await _assert_left(world)
+            await assert_left(world)
             return was_cancelled
 
-        await _sweep(attempt)
-
-
-def _assert_idle(world: World, client: Client) -> None:
-    """Nothing is under way, neither at the client nor at the control plane."""
-    statistics = client.statistics()
-    assert (statistics.waiting, statistics.unsent, statistics.unacknowledged) == (0, 0, 0)
-    session = client._session
-    assert session is not None
-    assert not session._submits
-    assert not session._queries
-    state = client._state
-    assert not state._queries
-    assert not state._to_cancel
-    assert not state._deadlines
-    tasks = world.tasks()
-    assert (tasks.held, sum(tasks.ready), tasks.leased, tasks.started) == (0, 0, 0, 0)
-
-
-async def _assert_left(world: World) -> None:
-    """The client is gone, and only the subworker is still there."""
-    assert world.count_links() == 1
-    await trio.sleep(0.1)
-    tasks = world.tasks()
-    assert (tasks.held, sum(tasks.ready), tasks.leased, tasks.started) == (0, 0, 0, 0)
-    # Who leaves before it was welcomed cannot say goodbye; its session ends by itself.
-    await trio.sleep(31)
-    assert world.count_clients() == 0
-    assert len(world.plane._listeners) == 1, "pipes that are gone are remembered"
+        await sweep(attempt)

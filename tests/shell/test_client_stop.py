@@ -51,6 +51,7 @@ async def test_stop_fails_pending_calls_at_once(autojump_clock: MockClock, name:
 async def test_aclose_of_a_client_that_is_cut_off_waits_half_a_second(
     autojump_clock: MockClock,
 ) -> None:
+    # H8 in docs/faults.md.
     async with open_world() as world:
         client = world.new_client()
         await client.start()

@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import (
+    Abandoned,
     Cancelled,
     Completed,
     NeverStarted,
@@ -148,3 +149,73 @@ async def test_progress_reaches_the_handle(autojump_clock: MockClock) -> None:
             await trio.sleep(0.5)
             assert handle.progress() == (0.5, "half way")
             await handle.result()
+
+
+async def test_a_task_that_is_not_started_in_time_expires(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        await client.submit("wait", "blocker")
+        result = await client.options(expires=2).submit_task("note", ("late",))
+        assert result.status is TaskStatus.EXPIRED
+        assert result.error == "expired: it was not started in time while it was queued"
+        world.let_go("blocker")
+        await settle()
+        assert world.ran == ["blocker"]
+
+
+async def test_all_keywords_are_the_tasks_own(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        named = {"priority": 1, "timeout": 2, "task_name": 3}
+        handle = await client.submit("echo", **named)
+        assert await handle.result() == [[], named]
+
+
+async def test_what_does_not_stop_in_its_grace_is_abandoned(autojump_clock: MockClock) -> None:
+    """Fault T3."""
+    async with open_world(workers=0) as world:
+        world.registry.register(_stay)
+        await world.start_worker(slots=2)
+        async with world.client() as client:
+            handle = await client.submit("_stay", 60)
+            await settle()
+            start = trio.current_time()
+            assert await handle.cancel(grace=2) == Abandoned()
+            assert trio.current_time() - start == pytest.approx(2, abs=0.2)
+            # Its slot is taken, and the other one works.
+            assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_worker_that_is_worn_out_ends_if_it_was_told_to(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world, trio.open_nursery() as nursery:
+        world.registry.register(_stay)
+        worker = world.new_worker(slots=1, ends_when_worn_out=True)
+        await nursery.start(worker.run)
+        async with world.client() as client:
+            handle = await client.submit("_stay", 60)
+            await settle()
+            assert await handle.cancel(grace=1) == Abandoned()
+            await trio.sleep(5)
+            assert worker.is_worn_out
+            assert worker.statistics() is None
+
+
+async def test_a_drain_can_be_called_off(autojump_clock: MockClock) -> None:
+    async with open_world(workers=0) as world, world.client() as client:
+        worker = await world.start_worker()
+        handle = await client.submit("wait", "a")
+        await settle()
+        worker.drain()
+        await settle()
+        later = await client.submit("note", "b")
+        await settle()
+        assert world.plane.get_subworker_status()["subworkers"]["w1"]["status"] == "draining"
+        worker.resume()
+        world.let_go("a")
+        assert await handle.result() == "a"
+        assert await later.result() == "b"
+
+
+async def _stay(seconds: float) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(seconds)

@@ -34,6 +34,7 @@ KINDS = [
 async def test_hostile_frames_disturb_nobody(
     autojump_clock: MockClock, kind: str, address: str
 ) -> None:
+    # N5 in docs/faults.md.
     async with open_world() as world:
         recorded = _record(world)
         async with world.client() as client, trio.open_nursery() as nursery:

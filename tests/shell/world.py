@@ -7,7 +7,7 @@ a test decides what overlaps.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from typing import Any
@@ -44,6 +44,8 @@ class World:
         self._plane: ControlPlaneWorker | None = None
         for function in (
             self.add,
+            self.count,
+            self.count_in_a_thread,
             self.echo,
             self.fail,
             self.length,
@@ -81,6 +83,30 @@ class World:
         self.ran.append(what)
         await trio.sleep(seconds)
         return what
+
+    async def count(
+        self, what: Any, end: int, *, fail: bool = False, every: float = 0.0
+    ) -> AsyncGenerator[int, None]:
+        """Yield the numbers below ``end``; ``ran`` has ``(what, number)`` before each."""
+        try:
+            for number in range(end):
+                if every:
+                    await trio.sleep(every)
+                self.ran.append((what, number))
+                yield number
+            if fail:
+                raise ValueError("no luck")
+        finally:
+            self.stopped.append(what)
+
+    def count_in_a_thread(self, what: Any, end: int) -> Generator[int, None, None]:
+        """As :meth:`count`."""
+        try:
+            for number in range(end):
+                self.ran.append((what, number))
+                yield number
+        finally:
+            self.stopped.append(what)
 
     def fail(self, message: str = "no luck") -> None:
         raise ValueError(message)

@@ -83,6 +83,7 @@ async def test_a_listener_that_comes_within_that_time_gets_it(
 async def test_a_listener_that_has_a_peer_already_is_no_delivery(
     autojump_clock: MockClock,
 ) -> None:
+    # H23 in docs/faults.md.
     network = MemoryNetwork()
     async with listening(network) as listener:
         listener.is_taken = True
