@@ -564,7 +564,6 @@ class Scheduler:
             record.uncounted += 1
             if was_started:
                 record.note_started()
-                record.last_ending, record.loss = Ending.CANCELLED, ""
             if record.is_cancel_requested:
                 self._end(record, Step.CANCEL, now, commands, ending=record.last_ending)
             elif record.has_yielded:
@@ -653,7 +652,7 @@ class Scheduler:
             return
         ending = ended.ending
         if ending is Ending.NEVER_STARTED:
-            ending = record.last_ending  # this attempt; an earlier one may have
+            ending = record.last_ending  # an earlier attempt may have started
         record.step(step)
         event = TaskEvent(
             task_id=ended.task_id,

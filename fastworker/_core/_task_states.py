@@ -237,8 +237,12 @@ class TaskRecord:
         return min(self.deadline_at, self.expires_at) < math.inf
 
     def note_started(self) -> None:
-        """Note that it was started in time, whatever becomes of the attempt."""
+        """Note that it was started in time, whatever becomes of the attempt.
+
+        Should nothing more be heard of that than that it is over, it has stopped.
+        """
         self.expires_at = math.inf
+        self.last_ending, self.loss = Ending.CANCELLED, ""
 
     def fail(self, error: str, ending: Ending) -> None:
         """Note an attempt that has failed, and that is not the last."""

@@ -49,6 +49,7 @@ class CurrentAttempt:
         "_clock",
         "_deadline",
         "_expires_at",
+        "_is_over",
         "_lend",
         "_on_cancel",
         "_sink",
@@ -70,6 +71,7 @@ class CurrentAttempt:
         self.started_wall = 0.0
         self._sink = sink
         self._waits = 0
+        self._is_over = False
         self._clock = clock
         self._lend = lend
         self._on_cancel: list[Callable[[], None]] = []
@@ -92,8 +94,9 @@ class CurrentAttempt:
         return max(0.0, self._deadline - self._clock())
 
     def post(self, event: LaneEvent) -> None:
-        """Tell the subworker something, from any thread."""
-        self._sink.post(event)
+        """Tell the subworker something, from any thread; nothing after the end."""
+        if not self._is_over:
+            self._sink.post(event)
 
     @property
     def is_waiting(self) -> bool:
@@ -108,11 +111,25 @@ class CurrentAttempt:
         """
         change = 1 if is_waiting else -1
         with _pausing:
+            if self._is_over:
+                return
             self._waits += change
             if self._waits != max(change, 0):
                 return
+            # Told before anything can start in its slot, so that nobody counts one
+            # attempt too many; and taken back before it is told.
+            if is_waiting:
+                self._sink.post(AttemptPaused(self.key, is_waiting))
             self._lend(change)
-        self.post(AttemptPaused(self.key, is_waiting))
+            if not is_waiting:
+                self._sink.post(AttemptPaused(self.key, is_waiting))
+
+    def finish(self) -> None:
+        """Note that user code has ended; a slot that it has lent is its lane's again."""
+        with _pausing:
+            self._is_over = True
+            if self._waits > 0:
+                self._lend(-1)
 
     def cancel(self) -> None:
         """Have it stop: for the link loop."""

@@ -90,5 +90,6 @@ class Handover:
         """Forget an attempt, then post its end, unless that was done before."""
         # Forgotten first: whoever sees the end may submit the same key again.
         if self._executions.get(execution.key) is execution:
+            execution.finish()
             del self._executions[execution.key]
             self._settings.sink.post(ended)

@@ -6,6 +6,7 @@ Here the threads serve themselves, and the loop only fills the queue.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextvars import Context
@@ -16,6 +17,8 @@ from fastworker._lanes._abc import Attempt, AttemptKey, LaneSink
 from fastworker._lanes._execution import Settings
 from fastworker._lanes._handover import Handover
 from fastworker._models import DEFAULT_GRACE, SerializationFormat
+
+_logger = logging.getLogger("fastworker.lanes")
 
 
 class ThreadLane:
@@ -90,17 +93,21 @@ class ThreadLane:
         with self._wake:
             self._lent += change
             wanted = self.slots + min(self._lent, MAX_LENT_SLOTS)
-            if len(self._threads) < wanted and not self._handover.is_closed:
-                self._add_thread()
-            else:
+            if len(self._threads) >= wanted or self._handover.is_closed:
                 self._wake.notify_all()
+                return
+            try:
+                self._add_thread()
+            except RuntimeError:
+                # It waits all the same, and whoever waits with it times out at worst.
+                _logger.exception("no thread for the slot that a waiting task lends")
 
     def _add_thread(self) -> None:
         self._made += 1
         name = f"fastworker-thread-{self._made}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._threads[thread] = None
         thread.start()
+        self._threads[thread] = None  # before it can end: that takes our lock
 
     @property
     def _is_overstaffed(self) -> bool:
@@ -110,7 +117,8 @@ class ThreadLane:
     def _serve(self) -> None:
         handover = self._handover
         while True:
-            while (execution := handover.take()) is not None:
+            # Not one attempt more once a slot that was lent is wanted back.
+            while not self._is_overstaffed and (execution := handover.take()) is not None:
                 # An empty context: what a function leaves in context variables
                 # must not be seen by the next.
                 handover.end(execution, Context().run(execution.run))

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fastworker._core._messages import (
+    CallOptions,
     EndedAttempt,
     Ending,
     HandedBack,
@@ -15,6 +16,7 @@ from fastworker._core._messages import (
     StartedAttempt,
     WireStatus,
 )
+from fastworker._core._retry import RetryOverride
 from fastworker._core._scheduler_events import AttemptsReported
 from tests.core.plane import EPOCH, Plane
 
@@ -100,6 +102,25 @@ def test_every_ending_that_can_be_told_of_a_cancelled_task_is_an_end(
         plane.cancel("own")
     plane.end("hostile", "own", outcome=outcome, ending=ending)
     assert plane.finals.keys() == {"own"}
+
+
+def test_what_was_said_to_have_started_cannot_have_never_started(plane: Plane) -> None:
+    plane.cancel("own")
+    never = Ending.NEVER_STARTED
+    plane.end("hostile", "own", outcome=WireStatus.CANCELLED, ending=never)
+    assert plane.finals["own"].ending is Ending.CANCELLED
+
+
+def test_nor_if_it_is_retried_and_cancelled_then() -> None:
+    plane = Plane()
+    plane.join("hostile")
+    plane.submit("own", options=CallOptions(retry=RetryOverride(2)))
+    plane.give("hostile")
+    plane.start("hostile", "own")
+    never = Ending.NEVER_STARTED
+    plane.end("hostile", "own", outcome=WireStatus.FAILURE, ending=never)
+    plane.cancel("own")
+    assert plane.finals["own"].ending is Ending.CANCELLED
 
 
 def test_a_report_that_contradicts_itself_ends_the_task_once(plane: Plane) -> None:

@@ -29,9 +29,17 @@ from hypothesis.stateful import (
 
 from fastworker._core import _waiting
 from fastworker._core._deadlines import Deadlines
-from fastworker._core._messages import HandedBack, StartedAttempt, TaskSpec, WireStatus
+from fastworker._core._messages import (
+    CallOptions,
+    Ending,
+    HandedBack,
+    StartedAttempt,
+    TaskSpec,
+    WireStatus,
+)
 from fastworker._core._placement import Round
 from fastworker._core._ready_queue import ReadyQueue
+from fastworker._core._retry import RetryOverride
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord
@@ -49,12 +57,19 @@ from tests.core.scheduler_world import (
 )
 
 small = st.integers(0, 11)
-names = st.sampled_from([*FUNCTIONS, "work", "trivial", "ghost"])
+names = st.sampled_from([*FUNCTIONS, "work", "trivial", "flaky", "ghost"])
 priorities = st.integers(0, 3)
 durations = st.sampled_from([0.0, 0.0001, 0.002, 0.02, 3.0])
 capacities = st.fixed_dictionaries({lane: st.integers(0, 3) for lane in LANES})
 function_sets = st.sets(st.sampled_from(list(FUNCTIONS)), min_size=1).map(sorted)
 OWNERS = (b"ann", b"bob")
+limits = st.none() | st.sampled_from([0.0, 0.5, 1.0, 5.0])
+graces = st.none() | st.sampled_from([0.0, 1.0, 5.0])
+# How far back the parent of a task was submitted; 0 is the task itself.
+parents = st.none() | st.integers(-1, 4)
+overrides = st.none() | st.builds(
+    RetryOverride, st.integers(0, 2), st.sampled_from([0.0, 1.0]), jitter=st.just(0.0)
+)
 
 
 class SchedulerModel(RuleBasedStateMachine):
@@ -69,9 +84,25 @@ class SchedulerModel(RuleBasedStateMachine):
         workers = list(self.world.workers.values())
         return workers[which % len(workers)] if workers else None
 
-    def spec(self, name: str, priority: int, attached: bool = False) -> TaskSpec:
+    def spec(
+        self,
+        name: str,
+        priority: int,
+        attached: bool = False,
+        retry: RetryOverride | None = None,
+        parent: int | None = None,
+        expires: float | None = None,
+        budget: float | None = None,
+    ) -> TaskSpec:
         self.count += 1
-        return TaskSpec(f"t{self.count}", name, priority, 1, b"()", 0.0, attached)
+        options = None
+        if retry is not None or parent is not None:
+            claimed = "" if parent is None else f"t{self.count - parent}"
+            options = CallOptions(retry=retry, parent=claimed)
+        task_id = f"t{self.count}"
+        return TaskSpec(
+            task_id, name, priority, 1, b"()", 0.0, attached, None, options, expires, budget
+        )
 
     # --- clients ---
 
@@ -82,6 +113,17 @@ class SchedulerModel(RuleBasedStateMachine):
     def submit(self, owner: bytes, tasks: list[tuple[str, int, bool]]) -> None:
         self.world.submit(owner, [self.spec(*task) for task in tasks])
 
+    @rule(
+        owner=st.sampled_from(OWNERS),
+        tasks=st.lists(
+            st.tuples(names, priorities, st.booleans(), overrides, parents, limits, limits),
+            min_size=1,
+            max_size=3,
+        ),
+    )
+    def submit_with_options(self, owner: bytes, tasks: list[Any]) -> None:
+        self.world.submit(owner, [self.spec(*task) for task in tasks])
+
     @precondition(lambda self: self.world.entries)
     @rule(owner=st.sampled_from(OWNERS), which=small, is_same=st.booleans())
     def submit_again(self, owner: bytes, which: int, is_same: bool) -> None:
@@ -90,13 +132,18 @@ class SchedulerModel(RuleBasedStateMachine):
         other = TaskSpec(spec.id, spec.name, spec.priority, 1, b"(1,)", 0.0)
         self.world.submit(owner, [spec if is_same else other])
 
-    @rule(tasks=st.lists(small, min_size=1, max_size=3))
-    def cancel(self, tasks: list[int]) -> None:
-        self.world.cancel([f"t{max(1, self.count - task)}" for task in tasks])
+    @rule(
+        tasks=st.lists(small, min_size=1, max_size=3),
+        grace=graces,
+        watcher=st.none() | st.sampled_from([*OWNERS, b"eve"]),
+    )
+    def cancel(self, tasks: list[int], grace: float | None, watcher: bytes | None) -> None:
+        ids = [f"t{max(1, self.count - task)}" for task in tasks]
+        self.world.cancel(ids, grace, watcher)
 
-    @rule(owner=st.sampled_from(OWNERS), task=small)
-    def watch(self, owner: bytes, task: int) -> None:
-        self.world.watch(owner, [f"t{max(1, self.count - task)}"])
+    @rule(owner=st.sampled_from([*OWNERS, b"eve"]), task=small, is_owner=st.booleans())
+    def watch(self, owner: bytes, task: int, is_owner: bool) -> None:
+        self.world.watch(owner, [f"t{max(1, self.count - task)}"], is_owner=is_owner)
 
     @rule(owner=st.sampled_from(OWNERS))
     def owner_gone(self, owner: bytes) -> None:
@@ -151,12 +198,50 @@ class SchedulerModel(RuleBasedStateMachine):
         count=st.integers(1, 4),
         outcome=st.sampled_from(FINAL),
         seconds=durations,
+        ending=st.sampled_from(Ending),
+        is_retryable=st.booleans(),
     )
-    def end(self, which: int, count: int, outcome: WireStatus, seconds: float) -> None:
+    def end(
+        self,
+        which: int,
+        count: int,
+        outcome: WireStatus,
+        seconds: float,
+        ending: Ending,
+        is_retryable: bool,
+    ) -> None:
         worker = self.worker(which)
         assert worker is not None
-        ended = [an_end(e.spec.id, e.fence, outcome, seconds) for e in worker.all_held[:count]]
+        ended = [
+            an_end(e.spec.id, e.fence, outcome, seconds, ending, is_retryable)
+            for e in worker.all_held[:count]
+        ]
         self.world.report(worker.key, ended=ended)
+
+    @precondition(lambda self: self.world.workers)
+    @rule(
+        which=small, count=st.integers(1, 4), is_retryable=st.sampled_from([True, True, False])
+    )
+    def fail(self, which: int, count: int, is_retryable: bool) -> None:
+        worker = self.worker(which)
+        assert worker is not None
+        failed = WireStatus.FAILURE
+        ended = [
+            an_end(e.spec.id, e.fence, failed, is_retryable=is_retryable)
+            for e in worker.all_held[:count]
+        ]
+        self.world.report(worker.key, ended=ended)
+
+    @precondition(lambda self: self.world.workers)
+    @rule(which=small, count=st.integers(1, 4), is_told=st.booleans())
+    def interrupt(self, which: int, count: int, is_told: bool) -> None:
+        """Started attempts go back, whether or not their start was told."""
+        worker = self.worker(which)
+        assert worker is not None
+        held = worker.all_held[:count]
+        started = [StartedAttempt(e.spec.id, e.fence, 1.0) for e in held if e.place == LEASED]
+        items = [HandedBack(e.spec.id, e.fence, was_started=True) for e in held]
+        self.world.report(worker.key, started=started if is_told else [], handed_back=items)
 
     @precondition(lambda self: self.world.workers)
     @rule(which=small, count=st.integers(1, 9))
@@ -230,6 +315,54 @@ class SchedulerModel(RuleBasedStateMachine):
         last = worker.held["thread"][-1 - back :]
         items = [HandedBack(e.spec.id, e.fence) for e in last if e.place == LEASED]
         self.world.report(worker.key, handed_back=items, busy={"trivial": 0.02})
+
+    @rule(
+        delays=st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=4),
+        budget=limits,
+        retry=overrides,
+    )
+    def a_task_fails_again_and_again(
+        self, delays: list[float], budget: float | None, retry: RetryOverride | None
+    ) -> None:
+        worker = self.fresh_worker(2)
+        self.world.submit(b"ann", [self.spec("flaky", 0, False, retry, None, budget, budget)])
+        entry = list(self.world.entries.values())[-1]
+        for delay in delays:
+            self.world.dispatch([worker])
+            if entry.worker is not None:
+                end = an_end(entry.spec.id, entry.fence, WireStatus.FAILURE)
+                self.world.report(entry.worker.key, ended=[end])
+            self.world.pass_time(delay)
+
+    @rule(
+        depth=st.integers(1, 4),
+        outcome=st.sampled_from(FINAL),
+        ending=st.sampled_from(Ending),
+        grace=graces,
+        is_cancelled=st.booleans(),
+    )
+    def a_family_and_its_end(
+        self,
+        depth: int,
+        outcome: WireStatus,
+        ending: Ending,
+        grace: float | None,
+        is_cancelled: bool,
+    ) -> None:
+        worker = self.fresh_worker(2)
+        self.world.submit(b"ann", [self.spec("async", 0)])
+        eldest = list(self.world.entries.values())[-1]
+        self.world.dispatch([worker])
+        for _ in range(depth):
+            self.world.submit(b"bob", [self.spec("async", 0, parent=1)])
+            self.world.dispatch([worker])
+        if is_cancelled:
+            self.world.cancel([eldest.spec.id], grace, b"eve")
+            self.world.submit(b"bob", [self.spec("async", 0, parent=depth + 1)])
+        if eldest.worker is not None:
+            end = an_end(eldest.spec.id, eldest.fence, outcome, 1.0, ending)
+            self.world.report(eldest.worker.key, ended=[end])
+        self.world.submit(b"bob", [self.spec("late", 0, parent=self.count - depth)])
 
     @rule(which=small, name=names)
     def a_suspect_waits_while_work_goes_on(self, which: int, name: str) -> None:

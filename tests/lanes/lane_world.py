@@ -32,7 +32,7 @@ from fastworker._lanes._abc import (
     Lane,
     LaneEvent,
 )
-from fastworker._lanes._context import check_cancelled
+from fastworker._lanes._context import check_cancelled, waiting_for_others
 from fastworker._lanes._inline import InlineLane
 from fastworker._lanes._sink import TrioSink
 from fastworker._models import SerializationFormat
@@ -119,6 +119,8 @@ class World:
         self.progressed: list[AttemptProgressed] = []
         self.paused: list[AttemptPaused] = []
         self.yielded: dict[AttemptKey, list[Any]] = {}
+        self.waiting: set[AttemptKey] = set()  # have lent their slots
+        self.lent: set[AttemptKey] = set()  # have ever done so
         self._gates: list[Gate] = []
         self._guard = PROCESS_GUARD if kind == "process" else GUARD
 
@@ -168,6 +170,40 @@ class World:
             return body()
 
         return hold_async
+
+    def lending(
+        self,
+        child: Gate,
+        then: Gate | None = None,
+        ask: Callable[[], object] = lambda: None,
+        body: Callable[[], Any] = lambda: None,
+    ) -> Callable[..., Any]:
+        """Make a task function that lends its slot while it waits for ``child``.
+
+        ``ask`` is called before; ``then`` is a gate to wait for in its own slot.
+        """
+        if self.kind == "thread":
+
+            def lend() -> Any:
+                with waiting_for_others():
+                    ask()
+                    child.wait_in_thread()
+                if then is not None:
+                    then.wait_in_thread()
+                return body()
+
+            return lend
+
+        async def lend_async() -> Any:
+            is_asyncio = self.kind == "asyncio"
+            with waiting_for_others():
+                ask()
+                await (child.wait_in_asyncio() if is_asyncio else child.wait_in_trio())
+            if then is not None:
+                await (then.wait_in_asyncio() if is_asyncio else then.wait_in_trio())
+            return body()
+
+        return lend_async
 
     # --- what the link loop does ---------------------------------------------
 
@@ -233,6 +269,12 @@ class World:
     async def start_of(self, key: AttemptKey) -> None:
         await self.receive_until(lambda: key in self.started)
 
+    async def pause_of(self, key: AttemptKey) -> None:
+        await self.receive_until(lambda: key in self.waiting)
+
+    async def resumption_of(self, key: AttemptKey) -> None:
+        await self.receive_until(lambda: key in self.lent and key not in self.waiting)
+
     def look(self) -> None:
         """Take the events that are there, if any."""
         self._judge(self.sink.receive_nowait())
@@ -268,13 +310,18 @@ class World:
             if isinstance(event, AttemptStarted):
                 assert key not in self.started, f"{key} started twice"
                 self.started.append(key)
-                running = len(set(self.started) - set(self.ended))
-                assert running <= self.lane.slots, f"{running} run at the same time"
+                # What has waited ran beside the one that its slot was lent to.
+                running = set(self.started) - set(self.ended) - self.lent
+                count = len(running)
+                assert count <= self.lane.slots, f"{count} run at the same time"
             elif isinstance(event, AttemptProgressed):
                 assert key in self.started
                 self.progressed.append(event)
             elif isinstance(event, AttemptPaused):
                 assert key in self.started
+                assert event.is_waiting is (key not in self.waiting), "waits twice"
+                self.lent.add(key)
+                self.waiting ^= {key}
                 self.paused.append(event)
             elif isinstance(event, AttemptYielded):
                 assert key in self.started
