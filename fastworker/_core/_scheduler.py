@@ -429,6 +429,7 @@ class Scheduler:
         suspects = {record.spec.id for record in presumed}
         for lane in worker.lanes.values():
             for record in list(lane.leased.values()):
+                record.has_run = record.has_run or record.spec.id in suspects
                 fate = self._fate(record, worker, reason)
                 if fate is None and record.spec.id in suspects:
                     if was_alone:
@@ -510,8 +511,7 @@ class Scheduler:
             worker.release(record)
             record.uncounted += 1
             if record.is_cancel_requested:
-                ending = Ending.CANCELLED if was_started else Ending.NEVER_STARTED
-                self._end(record, Step.CANCEL, now, commands, ending=ending)
+                self._end(record, Step.CANCEL, now, commands, ending=_unended(record))
             else:
                 self._requeue(record, Step.HAND_BACK, commands)
         for news in report.progress:
@@ -537,6 +537,7 @@ class Scheduler:
             self._stale_reports += 1
             return
         record.step(Step.START)
+        record.has_run = True
         record.started = started.wall
         commands += self._news(record, record.event())
 
@@ -563,6 +564,9 @@ class Scheduler:
         worker.measure(record.spec.name, ended.seconds)
         worker.lane_of(record.spec.name).is_blocked = False
         worker.release(record)
+        # This attempt may never have started, and an earlier one have run.
+        unstarted = ended.ending is Ending.NEVER_STARTED
+        record.has_run = record.has_run or not unstarted
         if step is Step.FAIL and self._retry(record, policy, ended, now, commands):
             return
         record.step(step)
@@ -577,7 +581,7 @@ class Scheduler:
             completed=ended.completed,
             worker_id=worker.label,
             attempts=record.attempts,
-            ending=ended.ending,
+            ending=_unended(record) if unstarted else ended.ending,
             signal=ended.signal,
             errors=list(record.errors),
         )
@@ -737,9 +741,7 @@ class Scheduler:
         elif record.is_solo:
             self._suspects.remove(record)
             self._drop_reservation(record)
-        was_tried = record.attempts > 0
-        ending = Ending.CANCELLED if was_tried else Ending.NEVER_STARTED
-        self._end(record, step, now, commands, error=error, ending=ending)
+        self._end(record, step, now, commands, error=error, ending=_unended(record))
         if state is TaskState.READY and not record.is_solo:
             self._ready.discard(record)
 
@@ -862,6 +864,11 @@ class Scheduler:
                     heapq.heappop(heads)
                 else:
                     heapq.heapreplace(heads, (following.sequence, name))
+
+
+def _unended(record: TaskRecord) -> Ending:
+    """How a task has ended that no attempt is under way of."""
+    return Ending.CANCELLED if record.has_run else Ending.NEVER_STARTED
 
 
 def _poison(losses: tuple[str, ...]) -> str:

@@ -119,6 +119,7 @@ class TaskRecord:
     ``expires_at`` is when it must have started, ``deadline_at`` when it must have
     ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
     where there is no such time. ``errors`` are those of failed attempts.
+    ``has_run`` once some of its code may have run, whether that counted or not.
     ``watchers`` want to hear of it besides its owner.
     """
 
@@ -129,6 +130,7 @@ class TaskRecord:
         "expires_at",
         "failures",
         "fence",
+        "has_run",
         "held_until",
         "is_cancel_requested",
         "is_solo",
@@ -154,6 +156,7 @@ class TaskRecord:
         self.state = TaskState.HELD
         self.fence = 0
         self.uncounted = 0
+        self.has_run = False
         self.worker: SubworkerRecord | None = None
         self.estimate: float | None = None
         self.started = 0.0
