@@ -18,7 +18,7 @@ from typing import Any, ParamSpec
 
 import anyio
 
-from fastworker._call_settings import CallSettings
+from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_host import Host, current_clock
 from fastworker._client_session import ClientSession
@@ -313,6 +313,7 @@ class Client(Submitter):
         Raises:
           TaskNotFound: nobody knows the id.
           ResultExpired: it has ended, and how is no longer kept.
+          ValueError: ``grace`` is no number of seconds.
           ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
 
         Cancellation:
@@ -320,6 +321,10 @@ class Client(Submitter):
           cancelled all the same, as soon as the control plane hears of it.
         """
         session = self._usable_session()
+        check_grace(grace)
+        if not _is_possible(task_id):
+            await anyio.lowlevel.checkpoint()
+            raise TaskNotFound(f"no task has the id {task_id!r:.80}", task_id=task_id)
         watch = session.request_cancel(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
@@ -352,6 +357,9 @@ class Client(Submitter):
           Always a checkpoint; changes nothing.
         """
         session = self._usable_session()
+        if not _is_possible(task_id):
+            await anyio.lowlevel.checkpoint()
+            return None
         event: TaskEvent | None = None
         with anyio.move_on_after(self.timeout):
             event = await session.query(task_id)
@@ -394,7 +402,7 @@ class Client(Submitter):
         attached: bool,
     ) -> TaskSpec:
         name = task if isinstance(task, str) else self._registry.name_of(task)
-        if not 0 < len(name) <= 256:
+        if not _is_possible(name):
             message = f"unknown task {name[:80]!r}: a name has 1 to 256 characters"
             raise UnknownTask(message, task_name=name)
         payload = encode_arguments(args, kwargs, self.serialization_format)
@@ -427,6 +435,17 @@ class Client(Submitter):
             error=f"timed out after {self.timeout:g} s {where}",
             worker_id=worker,
         )
+
+
+def _is_possible(name: object) -> bool:
+    """Whether a task's name, or its id, can be one: what cannot travel is nobody's."""
+    if not isinstance(name, str) or not 0 < len(name) <= 256:
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _broken(cause: Exception) -> ClientBroken:

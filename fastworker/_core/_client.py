@@ -398,7 +398,7 @@ class ClientState:
                     why = (
                         "the control plane restarted" if lost_store else "the session was lost"
                     )
-                    message = f"the {why} {task.losses} times before it acknowledged the task"
+                    message = f"{why} {task.losses} times before it acknowledged the task"
                     self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
