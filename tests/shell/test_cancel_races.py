@@ -113,7 +113,7 @@ class Race:
 
     async def submit(self, index: int, work: Work, nursery: trio.Nursery) -> None:
         options = self.owner.options(
-            max_retries=3, retry_delay=0.1, backoff=1, grace=work.grace
+            max_retries=3, retry_delay=0.1, backoff=1, jitter=0, grace=work.grace
         )
         parts = {"failures": work.failures, "seconds": work.seconds}
         parts["tidies_for"] = work.tidies_for
