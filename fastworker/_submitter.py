@@ -5,6 +5,7 @@ A :class:`Client` is one, with no options; ``client.options(...)`` makes others.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import (
     AsyncIterable,
@@ -39,14 +40,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Submitter:
+class Submitter(abc.ABC):
     """See the module's first lines."""
 
     _settings = CallSettings()
 
     @property
+    @abc.abstractmethod
     def _client(self) -> Client:
-        raise NotImplementedError
+        """The client that the calls go through."""
 
     def options(
         self,
