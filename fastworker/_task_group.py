@@ -284,7 +284,7 @@ async def open_task_group(
     """See :meth:`Client.open_task_group`. ``keep``: all members, until the end."""
     _check(max_in_flight, on_error, first)
     body = _Body()
-    with anyio.CancelScope() as scope:
+    with body, anyio.CancelScope() as scope:
         group = TaskGroup(
             submitter,
             max_in_flight=max_in_flight,
@@ -295,9 +295,8 @@ async def open_task_group(
             keep=keep,
         )
         try:
-            with body:
-                yield group
-                await group._wait_all()
+            yield group
+            await group._wait_all()
         finally:
             group._is_closed = True
             group._signal()
@@ -306,7 +305,11 @@ async def open_task_group(
 
 
 class _Body:
-    """Keeps the error of the block's body, to go with those of the members."""
+    """Keeps the error of the block's body, to go with those of the members.
+
+    It stands around the block's scope, which takes its cancellation out of what
+    the body raises: a group of errors may have some of both.
+    """
 
     def __init__(self) -> None:
         self.error: Exception | None = None

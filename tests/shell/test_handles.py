@@ -22,7 +22,7 @@ from fastworker import (
     UnknownTask,
     progress,
 )
-from tests.shell.world import open_world, settle
+from tests.shell.world import BASE, open_world, settle
 
 pytestmark = pytest.mark.trio
 
@@ -258,3 +258,27 @@ async def test_a_name_that_cannot_travel_is_unknown(autojump_clock: MockClock) -
             with pytest.raises(UnknownTask, match="1 to 256 characters"):
                 await call("\ud800")
         assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_who_hands_in_a_task_that_is_cancelled_before_it_is_sent_gets_its_id(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_world() as world,
+        world.client(new_task_id=lambda: "known beforehand") as client,
+        trio.open_nursery() as nursery,
+    ):
+        world.cut_off(BASE)
+        ids = []
+
+        async def delay() -> None:
+            ids.append(await client.delay("note", 1))
+
+        nursery.start_soon(delay)
+        await settle()
+        assert await client.cancel("known beforehand") == NeverStarted()
+        await settle()
+        assert ids == ["known beforehand"]
+        world.network.heal(BASE)
+        await trio.sleep(5)
+        assert world.ran == []

@@ -164,6 +164,26 @@ async def test_who_fails_while_it_is_cancelled_is_in_the_group_too(
             assert group.failures == []
 
 
+async def test_errors_beside_the_cancelling_in_the_body_hide_no_failure(
+    autojump_clock: MockClock,
+) -> None:
+    async def raise_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError("the body")
+
+    async with cluster() as (_, client):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with client.open_task_group() as group:
+                await group.submit("fail", "a member")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(raise_when_cancelled)
+                    nursery.start_soon(trio.sleep_forever)
+        assert caught.group_contains(KeyError)
+        assert caught.group_contains(TaskFailed, match="a member")
+
+
 async def test_a_submit_that_fails_in_the_body_is_an_error_of_the_body(
     autojump_clock: MockClock,
 ) -> None:
