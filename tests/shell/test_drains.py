@@ -131,7 +131,7 @@ async def test_a_task_that_ends_while_it_is_interrupted_has_ended(
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
-            return "finished in the last moment"  # noqa: RET - its own decision
+            return "finished in the last moment"  # its own decision
         return ""
 
     async with open_world(workers=0) as world, world.client() as client:

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import math
 
-import anyio
-import anyio.lowlevel
 import pytest
 import trio
 from trio.testing import MockClock
@@ -289,4 +287,3 @@ async def test_a_group_of_a_client_with_options_has_its_options(
                 await group.submit("wait", 1)
         assert [type(error).__name__ for error in caught.value.exceptions] == ["TaskTimedOut"]
         assert isinstance(group, TaskGroup)
-        await anyio.lowlevel.checkpoint()
