@@ -425,7 +425,8 @@ class ClientState:
                     self._plan_cancel(task_id, task, task.cancel)
                 if task.is_own:
                     self._to_watch.append(task_id)
-            elif task.progress is _Progress.SENT:
+            elif task.progress is _Progress.SENT and task.cancel is None:
+                # What was taken back is sent until it is heard of, and cancelled then.
                 task.losses += 1
                 if task.losses > self._retries:
                     self._forget(task_id)

@@ -16,6 +16,7 @@ from fastworker import (
     Cancelled,
     Client,
     Completed,
+    ControlPlaneUnreachable,
     NeverStarted,
     TaskError,
     TaskGroup,
@@ -110,6 +111,10 @@ class Block:
         plan = self.plan
         assert group.in_flight == 0
         kinds = [type(error) for error in raised.exceptions] if raised is not None else []
+        if kinds and kinds[0] is ControlPlaneUnreachable:
+            # A submit that lost its session too often: an error of the body, at its place.
+            assert plan.breaks_pipes
+            kinds[0] = KeyError
         assert (
             set(kinds) <= {KeyError} or not plan.body_fails or issubclass(kinds[-1], TaskError)
         )

@@ -269,6 +269,7 @@ async def test_who_hands_in_a_task_that_is_cancelled_before_it_is_sent_gets_its_
         trio.open_nursery() as nursery,
     ):
         world.cut_off(BASE)
+        await settle()
         ids = []
 
         async def delay() -> None:

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import SubWorker, TaskResult, TaskStatus
+from fastworker._transport._memory import Faults
 from tests.shell.world import BASE, DISCOVERY, MANAGEMENT, open_world, settle
 
 pytestmark = pytest.mark.trio
@@ -288,3 +289,22 @@ async def _until(condition: Any, step: float = 0.001) -> None:
     with trio.fail_after(100):
         while not condition():
             await trio.sleep(step)
+
+
+async def test_a_task_that_was_taken_back_is_cancelled_however_many_sessions_are_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world, world.client(retries=0) as client:
+        await world.start_worker("w1", BASE)
+        world.network.faults = Faults(loss=1.0)
+        with trio.move_on_after(0.1) as scope:
+            await client.delay("wait", "a")
+        assert scope.cancelled_caught
+        with world.restarting():
+            await trio.sleep(1)
+            world.network.faults = Faults()
+            await world.start_plane()
+        await trio.sleep(30)
+        assert world.ran == world.stopped
+        assert world.tasks().leased == 0
+        assert client.statistics().waiting == 0
