@@ -10,7 +10,8 @@ one clock for all processes of a machine.
 Rows: an ``async def`` task that sleeps; a ``def`` task that calls
 ``check_cancelled()`` every millisecond, half of which is waited on average; and
 the same two until ``submit_task`` has raised in the caller, when everybody
-knows the outcome.
+knows the outcome. Last, a task in a process that never stops, which is killed:
+how much more than its grace it takes until the caller knows.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, check_cancelled, task
+from fastworker import Client, ControlPlaneWorker, Killed, SubWorker, check_cancelled, task
 
 WARM_UP = 50
+# Each takes a new process.
+KILLS = 50
+KILL_GRACE = 0.1
 
 
 @task
@@ -60,6 +64,18 @@ def check_on(path: str) -> None:
         finally:
             at = time.monotonic()
             print(at, file=pipe)
+
+
+@task(isolation="process")
+def refuse(path: str) -> None:
+    """Never stop, whoever asks."""
+    with open(path, "w", buffering=1) as pipe:
+        print("begun", file=pipe)
+        while True:
+            try:
+                time.sleep(3600)
+            except BaseException:  # noqa: BLE001 - that is the point
+                pass
 
 
 async def run_control_plane() -> None:
@@ -139,7 +155,20 @@ async def measure(address: str, samples: int, folder: str) -> dict[str, float]:
             )
             note(figures, f"{row}: remote finally", heard)
             note(figures, f"{row}: caller knows", ended)
+        killed = [await measure_kill(client, notes) for _ in range(KILLS)]
+        note(figures, "process, killed: beyond its grace", tuple(killed))
     return figures
+
+
+async def measure_kill(client: Client, notes: Notes) -> float:
+    """Seconds from the cancellation to the outcome, less the grace."""
+    handle = await client.submit("refuse", notes.path)
+    assert await notes.line() == "begun"
+    await trio.sleep(0.005)
+    cancelled_at = time.monotonic()
+    outcome = await handle.cancel(grace=KILL_GRACE)
+    assert isinstance(outcome, Killed), outcome
+    return time.monotonic() - cancelled_at - KILL_GRACE
 
 
 def note(figures: dict[str, float], name: str, samples: tuple[float, ...]) -> None:

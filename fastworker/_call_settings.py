@@ -63,6 +63,16 @@ class CallSettings:
         return dataclasses.replace(self, **named)
 
 
+def check_grace(grace: float | None) -> None:
+    """Look at what a cancel was told, before it is sent.
+
+    Raises:
+      ValueError: it cannot be used. The message shows it.
+    """
+    if grace is not None:
+        _check("grace", grace, 0.0, LONGEST_DELAY)
+
+
 _NOTHING: Final = CallOptions()
 _BOUNDS: Final = (
     ("timeout", 0.0, LONGEST_DELAY),

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
-from fastworker._call_settings import CallSettings
+from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_host import Host, current_clock
 from fastworker._client_session import ClientSession
@@ -328,8 +328,10 @@ class Client(Submitter):
           cancelled all the same, as soon as the control plane hears of it.
         """
         session = self._usable_session()
+        check_grace(grace)
         if not is_name(task_id):  # no task has such an id, and no frame can carry it
-            raise TaskNotFound(f"no task has the id {task_id!r}", task_id=task_id)
+            await anyio.lowlevel.checkpoint()
+            raise TaskNotFound(f"no task has the id {task_id!r:.80}", task_id=task_id)
         watch = session.request_cancel(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():

@@ -441,8 +441,9 @@ class ClientSession:
                     call.done.set()
             case TaskEnded(task_id=task_id, event=event):
                 call = self._submits.get(task_id)
-                if call is not None and call.wants_outcome:
-                    call.answer = event
+                if call is not None:
+                    # With no outcome wanted, it was cancelled before it was sent.
+                    call.answer = event if call.wants_outcome else None
                     call.done.set()
                 self._end_watches(task_id, event)
                 self._look_whether_taken_back()

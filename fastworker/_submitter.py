@@ -5,6 +5,7 @@ A :class:`Client` is one, with no options; ``client.options(...)`` makes others.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import (
     AsyncIterable,
@@ -39,14 +40,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Submitter:
+class Submitter(abc.ABC):
     """See the module's first lines."""
 
     _settings = CallSettings()
 
     @property
+    @abc.abstractmethod
     def _client(self) -> Client:
-        raise NotImplementedError
+        """The client that the calls go through."""
 
     def options(
         self,
@@ -284,16 +286,34 @@ class Submitter:
         *,
         budget_at: float = math.inf,
         on_end: Callable[[str], None] | None = None,
+        on_taken_back: Callable[[TaskHandle[Any]], None] | None = None,
     ) -> TaskHandle[Any]:
+        """As :meth:`submit`.
+
+        Args:
+          budget_at: when it must have ended, on the loop's clock.
+          on_end: called with its id as soon as it has ended.
+          on_taken_back: called if this raises and the task is still to be stopped.
+        """
         client = self._client
         session = client._usable_session()
+        state = client._state
         spec = client._spec(task, args, kwargs, self._settings, attached=True)
         now = session.clock()
-        await self._acknowledged(spec, budget_at=min(budget_at, _parent_deadline(now)))
-        told = None if on_end is None else lambda: on_end(spec.id)
-        watch = session.watch(spec.id, told)
-        accepted = client.serialization_format
-        return TaskHandle(spec.id, spec.name, session, client._state, accepted, watch)
+
+        def handle() -> TaskHandle[Any]:
+            told = None if on_end is None else lambda: on_end(spec.id)
+            watch = session.watch(spec.id, told)
+            accepted = client.serialization_format
+            return TaskHandle(spec.id, spec.name, session, state, accepted, watch)
+
+        try:
+            await self._acknowledged(spec, budget_at=min(budget_at, _parent_deadline(now)))
+        except BaseException:
+            if on_taken_back is not None and state.holds(spec.id):
+                on_taken_back(handle())
+            raise
+        return handle()
 
     async def _submit_stream(
         self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -5,6 +5,7 @@ A :class:`SyncClient` is one, with no options; ``client.options(...)`` makes oth
 
 from __future__ import annotations
 
+import abc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -24,17 +25,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SyncSubmitter:
+class SyncSubmitter(abc.ABC):
     """See the module's first lines."""
 
     @property
+    @abc.abstractmethod
     def _owner(self) -> SyncClient:
-        raise NotImplementedError
+        """The client that the calls go through."""
 
     @property
+    @abc.abstractmethod
     def _submitter(self) -> Submitter:
         """The one of the async client, in whose loop everything happens."""
-        raise NotImplementedError
 
     def options(
         self,

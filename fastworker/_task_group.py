@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overl
 
 import anyio
 
-from fastworker._errors import ClientClosed, LocalProtocolError, TaskError
+from fastworker._errors import ClientClosed, LocalProtocolError, TaskCancelled, TaskError
 from fastworker._lanes._context import waiting_for_others
 from fastworker._outcomes import error_of, result_of
 from fastworker._task_handle import TaskHandle
@@ -56,6 +56,10 @@ class TaskGroup:
         self._keep = keep
         self._closed: Exception | None = None  # why the client has ended
         self._is_closed = False
+        self._joining: set[anyio.CancelScope] = set()  # of the submits under way
+        # Members that their submit() has taken back: waited for, not judged.
+        self._left: set[str] = set()
+        self._is_left_in_peace = False  # nobody wants to hear of failures any more
         self.handles: list[TaskHandle[Any]] = []
         self.failures: list[TaskError] = []
 
@@ -78,21 +82,45 @@ class TaskGroup:
         Args, Returns, Raises: as for :meth:`Client.submit`.
 
         Raises:
-          LocalProtocolError: the block has ended.
+          LocalProtocolError: the block has ended, maybe meanwhile; the task is
+            not its member, and does not run.
 
         Cancellation:
-          As for :meth:`Client.submit`.
+          As for :meth:`Client.submit`. What was taken back keeps its place in
+          the block until it has ended, and is no failure.
         """
-        if self._is_closed:
-            raise LocalProtocolError("this task group has ended; open another one")
+        if not self._is_closed:
+            # The caller may be anywhere; the block must not end before this has.
+            with anyio.CancelScope() as scope:
+                self._joining.add(scope)
+                try:
+                    return await self._join(task, args, kwargs)
+                finally:
+                    self._joining.remove(scope)
+                    self._signal()
+        raise LocalProtocolError("this task group has ended; open another one")
+
+    async def _join(
+        self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> TaskHandle[Any]:
         with waiting_for_others():
             await self._places.acquire()
+        taken_back: list[TaskHandle[Any]] = []
         try:
             handle = await self._submitter._submit(
-                task, args, kwargs, budget_at=self._deadline, on_end=self._on_end
+                task,
+                args,
+                kwargs,
+                budget_at=self._deadline,
+                on_end=self._on_end,
+                on_taken_back=taken_back.append,
             )
         except BaseException:
-            self._places.release()
+            if taken_back and not taken_back[0]._watch.done.is_set():
+                self._left.add(taken_back[0].id)
+                self._running[taken_back[0].id] = taken_back[0]
+            else:
+                self._places.release()
             raise
         if self._keep:
             self.handles.append(handle)
@@ -101,20 +129,20 @@ class TaskGroup:
             self._on_end(handle.id)
         return handle
 
-    async def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
+    def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
         """Give each member as it ends, until none is under way.
 
         Cancellation:
-          Always a checkpoint; as the body of the block.
+          Each step is a checkpoint, and as the body of the block; no member is
+          lost.
         """
-        while (handle := await self._next_completed()) is not None:
-            yield handle
+        return _Ended(self)
 
     async def _next_completed(self) -> TaskHandle[Any] | None:
         """Wait for the next member that ends, None if none is under way."""
         await anyio.lowlevel.checkpoint()
         while not self._ended:
-            if not self._running:
+            if not self._running and not self._joining:
                 return None
             with waiting_for_others():
                 await self._changed.wait()
@@ -128,11 +156,17 @@ class TaskGroup:
         if handle is None:
             return  # its submit() has not returned yet, and looks
         self._places.release()
-        if self._keep:
-            self._ended.append(handle)
+        if task_id in self._left:
+            self._left.remove(task_id)
+        else:
+            if self._keep:
+                self._ended.append(handle)
+            self._judge(handle)
+        self._signal()
+
+    def _signal(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-        self._judge(handle)
 
     def _judge(self, handle: TaskHandle[Any]) -> None:
         event = handle._watch.event
@@ -145,12 +179,22 @@ class TaskGroup:
         error = error_of(result, event.ending)
         if error is None:
             self._succeeded += 1
-            if self._first is not None and self._succeeded >= self._first:
-                self._scope.cancel()
-        elif not (self._scope.cancel_called or self._is_closed):
+            if self._has_enough:
+                self.cancel()
+        elif self._is_ending and (self._is_left_in_peace or isinstance(error, TaskCancelled)):
+            pass  # that is what was asked of it
+        else:
             self.failures.append(error)
             if self._on_error == "cancel" and self._first is None:
                 self._scope.cancel()
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._is_closed or self._scope.cancel_called
+
+    @property
+    def _has_enough(self) -> bool:
+        return self._first is not None and self._succeeded >= self._first
 
     @property
     def in_flight(self) -> int:
@@ -160,13 +204,16 @@ class TaskGroup:
     def cancel(self) -> None:
         """Have all members cancelled that are under way, and leave the block.
 
-        As with a cancel scope, what stands behind the block goes on.
+        As with a cancel scope, what stands behind the block goes on. What fails
+        from now on is no failure.
         """
+        if not self._is_ending:
+            self._is_left_in_peace = True
         self._scope.cancel()
 
     async def _wait_all(self) -> None:
         with waiting_for_others():
-            while self._running:
+            while self._running or self._joining:
                 await self._changed.wait()
 
     async def _end_all(self) -> None:
@@ -175,6 +222,10 @@ class TaskGroup:
         The wait is bounded by each member's grace and the lease of its worker.
         """
         with anyio.CancelScope(shield=True):
+            for scope in self._joining:
+                scope.cancel()
+            while self._joining:
+                await self._changed.wait()
             running = list(self._running.values())
             try:
                 watches = [handle._session.request_cancel(handle.id) for handle in running]
@@ -183,7 +234,9 @@ class TaskGroup:
             for handle, watch in zip(running, watches, strict=True):
                 await handle._session.wait_stopped(watch)
                 if not watch.done.is_set():
-                    return  # out of reach, and so are the others
+                    break  # out of reach, and so are the others
+            for handle in self._running.values():
+                handle._give_up()
 
     def _raise_failures(self, body: Exception | None) -> None:
         errors: list[Exception] = []
@@ -191,15 +244,32 @@ class TaskGroup:
             errors += body.exceptions
         elif body is not None:
             errors.append(body)
-        if self._first is not None and self._succeeded >= self._first:
-            errors = []
-        elif self._on_error == "cancel":
+        if self._on_error == "cancel" and not self._has_enough:
             errors += self.failures
         if self._closed is not None and not errors:
             errors = [self._closed]
         if errors:
             count = f"{len(errors)} error" if len(errors) == 1 else f"{len(errors)} errors"
             raise ExceptionGroup(f"{count} in a task group", errors) from None
+
+
+class _Ended:
+    """The members of a group as they end.
+
+    No generator: who leaves the loop early has nothing to close.
+    """
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+
+    def __aiter__(self) -> AsyncIterator[TaskHandle[Any]]:
+        return self
+
+    async def __anext__(self) -> TaskHandle[Any]:
+        handle = await self._group._next_completed()
+        if handle is None:
+            raise StopAsyncIteration
+        return handle
 
 
 @asynccontextmanager
@@ -214,7 +284,7 @@ async def open_task_group(
     """See :meth:`Client.open_task_group`. ``keep``: all members, until the end."""
     _check(max_in_flight, on_error, first)
     body = _Body()
-    with anyio.CancelScope() as scope:
+    with body, anyio.CancelScope() as scope:
         group = TaskGroup(
             submitter,
             max_in_flight=max_in_flight,
@@ -225,17 +295,21 @@ async def open_task_group(
             keep=keep,
         )
         try:
-            with body:
-                yield group
-                await group._wait_all()
+            yield group
+            await group._wait_all()
         finally:
             group._is_closed = True
+            group._signal()
             await group._end_all()
     group._raise_failures(body.error)
 
 
 class _Body:
-    """Keeps the error of the block's body, to go with those of the members."""
+    """Keeps the error of the block's body, to go with those of the members.
+
+    It stands around the block's scope, which takes its cancellation out of what
+    the body raises: a group of errors may have some of both.
+    """
 
     def __init__(self) -> None:
         self.error: Exception | None = None

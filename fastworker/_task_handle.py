@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
 
+from fastworker._call_settings import check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_session import CANCEL_SECONDS, ClientSession, Watch
 from fastworker._lanes._context import waiting_for_others
@@ -148,12 +149,14 @@ class TaskHandle(Generic[T]):
           Lost. A task that has ended before is what it was.
 
         Raises:
+          ValueError: ``grace`` is no number of seconds.
           ClientClosed, ClientBroken: the client has ended meanwhile.
 
         Cancellation:
           Always a checkpoint. If it raises ``Cancelled``, the task is being
           cancelled all the same.
         """
+        check_grace(grace)
         if not self._watch.done.is_set():
             self._session.request_cancel(self.id, grace)
             with waiting_for_others():
@@ -161,9 +164,13 @@ class TaskHandle(Generic[T]):
         else:
             await anyio.lowlevel.checkpoint()
         if not self._watch.done.is_set():
-            self._lost = Lost("the control plane cannot be reached")
-            return self._lost
+            return self._give_up()
         return outcome_of(self._ended(), self._accepted)
+
+    def _give_up(self) -> Lost:
+        """Nobody can say how it ended, or will; unless the control plane comes back."""
+        self._lost = Lost("the control plane cannot be reached")
+        return self._lost
 
     def _result(self) -> TaskResult:
         return result_of(self._ended(), self._accepted)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
+from fastworker._errors import LocalProtocolError
 from fastworker._lanes._context import waiting_for_others
 from fastworker._task_group import TaskGroup, open_task_group
 from fastworker._task_handle import TaskHandle
@@ -41,25 +42,30 @@ class Values(Generic[T]):
 
         Raises:
           TaskError: its task has no value, and ``on_error`` is "collect".
+          LocalProtocolError: the block has ended.
 
         Cancellation:
           Always a checkpoint. No value is lost.
         """
+        await anyio.lowlevel.checkpoint()
         with waiting_for_others():
             handle = await self._next_handle()
+        # Whoever is cancelled before has taken nothing, and from here on nobody waits.
+        self._handles.remove(handle)
         self._ahead.release()
-        return await handle.result()
+        return handle._value()
 
     async def _next_handle(self) -> TaskHandle[T]:
         while True:
+            if self._is_fed and not self._handles:
+                raise StopAsyncIteration
+            if self._group._is_closed:
+                raise LocalProtocolError("this map has ended; read it inside of its block")
             for handle in self._handles:
-                if handle.is_done or handle._watch.error is not None:
-                    self._handles.remove(handle)
+                if handle._watch.done.is_set():
                     return handle
                 if self._ordered:
                     break
-            if self._is_fed and not self._handles:
-                raise StopAsyncIteration
             await self._wait_change()
 
     async def _wait_change(self) -> None:

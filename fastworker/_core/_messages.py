@@ -72,10 +72,12 @@ MAX_CALLBACK_DATA_BYTES: Final = 256 * 1024
 CallbackData = Annotated[bytes, Meta(max_length=MAX_CALLBACK_DATA_BYTES)]
 
 
-def is_name(text: str) -> bool:
-    """Whether a text can travel as a Name: a task's id or a task function's name."""
+def is_name(text: object) -> bool:
+    """Whether this can travel as a Name: a task's id or a task function's name."""
+    if not isinstance(text, str) or not 0 < len(text) <= 256:
+        return False
     # Half of a surrogate pair is a character for Python, and for no encoding.
-    return 0 < len(text) <= 256 and text.encode(errors="ignore").decode() == text
+    return text.encode(errors="ignore").decode() == text
 
 
 class Role(enum.IntEnum):

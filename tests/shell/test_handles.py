@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,9 +19,10 @@ from fastworker import (
     TaskNotFound,
     TaskStatus,
     TaskTimedOut,
+    UnknownTask,
     progress,
 )
-from tests.shell.world import open_world, settle
+from tests.shell.world import BASE, open_world, settle
 
 pytestmark = pytest.mark.trio
 
@@ -219,3 +223,62 @@ async def test_a_drain_can_be_called_off(autojump_clock: MockClock) -> None:
 async def _stay(seconds: float) -> None:
     with trio.CancelScope(shield=True):
         await trio.sleep(seconds)
+
+
+@pytest.mark.parametrize("grace", [-1, math.nan, math.inf, "5", True])
+async def test_a_grace_that_cannot_be_one_is_refused_and_nothing_is_sent(
+    autojump_clock: MockClock, grace: Any
+) -> None:
+    async with open_world() as world, world.client() as client:
+        handle = await client.submit("wait", "a")
+        await settle()
+        with pytest.raises(ValueError, match="grace="):
+            await handle.cancel(grace)
+        with pytest.raises(ValueError, match="grace="):
+            await client.cancel(handle.id, grace)
+        await settle()
+        assert world.stopped == []
+        assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+@pytest.mark.parametrize("task_id", ["", "x" * 257, "\ud800", None, 5])
+async def test_an_id_that_cannot_be_one_is_nobodys(
+    autojump_clock: MockClock, task_id: Any
+) -> None:
+    async with open_world() as world, world.client() as client:
+        with pytest.raises(TaskNotFound, match="no task has the id"):
+            await client.cancel(task_id)
+        assert await client.get_task_result(task_id) is None
+        assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_name_that_cannot_travel_is_unknown(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        for call in (client.submit, client.delay, client.submit_task):
+            with pytest.raises(UnknownTask, match="1 to 256 characters"):
+                await call("\ud800")
+        assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_who_hands_in_a_task_that_is_cancelled_before_it_is_sent_gets_its_id(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_world() as world,
+        world.client(new_task_id=lambda: "known beforehand") as client,
+        trio.open_nursery() as nursery,
+    ):
+        world.cut_off(BASE)
+        ids = []
+
+        async def delay() -> None:
+            ids.append(await client.delay("note", 1))
+
+        nursery.start_soon(delay)
+        await settle()
+        assert await client.cancel("known beforehand") == NeverStarted()
+        await settle()
+        assert ids == ["known beforehand"]
+        world.network.heal(BASE)
+        await trio.sleep(5)
+        assert world.ran == []

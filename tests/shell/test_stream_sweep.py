@@ -6,12 +6,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.shell.sweep import assert_idle, cancelled_at, sweep
+from tests.shell.cancel_steps import TRIO_SWEEP, assert_idle, cancelled_at, sweep
 from tests.shell.world import open_world
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow]
 
 
+@TRIO_SWEEP.covers("Submitter.stream", "Stream.__anext__")
 @pytest.mark.parametrize("name", ["count", "count_in_a_thread"])
 async def test_reading_a_stream(name: str, autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:

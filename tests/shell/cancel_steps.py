@@ -1,4 +1,4 @@
-"""Cancels a call at every step that the program takes meanwhile, and looks what is left."""
+"""Cancels a call at a given step of the program, and looks at what is left of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import trio
 
 from fastworker import Client
+from tests.public_coroutines import Sweep
 from tests.shell.world import World
+
+TRIO_SWEEP = Sweep()
 
 
 class _CancelAtStep(trio.abc.Instrument):
@@ -40,10 +43,14 @@ async def cancelled_at(steps: int, call: Callable[[], Awaitable[Any]]) -> tuple[
 async def sweep(attempt: Callable[[int], Awaitable[bool]]) -> None:
     """Go on until the call has ended before it could be cancelled, five times running."""
     steps, untouched = 0, 0
+    before = trio.lowlevel.current_statistics().tasks_living
     while untouched < 5:
         steps += 1
         assert steps < 500, "it never ends by itself"
         untouched = 0 if await attempt(steps) else untouched + 1
+        await trio.testing.wait_all_tasks_blocked()
+        living = trio.lowlevel.current_statistics().tasks_living
+        assert living == before, f"{living - before} Trio tasks were left at step {steps}"
     assert steps > 5 + 2, "that was no sweep"
 
 
@@ -55,6 +62,7 @@ def assert_idle(world: World, client: Client) -> None:
     assert session is not None
     assert not session._submits
     assert not session._queries
+    assert not session._watches
     state = client._state
     assert not state._queries
     assert not state._to_cancel
