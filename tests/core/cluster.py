@@ -20,8 +20,8 @@ from fastworker._core._attempts import (
     AttemptStarted,
 )
 from fastworker._core._client import ClientState
-from fastworker._core._client_events import FrameArrived as ClientFrame
 from fastworker._core._client_events import (
+    CancelRequested,
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
@@ -31,6 +31,7 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
 )
+from fastworker._core._client_events import FrameArrived as ClientFrame
 from fastworker._core._control_plane import LEASE_SECONDS, RECONNECT_GRACE, ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
@@ -80,6 +81,8 @@ class ClientPeer(Peer):
         self.ended: Counter[str] = Counter()
         self.abandoned: set[str] = set()
         self.queries: set[int] = set()
+        self.submitted: set[str] = set()
+        self.cancelling: set[str] = set()  # others' tasks whose end it wants to hear
 
 
 class SubworkerPeer(Peer):
@@ -194,6 +197,7 @@ class Cluster:
         self.task_ids += 1
         task_id = f"t{self.task_ids}"
         client.waiting.add(task_id)
+        client.submitted.add(task_id)
         spec = TaskSpec(task_id, TASK_NAME, 2, 1, b"[[],{}]", 0.0, attached=False)
         self._client(client, TaskSubmitted(spec))
         self._client(client, Flush())
@@ -204,6 +208,16 @@ class Cluster:
         client.waiting.discard(task_id)
         client.abandoned.add(task_id)
         self._client(client, TaskAbandoned(task_id))
+        self._client(client, Flush())
+
+    def cancel(self, client: ClientPeer, task_id: str, grace: float | None) -> None:
+        """Somebody wants a task stopped, that may be another's, and hears its end."""
+        if task_id in client.submitted:
+            if not client.state.holds(task_id) or client.state.outcome(task_id):
+                return
+        else:
+            client.cancelling.add(task_id)
+        self._client(client, CancelRequested(task_id, grace))
         self._client(client, Flush())
 
     def query(self, client: ClientPeer, task_id: str) -> None:
@@ -297,6 +311,7 @@ class Cluster:
         for client in self.clients:
             assert not client.waiting, f"never acknowledged: {client.waiting}"
             assert not client.queries, "a query was never answered"
+            assert not client.cancelling, f"never heard of the end of {client.cancelling}"
             for task_id in client.acknowledged - client.abandoned:
                 assert client.ended[task_id] == 1, (
                     f"{task_id}: {client.ended[task_id]} outcomes"
@@ -431,7 +446,12 @@ class Cluster:
                     client.waiting.discard(task_id)
                     client.rejected[task_id] = message
                 case TaskEnded(task_id=task_id):
-                    client.ended[task_id] += 1
+                    client.waiting.discard(task_id)  # cancelled before it was sent
+                    if task_id in client.submitted:
+                        client.ended[task_id] += 1
+                    else:
+                        assert task_id in client.cancelling, "told twice of another's task"
+                        client.cancelling.discard(task_id)
                 case QueryAnswered(query_id=query_id):
                     client.queries.discard(query_id)
                 case _:

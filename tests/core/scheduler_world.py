@@ -558,7 +558,7 @@ class World:
             told = [c.event for c in commands if isinstance(c, TaskChanged)]
             told = [event for event in told if event.status is WireStatus.REFUSED]
             hearers = [e.spec.id for e in refused for _ in [e.owner, *e.watchers]]
-            assert sorted(t.task_id for t in told) == sorted(hearers)
+            assert sorted(t.task_id for t in told) == sorted(hearers), "S12: told wrongly"
             assert self.scheduler.next_deadline() > self.now, "the alarm would spin"
         self.now = end
         late = [entry for entry in self.entries.values() if entry.alarm <= self.now]

@@ -77,6 +77,7 @@ def test_one_that_stops_in_its_grace_has_timed_out_and_may_be_retried() -> None:
         True,
     )
     assert end.error == "TaskTimedOut: it ran longer than its timeout of 10 s"
+    assert len(bench.state._alarms) == 0
     bench.pass_time(60.0)
     assert bench.ended() == []
     assert bench.capacity() == {"thread": 2}
@@ -374,7 +375,7 @@ def test_a_drain_that_is_called_off_takes_work_again_and_may_be_repeated() -> No
 def test_a_lane_that_gives_back_more_than_a_batch_says_so_in_several() -> None:
     """A report that the control plane refuses would be repeated for ever."""
     bench = connected(FunctionInfo("add", "thread"), slots=1)
-    ids = [f"t{n}" for n in range(MAX_BATCH_ITEMS + 1)]
+    ids = [f"t{n}" for n in range(MAX_BATCH_ITEMS + 2)]
     for first in range(0, len(ids), 5000):
         bench.lease(*ids[first : first + 5000])
         bench.pass_time(0.003)

@@ -101,6 +101,18 @@ def test_a_leased_task_that_comes_back_too_late_expires(plane: Plane) -> None:
     assert_expired(plane, "a")
 
 
+def test_its_alarm_is_set_again_though_it_rang_meanwhile(plane: Plane) -> None:
+    plane.join("w")
+    plane.submit("a", expires=1.0, budget=3.0)
+    plane.give("w")
+    plane.start("w", "a")
+    plane.wait(1.0)
+    plane.interrupt("w", "a")
+    assert plane.scheduler.next_deadline() == plane.now + 2.0
+    plane.wait(2.0)
+    assert_expired(plane, "a", Ending.CANCELLED)
+
+
 @pytest.mark.parametrize("how", ["handed back", "worker lost", "goodbye"])
 def test_what_was_started_in_time_does_not_expire_when_it_comes_back(
     plane: Plane, how: str

@@ -149,8 +149,11 @@ class SchedulerModel(RuleBasedStateMachine):
     def owner_gone(self, owner: bytes) -> None:
         self.world.owner_gone(owner)
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0]))
-    def pass_time(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0]), is_late=st.booleans())
+    def pass_time(self, seconds: float, is_late: bool) -> None:
+        if is_late:  # nobody looks at the clock meanwhile
+            self.world.now += seconds
+            seconds = 0.0
         self.world.pass_time(seconds)
 
     # --- subworkers come and go ---
@@ -320,16 +323,25 @@ class SchedulerModel(RuleBasedStateMachine):
         delays=st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=4),
         budget=limits,
         retry=overrides,
+        name=st.sampled_from(["flaky", "flaky", "once"]),
+        is_cancelled=st.booleans(),
     )
     def a_task_fails_again_and_again(
-        self, delays: list[float], budget: float | None, retry: RetryOverride | None
+        self,
+        delays: list[float],
+        budget: float | None,
+        retry: RetryOverride | None,
+        name: str,
+        is_cancelled: bool,
     ) -> None:
         worker = self.fresh_worker(2)
-        self.world.submit(b"ann", [self.spec("flaky", 0, False, retry, None, budget, budget)])
+        self.world.submit(b"ann", [self.spec(name, 0, False, retry, None, budget, budget)])
         entry = list(self.world.entries.values())[-1]
         for delay in delays:
             self.world.dispatch([worker])
             if entry.worker is not None:
+                if is_cancelled and delay > 1.0:
+                    self.world.cancel([entry.spec.id])
                 end = an_end(entry.spec.id, entry.fence, WireStatus.FAILURE)
                 self.world.report(entry.worker.key, ended=[end])
             self.world.pass_time(delay)
@@ -357,7 +369,10 @@ class SchedulerModel(RuleBasedStateMachine):
             self.world.submit(b"bob", [self.spec("async", 0, parent=1)])
             self.world.dispatch([worker])
         if is_cancelled:
-            self.world.cancel([eldest.spec.id], grace, b"eve")
+            self.world.cancel([eldest.spec.id], 2.0, b"eve")
+            self.world.cancel([eldest.spec.id], grace)
+            if depth > 2:
+                self.world.watch(b"eve", [eldest.spec.id])  # from now on it is hers
             self.world.submit(b"bob", [self.spec("async", 0, parent=depth + 1)])
         if eldest.worker is not None:
             end = an_end(eldest.spec.id, eldest.fence, outcome, 1.0, ending)
@@ -535,6 +550,82 @@ def a_reservation_outlives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_waiting, "_drop_reservation", lambda record, workers: None)
 
 
+def a_task_is_retried_once_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = TaskRecord.fail
+
+    def fail(self: TaskRecord, *args: Any) -> None:
+        original(self, *args)
+        self.failures -= self.failures == 2
+
+    monkeypatch.setattr(TaskRecord, "fail", fail)
+
+
+def a_cancelled_task_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., bool] = Scheduler._retry
+
+    def retry(self: Scheduler, record: TaskRecord, *args: Any) -> bool:
+        record.is_cancel_requested = False
+        return original(self, record, *args)
+
+    monkeypatch.setattr(Scheduler, "_retry", retry)
+
+
+def what_comes_back_has_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = Scheduler._requeue
+
+    def requeue(self: Scheduler, record: TaskRecord, *args: Any) -> None:
+        original(self, record, *args)
+        self._alarms.clear(record.spec.id)
+
+    monkeypatch.setattr(Scheduler, "_requeue", requeue)
+
+
+def what_was_started_in_time_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = TaskRecord.note_started
+
+    def note_started(self: TaskRecord) -> None:
+        expires_at = self.expires_at
+        original(self)
+        self.expires_at = expires_at
+
+    monkeypatch.setattr(TaskRecord, "note_started", note_started)
+
+
+def an_interrupted_attempt_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = TaskRecord.note_started
+
+    def note_started(self: TaskRecord) -> None:
+        original(self)
+        self.last_ending = Ending.NEVER_STARTED
+
+    monkeypatch.setattr(TaskRecord, "note_started", note_started)
+
+
+def children_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_cancel_doomed", lambda self, *args: self._doomed.clear())
+
+
+def orphans_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_is_orphan", lambda self, *args: False)
+
+
+def the_owner_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(self: Scheduler, record: TaskRecord, key: bytes) -> None:
+        record.owner = key
+
+    monkeypatch.setattr(Scheduler, "_own", own)
+
+
+def a_shorter_grace_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = SubworkerRecord.stop
+
+    def stop(self: SubworkerRecord, order: Any) -> None:
+        if (order.task_id, order.grace is None) not in self.cancels:
+            original(self, order)
+
+    monkeypatch.setattr(SubworkerRecord, "stop", stop)
+
+
 @pytest.mark.parametrize(
     ("mutate", "complaint"),
     [
@@ -546,12 +637,21 @@ def a_reservation_outlives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         (priorities_are_served_backwards, "S15: given out of order|S14/S15: "),
         (short_tasks_may_overtake, "S14/S15: "),
         (the_fence_does_not_grow, "S5: the fence"),
-        (a_suspect_runs_beside_others, "S9: a suspect does not run alone"),
+        (a_suspect_runs_beside_others, "S9: a suspect does not run alone|attempts miscounted"),
         (solo_losses_are_forgotten, "should have ended"),
         (other_content_under_a_used_id_is_taken, "S4: refused"),
         (a_cancelled_task_is_still_counted, "S20: counted"),
         (a_cancel_is_not_passed_on, "S10: a cancel got lost"),
         (a_reservation_outlives_its_reason, "L1: "),
+        (a_task_is_retried_once_too_often, "S9: |should have ended"),
+        (a_cancelled_task_is_retried, "should have ended"),
+        (what_comes_back_has_no_alarm, "past their time|should have ended"),
+        (what_was_started_in_time_expires, "S8: .* ended, and nothing live said so|S20"),
+        (an_interrupted_attempt_is_forgotten, "promise 2: "),
+        (children_are_forgotten, "should have ended|S10: a cancel got lost"),
+        (orphans_are_taken_in, "should have ended"),
+        (the_owner_watches_too, "S12: "),
+        (a_shorter_grace_is_not_told, "S10: a cancel got lost"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "x",
 )

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fastworker._core._client import ClientState
 from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._link_requester import RequesterLink
 from fastworker._core._messages import URGENT_SLOT
@@ -59,6 +60,12 @@ class SessionLinkModel(RuleBasedStateMachine):
         open_tasks = sorted(client.waiting | (client.acknowledged - client.abandoned))
         if open_tasks:
             self.cluster.abandon(client, open_tasks[task % len(open_tasks)])
+
+    @rule(which=small, task=small, grace=st.sampled_from([None, 0.0, 0.5]))
+    def cancel_any_task(self, which: int, task: int, grace: float | None) -> None:
+        client = self.cluster.clients[which % len(self.cluster.clients)]
+        if self.cluster.task_ids:
+            self.cluster.cancel(client, f"t{1 + task % self.cluster.task_ids}", grace)
 
     @rule(which=small, task=small)
     def ask_for_a_task(self, which: int, task: int) -> None:
@@ -260,9 +267,22 @@ def a_closed_pipe_means_dead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ControlPlaneState, "_lose_pipe", lose_pipe)
 
 
+def a_cancel_is_asked_in_one_session_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., Any] = ClientState._on_session
+
+    def on_session(self: ClientState, opened: Any) -> None:
+        for task in self._tasks.values():
+            if not task.is_own:
+                task.cancel = None
+        original(self, opened)
+
+    monkeypatch.setattr(ClientState, "_on_session", on_session)
+
+
 @pytest.mark.parametrize(
     ("mutate", "complaint"),
     [
+        (a_cancel_is_asked_in_one_session_only, "never heard of the end of"),
         (reuse_the_sequence_of_a_cancelled_caller, "an honest peer broke a rule"),
         (credit_as_a_difference, "leased beyond the capacity"),
         (fence_without_epoch, "a report of epoch|0 outcomes"),
