@@ -60,6 +60,7 @@ from fastworker._errors import (
     FastWorkerError,
     LinkBroken,
     QueueFull,
+    StoreUnavailable,
     SubmitRefused,
     UnknownTask,
 )
@@ -509,4 +510,5 @@ _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] =
     RefusalCode.CONFLICT: Conflict,
     RefusalCode.QUEUE_FULL: QueueFull,
     RefusalCode.STOPPING: SubmitRefused,
+    RefusalCode.STORE: StoreUnavailable,
 }

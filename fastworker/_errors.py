@@ -36,6 +36,10 @@ class AddressInUse(ConfigurationError):
         )
 
 
+class StoreError(ConfigurationError):
+    """A store cannot be used, and waiting would not help; the message says what would."""
+
+
 class RegistrationError(FastWorkerError, ValueError):
     """A function cannot be a task, or its name belongs to another function."""
 
@@ -132,6 +136,10 @@ class SubmitRefused(SubmitError):
 
 class QueueFull(SubmitError):
     """The control plane holds as many tasks as it may; try again later."""
+
+
+class StoreUnavailable(SubmitError):
+    """The store cannot be written or read now, so nothing is accepted; try again later."""
 
 
 class Conflict(SubmitError):

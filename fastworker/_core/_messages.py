@@ -295,6 +295,7 @@ class RefusalCode(enum.IntEnum):
     CONFLICT = 2
     QUEUE_FULL = 3
     STOPPING = 4
+    STORE = 5
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):
