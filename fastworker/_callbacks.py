@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -19,6 +20,7 @@ from fastworker._core._callback_events import (
     Deliver,
     DeliveryEnded,
     Disconnect,
+    Settled,
 )
 from fastworker._core._callbacks import CallbackState, CallbackStatistics
 from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
@@ -40,9 +42,16 @@ class Callbacks:
     Args:
       transport: makes the connections.
       rng: draws how long is waited after a failure.
+      on_settled: takes the ids of tasks of whose ends nobody has to be told any more.
     """
 
-    def __init__(self, transport: Transport, rng: random.Random) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        rng: random.Random,
+        on_settled: Callable[[list[str]], None],
+    ) -> None:
+        self._on_settled = on_settled
         self._transport = transport
         self._state = CallbackState(rng=rng)
         self._handle = validated(self._state)
@@ -104,6 +113,8 @@ class Callbacks:
                         self._nursery.start_soon(
                             self._deliver, self._nursery, address, payloads
                         )
+                case Settled(task_ids=task_ids):
+                    self._on_settled(task_ids)
                 case Disconnect(address=address):
                     connection = self._connections.pop(address, None)
                     if connection is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
     CallbacksDescribed,
+    CalledBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
@@ -38,7 +40,6 @@ from fastworker._core._control_plane_events import (
     FrameArrived,
     Port,
     ProcessExited,
-    RecordsDurable,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
@@ -51,9 +52,12 @@ from fastworker._lanes._abc import Lane
 from fastworker._listening import check_listening
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
+from fastworker._replay import Replayed, open_for_work, replay
 from fastworker._settings import parse_address
 from fastworker._store._abc import Store
 from fastworker._store._memory import MemoryStore
+from fastworker._store_writer import FAREWELL_SECONDS as STORE_FAREWELL_SECONDS
+from fastworker._store_writer import StoreEvent, StoreWriter
 from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
 from fastworker._transport._abc import Listener, Transport
@@ -69,6 +73,9 @@ log = logging.getLogger("fastworker.control_plane")
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
+# How many ended tasks a store keeps, and for how long, in seconds.
+HISTORY_TASKS: Final = 100_000
+HISTORY_SECONDS: Final = 7 * 86_400.0
 # So much longer than a subworker's drain takes what it has to interrupt.
 HAND_BACK_SECONDS: Final = 1.2
 
@@ -178,6 +185,9 @@ class ControlPlaneWorker:
         self._drain_requested = trio.Event()
         self._changed = trio.Event()
         self._appended = False
+        self._is_flushing = False
+        self._writer: StoreWriter
+        self.replayed = Replayed()
 
     def __repr__(self) -> str:
         state = "stopped" if self._state is None else "running"
@@ -208,10 +218,13 @@ class ControlPlaneWorker:
           AddressInUse: somebody else listens on one of the addresses.
           ConfigurationError: the name in an address does not resolve, or other
             machines can reach what it stands for.
+          StoreError: the store cannot be used.
+          StoreUnavailable: the store cannot be read now.
 
         Cancellation:
-          Everything stops; with a store in memory, tasks that have not ended
-          are lost, and their clients are told when a control plane is back.
+          Everything stops. Tasks that have not ended come back with the next
+          start; with a store in memory they are lost, and their clients are told
+          when a control plane is back.
         """
         await host_on_trio(lambda status: self.run(task_status=status), task_status)
 
@@ -232,7 +245,7 @@ class ControlPlaneWorker:
         with ExitStack() as stack:
             listeners = self._listen(stack)
             stack.callback(self._forget)
-            self._open_state()
+            await self._open_state()
             await self._serve(listeners, task_status)
 
     def stop(self) -> None:
@@ -244,8 +257,8 @@ class ControlPlaneWorker:
     def drain(self) -> None:
         """Accept and start nothing more, and end when what runs has ended.
 
-        From any thread; idempotent. Tasks that have not started are lost
-        with a store in memory.
+        From any thread; idempotent. Tasks that have not started come back with
+        the next start; with a store in memory they are lost.
         """
         self._soon(self._drain_requested.set)
 
@@ -306,7 +319,7 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
-        self._callbacks = Callbacks(transport, self._rng)
+        self._callbacks = Callbacks(transport, self._rng, self._on_called_back)
         stack.callback(self._callbacks.close)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.
@@ -331,30 +344,50 @@ class ControlPlaneWorker:
             local = self._local_network.listen(LOCAL_ADDRESS)
             stack.callback(local.close)
             self._local_address = local.address
-            listeners.append((Port.BASE, local))
+            listeners.append((Port.INSIDE, local))
         return listeners
 
-    def _open_state(self) -> None:
-        epoch = self._store.open()
+    async def _open_state(self) -> None:
+        opened = await open_for_work(self._store)
+        wall_offset = time.time() - self._now()
+        results = Results(
+            max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
+        )
         scheduler = Scheduler(
-            epoch=epoch,
-            results=Results(
-                max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
-            ),
+            epoch=opened.epoch,
+            results=results,
             now=self._now(),
             rng=self._rng,
             max_queued=self.max_queued,
             max_queued_bytes=self.max_queued_bytes,
+            wall_offset=wall_offset,
         )
         _, base_port = parse_tcp_address(self.base_address, listening=True)
-        self._state = ControlPlaneState(
-            epoch=epoch,
+        state = ControlPlaneState(
+            epoch=opened.epoch,
             scheduler=scheduler,
             worker_id=self.worker_id,
             base_port=base_port,
             management_port=self.subworker_management_port,
+            is_durable=self._store.is_durable,
         )
-        self._handle = validated(self._state)
+        self.replayed = await replay(
+            self._store,
+            opened,
+            state,
+            results,
+            wall_offset=wall_offset,
+            max_results=self.result_cache_max_size,
+            result_ttl=self.result_cache_ttl_seconds,
+        )
+        self._writer = StoreWriter(
+            self._store,
+            self._on_store_event,
+            max_ended=HISTORY_TASKS,
+            max_age=HISTORY_SECONDS,
+        )
+        self._state = state
+        self._handle = validated(state)
 
     def _forget(self) -> None:
         self._store.close()
@@ -370,11 +403,15 @@ class ControlPlaneWorker:
                 service.start_soon(self._receive_pipe_events, listener)
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
+            service.start_soon(self._writer.run)
             await service.start(self._callbacks.run)
+            self._tell_due_callbacks()
+            self._flush()
             # stop() ends the lanes first: their goodbye needs somebody who hears it.
             with trio.CancelScope() as self._scope:
                 await self._execute(task_status)
             await self._callbacks.wait_quiet()
+            await self._wait_written()
             service.cancel_scope.cancel()
 
     async def _execute(self, task_status: trio.TaskStatus[None]) -> None:
@@ -435,6 +472,19 @@ class ControlPlaneWorker:
             while state.statistics().outbox_bytes:
                 await self._changed.wait()
 
+    async def _wait_written(self) -> None:
+        """Let the store have what has changed last, for a bounded moment."""
+        assert self._state is not None
+        with trio.move_on_after(STORE_FAREWELL_SECONDS):
+            while self._writer.is_busy or self._state.has_pending_changes:
+                await self._changed.wait()
+
+    def _tell_due_callbacks(self) -> None:
+        for task in self.replayed.due:
+            if task.spec.callback is not None and task.outcome is not None:
+                self._callbacks.tell(task.spec.callback, task.outcome)
+        self.replayed = msgspec.structs.replace(self.replayed, due=[])
+
     # --- inside: work ---
 
     async def _receive(self, port: Port, listener: Listener) -> None:
@@ -473,11 +523,13 @@ class ControlPlaneWorker:
     def _flush(self) -> None:
         """Send what has gathered: work, news, and what waits for the store."""
         assert self._state is not None
+        self._is_flushing = True
         self._apply(Flush())
-        if self._appended:
+        while self._appended:
             # A store in memory is done already; its news can go as well.
             self._appended = False
             self._apply(Flush())
+        self._is_flushing = False
         self._send()
         deadline = self._state.next_deadline()
         # An alarm that is too early finds nothing due, and costs less than
@@ -504,7 +556,7 @@ class ControlPlaneWorker:
                 case SendTo(route=route, data=data):
                     self._outgoing.setdefault(route, []).append(data)
                 case AppendRecords():
-                    self._store.append(command, self._on_durable)
+                    self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
@@ -515,10 +567,21 @@ class ControlPlaneWorker:
                     if listener is not None:
                         listener.close_pipe(pipe)
 
-    def _on_durable(self, batch: int) -> None:
-        self._appended = True
+    def _on_store_event(self, event: StoreEvent) -> None:
         if self._state is not None:
-            self._apply(RecordsDurable(batch))
+            self._apply(event)
+            if self._is_flushing:
+                self._appended = True
+            else:
+                self._flush()
+
+    def _on_called_back(self, task_ids: list[str]) -> None:
+        if self._state is not None:
+            self._apply(CalledBack(task_ids))
+            if self._is_flushing:
+                self._appended = True
+            else:
+                self._flush()
 
     def _now(self) -> float:
         return trio.current_time()

@@ -218,6 +218,7 @@ class ClientState:
         self._credits = 0  # CREDITs under way
         self._cursor = 0
         self._epoch = 0
+        self._is_durable = False  # the control plane keeps what it acknowledges
         self._is_stopping = False
         self._goodbye: int | None = None
         self._out: list[ClientCommand] = []
@@ -410,7 +411,8 @@ class ClientState:
         if opened.resumed:
             return
         self._cursor = 0
-        lost_store = self._epoch not in (0, opened.epoch)
+        lost_store = self._epoch not in (0, opened.epoch) and not opened.durable
+        self._is_durable = opened.durable
         is_first = self._epoch == 0
         self._epoch = opened.epoch
         if is_first:
@@ -545,9 +547,8 @@ class ClientState:
                     self._plan_cancel(task_id, task, task.cancel)
         for event in events:
             if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
-                event = msgspec.structs.replace(
-                    event, status=WireStatus.FAILURE, error=LOST_STORE
-                )
+                error = LOST_TASK if self._is_durable else LOST_STORE
+                event = msgspec.structs.replace(event, status=WireStatus.FAILURE, error=error)
             self._apply(event)
 
     def _apply(self, event: TaskEvent) -> None:

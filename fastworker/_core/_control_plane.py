@@ -7,6 +7,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -19,6 +20,7 @@ from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
     CallbacksDescribed,
+    CalledBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
@@ -28,6 +30,8 @@ from fastworker._core._control_plane_events import (
     Port,
     ProcessExited,
     RecordsDurable,
+    RecordsFailed,
+    StoreRecovered,
 )
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._known_functions import ANNOUNCED_BYTES
@@ -44,6 +48,7 @@ from fastworker._core._messages import (
     BATCH_BYTES,
     LEASE_SECONDS,
     PROTOCOL_VERSION,
+    Assignment,
     Body,
     Callback,
     CallbacksAsked,
@@ -94,7 +99,7 @@ from fastworker._core._scheduler_events import (
     ValuesRead,
 )
 from fastworker._core._sessions import Session
-from fastworker._core._task_states import TaskRecord
+from fastworker._core._stored import StoredTask
 from fastworker._errors import RemoteProtocolError
 
 BEAT_SECONDS: Final = 5.0
@@ -159,6 +164,7 @@ class ControlPlaneState:
       worker_id: a label.
       base_port, management_port: where HELLO on the discovery port sends
         clients and subworkers.
+      is_durable: whether the store outlives this process.
     """
 
     def __init__(
@@ -169,8 +175,11 @@ class ControlPlaneState:
         worker_id: str,
         base_port: int,
         management_port: int,
+        is_durable: bool = False,
     ) -> None:
         self._epoch = epoch
+        self._is_durable = is_durable
+        self._store_error = ""  # why nothing can be written now
         self._scheduler = scheduler
         self._worker_id = worker_id
         self._ports = {Role.CLIENT: base_port, Role.SUBWORKER: management_port}
@@ -186,9 +195,8 @@ class ControlPlaneState:
         # records not yet appended, and effects that wait for them
         self._batch = 0
         self._durable = 0
-        self._queued: list[TaskRecord] = []
-        self._ended: list[TaskEvent] = []
-        self._effects: deque[tuple[int, Callable[[], None]]] = deque()
+        self._changes = scheduler.changes
+        self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
         self._is_draining = False
         self._malformed_frames = 0
@@ -205,9 +213,22 @@ class ControlPlaneState:
         return self._scheduler
 
     @property
+    def has_pending_changes(self) -> bool:
+        """Whether the store does not have everything yet, and can be written."""
+        is_pending = len(self._changes) > 0 or self._changes.is_under_way
+        return is_pending and not self._store_error
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing runs any more since DrainRequested."""
         return self._is_draining and self._scheduler.leased_count == 0
+
+    # --- after a restart ---
+
+    def restore(self, tasks: list[StoredTask], *, now: float) -> None:
+        """Take back tasks that have not ended; see ``Scheduler.restore``."""
+        self._now = now
+        self._carry_out(self._scheduler.restore(tasks, now=now))
 
     # --- the one mutator ---
 
@@ -221,6 +242,13 @@ class ControlPlaneState:
                 self._on_flush()
             case RecordsDurable(batch=batch):
                 self._on_durable(batch)
+            case RecordsFailed(batch=batch, reason=reason):
+                self._on_failed(batch, reason)
+            case StoreRecovered():
+                self._store_error = ""
+            case CalledBack(task_ids=task_ids):
+                for task_id in task_ids:
+                    self._changes.mark_called_back(task_id)
             case PipeOpened(pipe=pipe):
                 self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
@@ -301,8 +329,12 @@ class ControlPlaneState:
         assert sum(self._opened_by_pipe.values()) == len(self._sessions)
         assert all(0 < n <= MAX_SESSIONS_OF_A_PIPE for n in self._opened_by_pipe.values())
         assert self._overfull.keys() <= self._sessions.keys()
-        assert self._durable <= self._batch
-        assert not self._effects or self._effects[0][0] > self._durable
+        assert self._durable <= self._batch <= self._durable + 1
+        assert (self._batch > self._durable) == self._changes.is_under_way
+        needed = [effect.batch for effect in self._effects]
+        assert needed == sorted(needed)
+        assert not needed or self._durable < needed[0] <= needed[-1] <= self._batch + 1
+        assert not needed or needed[-1] <= self._batch or len(self._changes), "waits for ever"
 
     # --- pipes and sessions ---
 
@@ -358,7 +390,7 @@ class ControlPlaneState:
                 )
                 self._send(route, Refused(hello.nonce, reason))
                 return
-            session = self._open_session(hello, route.pipe)
+            session = self._open_session(hello, route.pipe, port)
         elif session.role is not hello.role:
             self._send(route, Refused(hello.nonce, "this session has another role"))
             return
@@ -373,10 +405,12 @@ class ControlPlaneState:
                 lease=LEASE_SECONDS,
                 beat=BEAT_SECONDS,
                 worker_id=self._worker_id,
+                kept=self._scheduler.kept_attempts(session.key, hello.held),
+                durable=self._is_durable,
             ),
         )
 
-    def _open_session(self, hello: Hello, pipe: int) -> Session:
+    def _open_session(self, hello: Hello, pipe: int, port: Port) -> Session:
         session = Session(
             hello.session, hello.role, hello.worker_id, hello.address, self._epoch, self._now
         )
@@ -384,8 +418,15 @@ class ControlPlaneState:
         self._opened_by_pipe[pipe] = self._opened_by_pipe.get(pipe, 0) + 1
         self._sessions[session.key] = session
         if session.role is Role.SUBWORKER:
+            is_inside = port is Port.INSIDE
             joined = SubworkerJoined(
-                session.key, hello.worker_id, hello.address, hello.functions
+                session.key,
+                hello.worker_id,
+                hello.address,
+                hello.functions,
+                b"" if is_inside else holder_of(session.key),
+                hello.held,
+                is_inside,
             )
             self._carry_out(self._scheduler.handle(joined, now=self._now))
         return session
@@ -504,10 +545,18 @@ class ControlPlaneState:
                     Refusal(index, RefusalCode.STOPPING, message) for index in range(len(tasks))
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
+            case Submit(tasks=tasks) if self._store_error:
+                message = f"the store cannot be written: {self._store_error}; try again later"
+                refusals = [
+                    Refusal(index, RefusalCode.STORE, message[:4096])
+                    for index in range(len(tasks))
+                ]
+                self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
                 submitted = TasksSubmitted(session.key, tasks)
                 commands = self._scheduler.handle(submitted, now=self._now)
-                self._carry_out(commands, (session, ticket), hurry=hurry)
+                ids = [spec.id for spec in tasks]
+                self._carry_out(commands, _Asker(session, ticket, hurry, ids))
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
@@ -554,7 +603,7 @@ class ControlPlaneState:
             event = TasksCancelled(ids, asked.grace, watcher)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
-        self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
+        self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))
 
     def _park(self, session: Session, ticket: Ticket, cursor: int) -> None:
         """Let a long request wait; one that waited before is answered empty."""
@@ -590,21 +639,16 @@ class ControlPlaneState:
     def _carry_out(
         self,
         commands: list[SchedulerCommand],
-        asked_by: tuple[Session, Ticket] | None = None,
-        *,
-        hurry: bool = True,
+        asker: _Asker | None = None,
     ) -> None:
         answer: Body | None = None
         for command in commands:
             match command:
-                case TaskChanged(owner=owner, event=event, is_final=is_final):
-                    if is_final:
-                        self._ended.append(event)
+                case TaskChanged(owner=owner, event=event):
                     self._tell_when_durable(owner, event)
                     if command.callback is not None:
                         self._call_back_when_durable(command.callback, event)
-                case SubmitDecided(reply=reply, queued=queued):
-                    self._queued += queued
+                case SubmitDecided(reply=reply):
                     answer = reply
                 case TasksDescribed(events=events):
                     answer = TaskEvents(_cut(events))
@@ -613,14 +657,31 @@ class ControlPlaneState:
                 case PassCredit(key=key, credit=credit):
                     self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
-                    self._sessions[key].handout.put(assignments)
-                    self._sessions[key].handout.put(cancels)
+                    handout = self._sessions[key].handout
+                    handout.put(assignments)
+                    if command.careful and self._is_durable:
+                        self._give_when_durable(key, command.careful)
+                    else:
+                        handout.put(command.careful)
+                    handout.put(cancels)
                 case _:
                     assert_never(command)
-        if asked_by is not None and answer is not None:
-            asker, ticket = asked_by
-            body = answer
-            self._when_durable(lambda: self._acknowledge(asker, ticket, body, hurry=hurry))
+        if asker is not None and answer is not None:
+            asker.answer = answer
+            self._when_durable(lambda: self._answer_asker(asker), asker)
+
+    def _answer_asker(self, asker: _Asker) -> None:
+        assert asker.answer is not None
+        self._acknowledge(asker.session, asker.ticket, asker.answer, hurry=asker.hurry)
+
+    def _give_when_durable(self, key: bytes, careful: list[Assignment]) -> None:
+        def give() -> None:
+            # Should the lease have ended meanwhile, _give() leaves it out.
+            session = self._sessions.get(key)
+            if session is not None:
+                session.handout.put(careful)
+
+        self._when_durable(give)
 
     def _acknowledge(
         self, session: Session, ticket: Ticket, body: Body, *, hurry: bool = False
@@ -678,19 +739,46 @@ class ControlPlaneState:
 
     # --- durability ---
 
-    def _when_durable(self, effect: Callable[[], None]) -> None:
+    def _when_durable(self, effect: Callable[[], None], asker: _Asker | None = None) -> None:
         """Do something once everything decided so far is in the store."""
-        needed = self._batch + 1 if self._queued or self._ended else self._batch
+        needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
             effect()
         else:
-            self._effects.append((needed, effect))
+            self._effects.append(_Effect(needed, effect, asker))
 
     def _on_durable(self, batch: int) -> None:
-        self._durable = max(self._durable, batch)
-        while self._effects and self._effects[0][0] <= self._durable:
-            _, effect = self._effects.popleft()
-            effect()
+        assert batch == self._batch == self._durable + 1
+        self._durable = batch
+        self._changes.note_durable()
+        while self._effects and self._effects[0].batch <= self._durable:
+            self._effects.popleft().act()
+
+    def _on_failed(self, batch: int, reason: str) -> None:
+        """Nothing of the batch is kept: it goes into the next one, without what can go."""
+        assert batch == self._batch == self._durable + 1
+        self._store_error = reason
+        self._batch -= 1
+        new = self._changes.put_back()
+        gone = {r.spec.id for r in self._scheduler.withdraw(new, now=self._now)}
+        message = f"the store cannot be written: {reason}; try again later"[:4096]
+        waiting, self._effects = self._effects, deque()
+        for effect in waiting:
+            asker = effect.asker
+            if asker is not None and isinstance(asker.answer, SubmitReply):
+                refused = [n for n, task_id in enumerate(asker.ids) if task_id in gone]
+                if refused:
+                    asker.answer.refusals.extend(
+                        Refusal(index, RefusalCode.STORE, message) for index in refused
+                    )
+                if len(asker.answer.refusals) == len(asker.ids):
+                    effect.act()  # it promises nothing any more
+                    continue
+            effect.batch = min(effect.batch, self._batch + 1)
+            self._effects.append(effect)
+        if not len(self._changes):
+            while self._effects:
+                self._effects.popleft().act()
 
     def _on_flush(self) -> None:
         """Make frames of what has gathered: work, records, news, receipts.
@@ -710,11 +798,9 @@ class ControlPlaneState:
         for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
             reply = session.outbox.take(session.cursor)
             self._answer(session, self._unpark(session), reply, keep=False)
-        if self._queued or self._ended:
+        if len(self._changes) and not self._changes.is_under_way and not self._store_error:
             self._batch += 1
-            self._out.append(AppendRecords(self._batch, self._queued, self._ended))
-            self._queued = []
-            self._ended = []
+            self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
 
     def _give(self, session: Session) -> None:
         """Answer a LEASE with what is new, and with what may have been lost before."""
@@ -725,6 +811,37 @@ class ControlPlaneState:
 
     def _send(self, route: Route, frame: Welcome | Redirect | Refused | Rehello) -> None:
         self._out.append(SendTo(route, encode(frame)))
+
+
+class _Asker:
+    """Who asked something whose answer waits for the store. ``ids`` are of a SUBMIT."""
+
+    __slots__ = ("answer", "hurry", "ids", "session", "ticket")
+
+    def __init__(
+        self, session: Session, ticket: Ticket, hurry: bool = True, ids: list[str] | None = None
+    ) -> None:
+        self.session = session
+        self.ticket = ticket
+        self.hurry = hurry
+        self.ids = ids or []
+        self.answer: Body | None = None
+
+
+class _Effect:
+    """What happens once a batch is durable."""
+
+    __slots__ = ("act", "asker", "batch")
+
+    def __init__(self, batch: int, act: Callable[[], None], asker: _Asker | None) -> None:
+        self.batch = batch
+        self.act = act
+        self.asker = asker
+
+
+def holder_of(session: bytes) -> bytes:
+    """What the store calls a session, whose id is a secret."""
+    return hashlib.blake2b(session, digest_size=16, person=b"fw-holder").digest()
 
 
 def _cut(events: list[TaskEvent]) -> list[TaskEvent]:

@@ -9,13 +9,14 @@ import msgspec
 from fastworker._core._link_responder import SendTo, Ticket
 from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
-from fastworker._core._task_states import TaskRecord
+from fastworker._core._stored import Changes
 
 
 class Port(enum.Enum):
     """Which of the three addresses a frame came in by."""
 
     BASE = "base"
+    INSIDE = "inside"  # lanes of the control plane's own process
     MANAGEMENT = "management"
     DISCOVERY = "discovery"
 
@@ -35,6 +36,26 @@ class RecordsDurable(msgspec.Struct, frozen=True, gc=False):
     """The store has made everything up to this batch durable."""
 
     batch: int
+
+
+class RecordsFailed(msgspec.Struct, frozen=True, gc=False):
+    """The store could not take this batch, and has nothing of it.
+
+    It is not to be asked again before StoreRecovered. ``reason`` is for people.
+    """
+
+    batch: int
+    reason: str
+
+
+class StoreRecovered(msgspec.Struct, frozen=True, gc=False):
+    """The store can be written again."""
+
+
+class CalledBack(msgspec.Struct, frozen=True, gc=False):
+    """All has been done to tell somebody of the ends of these tasks."""
+
+    task_ids: list[str]
 
 
 class ProcessExited(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +81,9 @@ ControlPlaneEvent = (
     | CallbacksDescribed
     | DrainRequested
     | RecordsDurable
+    | RecordsFailed
+    | StoreRecovered
+    | CalledBack
     | ProcessExited
     | PipeOpened
     | PipeClosed
@@ -77,11 +101,10 @@ class ClosePipe(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendRecords(msgspec.Struct, frozen=True, gc=False):
-    """Make these durable, then say RecordsDurable(batch)."""
+    """Make these durable, then say RecordsDurable(batch), or RecordsFailed."""
 
     batch: int
-    queued: list[TaskRecord]
-    ended: list[TaskEvent]
+    changes: Changes
 
 
 class CallBack(msgspec.Struct, frozen=True, gc=False):

@@ -124,11 +124,25 @@ class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_stream: bool = False
 
 
+class HeldAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An attempt that a subworker was leased, and whose end it may still have to report.
+
+    ``epoch`` and ``attempt`` are its fence. ``started``: user code of it may have run.
+    """
+
+    task_id: Name
+    epoch: Epoch
+    attempt: Attempts
+    started: bool = False
+
+
 class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
     """Open the session ``session``, or come back to it on a new pipe.
 
     ``epoch`` is the one the session was opened in, 0 for a new session.
     ``nonce`` is echoed, so that an answer to an earlier HELLO is known as such.
+    ``held`` is what a subworker has of the session, should the control plane be
+    another one by now.
     """
 
     protocol: Count
@@ -139,10 +153,15 @@ class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
     worker_id: ShortText
     address: ShortText = ""
     functions: Annotated[list[FunctionInfo], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    held: Annotated[list[HeldAttempt], Meta(max_length=MAX_BATCH_ITEMS)] = []
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
-    """The session is open. ``lease`` and ``beat`` are in seconds."""
+    """The session is open. ``lease`` and ``beat`` are in seconds.
+
+    ``kept`` are those of the HELLO's held attempts whose leases still hold though
+    the epoch is another. ``durable``: what was acknowledged outlives this process.
+    """
 
     nonce: Count
     session: SessionId
@@ -151,6 +170,8 @@ class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
     lease: float
     beat: float
     worker_id: ShortText
+    kept: list[HeldAttempt] = []
+    durable: bool = False
 
 
 class Redirect(msgspec.Struct, array_like=True, tag=2, frozen=True, gc=False):
@@ -573,11 +594,15 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Stop this attempt; ``grace`` seconds from now it is given up, or killed."""
+    """Stop this attempt; ``grace`` seconds from now it is given up, or killed.
+
+    ``epoch`` is the one of its lease, 0 for the session's.
+    """
 
     task_id: Name
     attempt: Attempts
     grace: Seconds | None = None
+    epoch: Epoch = 0
 
 
 class StreamCredit(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -15,14 +15,17 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._away import AwayLeases, is_later_lease, is_same_lease
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._known_functions import KnownFunctions
 from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
+    LEASE_SECONDS,
     EndedAttempt,
     Ending,
     FunctionInfo,
     FunctionsReply,
+    HeldAttempt,
     Lease,
     ReadUpTo,
     Refusal,
@@ -38,6 +41,7 @@ from fastworker._core._messages import (
     WireStatus,
     YieldedValue,
 )
+from fastworker._core._pending_changes import PendingChanges, restore_life
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round
 from fastworker._core._results import Results
@@ -62,6 +66,7 @@ from fastworker._core._scheduler_events import (
     ValueCame,
     ValuesRead,
 )
+from fastworker._core._stored import StoredState, StoredTask
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
 from fastworker._core._waiting import WaitingTasks
@@ -79,12 +84,16 @@ MAX_EXPLAINED: Final = 5
 # Tasks that have not ended, by number and by weight.
 MAX_QUEUED: Final = 1_000_000
 MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
+# After a restart with tasks that had not ended nothing is handed out for so long:
+# subworkers come back within 0.1 s (measured), and may hold leases that were given
+# ahead of their record.
+HOLD_SECONDS: Final = 0.75
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
     """A snapshot.
 
-    submitted = refused + held + ready + leased + started + retrying + ended.
+    submitted = refused + held + ready + leased + started + away + retrying + ended.
     """
 
     submitted: int
@@ -101,6 +110,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     subworkers: list[SubworkerStatus]
     retrying: int = 0
     expired: int = 0
+    away: int = 0
 
 
 class Scheduler:
@@ -113,6 +123,7 @@ class Scheduler:
       rng: draws the jitter of retries.
       max_queued, max_queued_bytes: how many tasks that have not ended there
         may be, and how much they may weigh; beyond it submits are refused.
+      wall_offset: what turns the machine's time into wall time.
     """
 
     def __init__(
@@ -124,7 +135,13 @@ class Scheduler:
         rng: random.Random,
         max_queued: int = MAX_QUEUED,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
+        wall_offset: float = 0.0,
     ) -> None:
+        self.changes = PendingChanges(wall_offset)
+        self._wall_offset = wall_offset
+        self._away = AwayLeases()
+        self._hold_until = -math.inf  # nothing is handed out before
+        self._claims_end_at = math.inf  # when attached tasks of nobody's are cancelled
         self._rng = rng
         self.results = results
         self._epoch = epoch
@@ -175,7 +192,7 @@ class Scheduler:
             case CapacityStated(key=key, lease=lease):
                 return self._on_capacity(key, lease)
             case SubworkerJoined():
-                return self._on_join(event)
+                return self._on_join(event, now)
             case SubworkerLost(key=key, reason=reason, is_clean=is_clean):
                 return self._on_lost(key, reason, is_clean, now)
             case TasksCancelled():
@@ -193,7 +210,13 @@ class Scheduler:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self._holds.next(), self._alarms.next())
+        return min(
+            self._holds.next(),
+            self._alarms.next(),
+            self._away.ends_at,
+            self._hold_until if self._is_holding else math.inf,
+            self._claims_end_at,
+        )
 
     # --- reading ---
 
@@ -207,7 +230,8 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether Dispatch could have anything to hand out."""
-        return len(self._waiting) > 0 or any(w.cancels for w in self._workers.values())
+        waits = len(self._waiting) > 0 and not self._is_holding
+        return waits or any(w.cancels for w in self._workers.values())
 
     @property
     def leased_count(self) -> int:
@@ -235,6 +259,14 @@ class Scheduler:
         """Whether this attempt is leased to this subworker now."""
         return self._current(task_id, attempt, key, self._epoch) is not None
 
+    def kept_attempts(self, key: bytes, held: list[HeldAttempt]) -> list[HeldAttempt]:
+        """Those of these attempts that are leased to this subworker now."""
+        return [
+            item
+            for item in held
+            if self._current(item.task_id, item.attempt, key, item.epoch) is not None
+        ]
+
     def statistics(self) -> SchedulerStatistics:
         """Return a snapshot."""
         workers = [worker.status() for worker in self._workers.values()]
@@ -254,6 +286,7 @@ class Scheduler:
             subworkers=workers,
             retrying=len(self._retrying),
             expired=self._ended[TaskState.EXPIRED],
+            away=len(self._away),
         )
 
     def check(self) -> None:
@@ -275,6 +308,10 @@ class Scheduler:
         for task_id, record in self._retrying.items():
             assert record.state is TaskState.RETRYING
             places[task_id] += 1
+        self._away.check()
+        self.changes.check()
+        for record in self._away:
+            places[record.spec.id] += 1
         for parent, children in self._children.items():
             assert children, f"{parent} has an empty family"
             for task_id, record in children.items():
@@ -299,6 +336,7 @@ class Scheduler:
             + sum(snapshot.ready)
             + snapshot.leased
             + snapshot.started
+            + snapshot.away
             + snapshot.retrying
             + snapshot.succeeded
             + snapshot.failed
@@ -346,6 +384,7 @@ class Scheduler:
                 self._accept(record, now)
                 record.step(Step.QUEUE)
                 self._waiting.add(record)
+                self.changes.mark(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
@@ -416,6 +455,15 @@ class Scheduler:
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
         unknown: dict[str, str] = {}
+        if self._hold_until <= now:
+            self._hold_until = -math.inf
+        if self._away.ends_at <= now:
+            reason = "its worker did not come back after the control plane had restarted"
+            for away in self._away.take_all():
+                self._lose_away(away, away.started > 0.0, reason, now, commands)
+        if self._claims_end_at <= now:
+            self._claims_end_at = math.inf
+            self._cancel_unclaimed(now, commands)
         for task_id in self._alarms.pop_due(now):
             record = self._tasks.get(task_id)
             if record is not None and record.next_alarm <= now:
@@ -437,7 +485,7 @@ class Scheduler:
 
     # --- subworkers ---
 
-    def _on_join(self, event: SubworkerJoined) -> list[SchedulerCommand]:
+    def _on_join(self, event: SubworkerJoined, now: float) -> list[SchedulerCommand]:
         self._joined += 1
         labels = {worker.label for worker in self._workers.values()}
         label, count = event.worker_id, 1
@@ -445,7 +493,15 @@ class Scheduler:
             count += 1
             # It has to stay short enough for the wire.
             label = f"{event.worker_id[:240]}#{count}"
-        worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
+        worker = SubworkerRecord(
+            event.key,
+            label,
+            event.address,
+            event.functions,
+            self._joined,
+            holder=event.holder,
+            is_inside=event.is_inside,
+        )
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
         self._known.announce(worker.functions.values())
@@ -457,7 +513,9 @@ class Scheduler:
             for record in queued:
                 record.step(Step.QUEUE)
                 self._waiting.add(record)
+                self.changes.mark(record)
                 commands += self._news(record, record.event())
+        self._keep_attempts(worker, event.held, now, commands)
         return commands
 
     def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
@@ -520,6 +578,8 @@ class Scheduler:
         was_started = record.state is TaskState.STARTED
         record.step(step)
         record.started = 0.0
+        record.holder, record.holder_label = b"", ""
+        self.changes.mark(record)
         record.progress, record.message = -1.0, ""
         self._waiting.add(record)
         self._set_alarm(record)
@@ -536,7 +596,7 @@ class Scheduler:
             or record.worker is None
             or record.worker.key != key
             or record.fence != attempt
-            or epoch != self._epoch
+            or record.fence_epoch != epoch
         ):
             return None
         return record
@@ -599,6 +659,7 @@ class Scheduler:
         record.step(Step.START)
         record.note_started()
         record.started = started.wall
+        self.changes.mark(record)
         commands += self._news(record, record.event())
 
     def _apply_yielded(
@@ -702,6 +763,7 @@ class Scheduler:
         record.retry_at = now + decision.delay
         self._retrying[record.spec.id] = record
         self._set_alarm(record)
+        self.changes.mark(record)
         commands += self._news(record, record.event())
         return True
 
@@ -715,6 +777,7 @@ class Scheduler:
             record.step(Step.QUEUE)
             self._waiting.add(record)
             self._set_alarm(record)
+            self.changes.mark(record)
             return
         is_late = record.deadline_at <= now
         what = "its deadline passed" if is_late else "it was not started in time"
@@ -743,6 +806,8 @@ class Scheduler:
         commands: list[SchedulerCommand],
     ) -> None:
         self._forget(record)
+        record.outcome = event
+        self.changes.mark(record)
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
@@ -791,13 +856,21 @@ class Scheduler:
         grace: float | None = None,
     ) -> None:
         """Ask a task to stop that a subworker has; end any other."""
+        if record.state is TaskState.AWAY:
+            # Who comes back with it is told to stop.
+            record.is_cancel_requested = True
+            self.changes.mark(record)
+            self._doomed.extend(self._children.get(record.spec.id, {}).values())
+            return
         if record.worker is None:
             self._remove(record, Step.CANCEL, now, commands)
             return
         # Asked again it is told again: somebody may have less patience.
         if not record.is_cancel_requested or grace is not None:
             record.is_cancel_requested = True
-            record.worker.stop(StopOrder(record.spec.id, record.fence, grace))
+            self.changes.mark(record)
+            order = StopOrder(record.spec.id, record.fence, grace, record.fence_epoch)
+            record.worker.stop(order)
         self._doomed.extend(self._children.get(record.spec.id, {}).values())
 
     def _cancel_doomed(self, now: float, commands: list[SchedulerCommand]) -> None:
@@ -863,20 +936,192 @@ class Scheduler:
                 self._cancel(record, now, commands)
         return commands
 
+    # --- after a restart ---
+
+    def restore(self, tasks: list[StoredTask], *, now: float) -> list[SchedulerCommand]:
+        """Take back tasks that have not ended, in the order of their numbers.
+
+        Before the first event. A lease counts as fresh: its subworker has
+        LEASE_SECONDS to come back. What was with lanes of the process that has
+        ended is lost; what it was running runs alone next time.
+        """
+        ends_at = now + LEASE_SECONDS
+        commands: list[SchedulerCommand] = []
+        for task in tasks:
+            record = TaskRecord(task.spec, task.sequence, None)
+            restore_life(record, task.life, self._wall_offset)
+            record.has_row = record.is_durable = record.is_restored = True
+            self._sequence = max(self._sequence, task.sequence)
+            self._submitted += 1
+            self._take_back(record)
+            if record.stream is not None:
+                self._wait_again(record, TaskState.READY)
+                error = "lost: the control plane restarted, and values of this stream with it"
+                self._remove(record, Step.CANCEL, now, commands, error=error)
+            elif task.state is StoredState.RETRYING:
+                self._wait_again(record, TaskState.RETRYING)
+            elif task.state is StoredState.QUEUED:
+                self._wait_again(record, TaskState.READY)
+            else:
+                record.state = TaskState.AWAY
+                record.holder, record.holder_label = task.life.holder, task.life.worker
+                if record.holder:
+                    self._away.add(record, ends_at)
+                else:
+                    reason = "the process of the control plane, in which it ran, ended"
+                    self._lose_away(record, True, reason, now, commands)
+        if self._tasks:
+            self._hold_until = now + HOLD_SECONDS
+            self._claims_end_at = ends_at
+        return commands
+
+    def restore_sequence(self, last: int) -> None:
+        """Give out only numbers that come after this one."""
+        self._sequence = max(self._sequence, last)
+
+    @property
+    def _is_holding(self) -> bool:
+        return self._hold_until > -math.inf
+
+    def _take_back(self, record: TaskRecord) -> None:
+        spec = record.spec
+        self._tasks[spec.id] = record
+        self._queued_bytes += spec.size
+        if spec.options is not None and spec.options.parent:
+            self._children.setdefault(spec.options.parent, {})[spec.id] = record
+
+    def _wait_again(self, record: TaskRecord, state: TaskState) -> None:
+        record.state = state
+        if state is TaskState.RETRYING:
+            self._retrying[record.spec.id] = record
+        else:
+            record.retry_at = math.inf
+            self._waiting.add(record)
+        self._set_alarm(record)
+
+    def _keep_attempts(
+        self,
+        worker: SubworkerRecord,
+        held: list[HeldAttempt],
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        """Let a subworker that comes back go on with what it was leased before a restart."""
+        away = self._away.take(worker.holder) if worker.holder else {}
+        for item in held:
+            record = self._tasks.get(item.task_id)
+            if record is None:
+                continue
+            if item.task_id in away:
+                if is_same_lease(record, item) and record.spec.name in worker.functions:
+                    del away[item.task_id]
+                    self._resume(record, worker, item)
+            elif self._may_claim(record, worker, item):
+                self._resume(record, worker, item)
+        for record in away.values():
+            # It never got it, or has stopped it when its lease ended.
+            reason = f"{worker.label} came back without it after a restart"
+            self._lose_away(record, record.started > 0.0, reason, now, commands)
+
+    def _may_claim(
+        self, record: TaskRecord, worker: SubworkerRecord, item: HeldAttempt
+    ) -> bool:
+        """Whether a lease of before the restart holds that the store does not know of."""
+        function = worker.functions.get(record.spec.name)
+        return (
+            function is not None
+            and function.on_lost != "fail"  # such leases are never ahead of their record
+            and record.state is TaskState.READY
+            and item.epoch < self._epoch
+            and is_later_lease(record, item)
+        )
+
+    def _resume(self, record: TaskRecord, worker: SubworkerRecord, item: HeldAttempt) -> None:
+        if record.state is TaskState.READY:
+            self._waiting.remove(record)
+        record.step(Step.RESUME)
+        record.fence, record.fence_epoch = item.attempt, item.epoch
+        record.holder, record.holder_label = b"", ""
+        worker.lease(record)
+        if item.started or record.started:
+            record.step(Step.START)
+            record.note_started()
+        if record.is_cancel_requested:
+            worker.stop(StopOrder(record.spec.id, record.fence, None, record.fence_epoch))
+        self.changes.mark(record)
+
+    def _lose_away(
+        self,
+        record: TaskRecord,
+        was_running: bool,
+        reason: str,
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        """A lease of before the restart has ended without a word of its attempt."""
+        if was_running or record.is_careful:
+            record.last_ending, record.loss = Ending.LOST, reason
+        fate: tuple[Step, str] | None = None
+        if record.is_cancel_requested:
+            fate = Step.CANCEL, reason
+        elif record.is_careful:
+            fate = Step.FAIL, f"lost: {reason}; it is not run again (on_lost='fail')"
+        elif was_running and record.is_solo:
+            record.losses = (*record.losses, reason)
+            if len(record.losses) >= MAX_SOLO_LOSSES:
+                fate = Step.FAIL, _poison(record.losses)
+        else:
+            record.uncounted += 1
+            record.is_solo = record.is_solo or was_running
+            record.is_wary = True
+        if fate is not None:
+            step, error = fate
+            self._end(record, step, now, commands, error=error, ending=Ending.LOST)
+        else:
+            self._requeue(record, Step.LOSE, commands)
+
+    def _cancel_unclaimed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel attached tasks whose clients have not come back after a restart."""
+        for record in list(self._tasks.values()):
+            is_unclaimed = record.is_restored and record.owner is None
+            if is_unclaimed and record.spec.attached and record.spec.id in self._tasks:
+                self._cancel(record, now, commands)
+
+    def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
+        """Forget new tasks that the store could not take, and that nobody was given.
+
+        Returns those that were forgotten; the others may run already, and stay.
+        """
+        gone: list[TaskRecord] = []
+        for record in records:
+            if record.state is not TaskState.READY or record.fence:
+                continue
+            self._waiting.remove(record)
+            record.step(Step.WITHDRAW)
+            self.changes.forget(record)
+            self._forget(record)
+            self._refused += 1
+            gone.append(record)
+        return gone
+
     # --- handing out ---
 
     def _on_dispatch(
         self, keys: list[bytes], only_cancels: bool, now: float
     ) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in keys if key in self._workers]
-        rounds = [Round(worker, now) for worker in workers]
-        if not only_cancels:
+        rounds = [Round(worker, self._epoch, now) for worker in workers]
+        if not only_cancels and not self._is_holding:
             self._waiting.place(rounds, self._workers.values())
         commands: list[SchedulerCommand] = []
         for given in rounds:
+            for assignment in (*given.assignments, *given.careful):
+                self.changes.mark(self._tasks[assignment.task_id])
             cancels = given.worker.take_cancels()
-            if given.assignments or cancels:
-                commands.append(Assign(given.worker.key, given.assignments, cancels))
+            if given.assignments or given.careful or cancels:
+                commands.append(
+                    Assign(given.worker.key, given.assignments, cancels, given.careful)
+                )
         return commands
 
 

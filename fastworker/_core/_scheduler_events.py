@@ -8,6 +8,7 @@ from fastworker._core._messages import (
     Assignment,
     Callback,
     FunctionInfo,
+    HeldAttempt,
     Lease,
     ReadUpTo,
     Report,
@@ -32,12 +33,20 @@ class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class SubworkerJoined(msgspec.Struct, frozen=True, gc=False):
-    """A subworker opened a session."""
+    """A subworker opened a session.
+
+    ``held`` is what it was leased by an earlier control plane, of which it may keep
+    some. ``holder`` names the session in the store, and is empty for lanes in the
+    control plane's own process.
+    """
 
     key: bytes
     worker_id: str
     address: str
     functions: list[FunctionInfo]
+    holder: bytes = b""
+    held: list[HeldAttempt] = []
+    is_inside: bool = False
 
 
 class CapacityStated(msgspec.Struct, frozen=True, gc=False):
@@ -129,14 +138,14 @@ SchedulerEvent = (
 
 
 class SubmitDecided(msgspec.Struct, frozen=True, gc=False):
-    """The answer to TasksSubmitted; ``queued`` are new and want a durable record."""
+    """The answer to TasksSubmitted; ``queued`` are new."""
 
     reply: SubmitReply
     queued: list[TaskRecord]
 
 
 class TaskChanged(msgspec.Struct, frozen=True, gc=False):
-    """Tell ``owner`` what became of a task. ``is_final`` wants a durable record.
+    """Tell ``owner`` what became of a task. ``is_final``: it has ended.
 
     ``callback`` is somebody else who wants to be told of the end.
     """
@@ -148,11 +157,16 @@ class TaskChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Assign(msgspec.Struct, frozen=True, gc=False):
-    """Lease these attempts to the subworker ``key``, and tell it what to stop."""
+    """Lease these attempts to the subworker ``key``, and tell it what to stop.
+
+    ``careful`` are not to be given to it before the store has these leases: they
+    must not start twice, or they may end this very process.
+    """
 
     key: bytes
     assignments: list[Assignment]
     cancels: list[StopOrder]
+    careful: list[Assignment] = []
 
 
 class ValueCame(msgspec.Struct, frozen=True, gc=False):

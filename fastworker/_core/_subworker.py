@@ -12,7 +12,8 @@ asked to stop, and given up after its grace. See ``_held_attempts.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import chain
 from typing import Final, assert_never
 
 import msgspec
@@ -48,14 +49,17 @@ from fastworker._core._link_requester import (
     SessionRefused,
 )
 from fastworker._core._messages import (
+    MAX_BATCH_ITEMS,
     Assignment,
     FunctionInfo,
     HandedBack,
+    HeldAttempt,
     Kind,
     Lease,
     LeaseReply,
     Nothing,
     Progress,
+    Report,
     Role,
     StartedAttempt,
     YieldedValue,
@@ -131,6 +135,7 @@ class SubworkerState:
             new_session_id=new_session_id,
             functions=functions,
             address=address,
+            held=self._held_attempts,
         )
         self._functions = {function.name: function for function in functions}
         self._attempts = HeldAttempts(slots)
@@ -141,6 +146,8 @@ class SubworkerState:
         self._cursor = 0
         self._call_id = 0
         self._reports = 0
+        # The attempts whose ends are in reports under way, by call.
+        self._reported: dict[int, list[AttemptKey]] = {}
         self._stream_report: int | None = None  # the call that has values and their ends
         self._leases = 0  # LEASEs under way
         self._lease_due = -math.inf
@@ -301,13 +308,18 @@ class SubworkerState:
 
     def _orphan_everything(self) -> None:
         """The leases are gone: nothing that happens here counts any more."""
+        self._news.clear()
+        self._orphan_all_but(())
+
+    def _orphan_all_but(self, kept: Collection[AttemptKey]) -> None:
+        """Only these leases still hold."""
+        # What is kept and has not started goes back too, and is leased again.
         self._take_back_everything()
         for key, held in self._attempts:
-            if not held.is_orphan:
+            if not held.is_orphan and key not in kept:
                 held.is_orphan = True
                 self._alarms.clear(key)
                 self._out.append(CancelAttempt(held.lane, key, held.grace))
-        self._news.clear(with_ends=False)
         self._must_restate = True
 
     # --- stopping attempts ---
@@ -428,12 +440,26 @@ class SubworkerState:
         if not opened.resumed:
             self._cursor = 0
             self._epoch = opened.epoch
-            self._news.clear(with_ends=True)
-            self._orphan_everything()
+            kept = {AttemptKey(k.task_id, k.epoch, k.attempt) for k in opened.kept}
+            self._news.keep(kept)
+            self._orphan_all_but(kept)
+
+    def _held_attempts(self) -> list[HeldAttempt]:
+        """What it was leased and has not told the end of, as far as that is heard."""
+        held = {
+            key: HeldAttempt(key.task_id, key.epoch, key.attempt, h.started_at is not None)
+            for key, h in self._attempts
+            if not h.is_orphan
+        }
+        ended = [*self._news.keys(), *chain.from_iterable(self._reported.values())]
+        for key in ended:
+            held[key] = HeldAttempt(key.task_id, key.epoch, key.attempt, started=True)
+        return list(held.values())[:MAX_BATCH_ITEMS]
 
     def _on_answer(self, call_id: int, kind: Kind, data: bytes) -> None:
         if kind is Kind.REPORT:
             self._reports -= 1
+            self._reported.pop(call_id, None)
             if call_id == self._stream_report:
                 self._stream_report = None
                 self._news.is_streaming = False
@@ -471,7 +497,7 @@ class SubworkerState:
             if streaming is not None:
                 self._out.append(GiveCredit(streaming.lane, key, credit.count))
         for item in reply.cancels:
-            key = AttemptKey(item.task_id, self._epoch, item.attempt)
+            key = AttemptKey(item.task_id, item.epoch or self._epoch, item.attempt)
             stopped = self._attempts.get(key)
             if stopped is not None and not stopped.is_orphan:
                 self._stop(key, stopped, Why.CANCELLED, item.grace)
@@ -528,6 +554,7 @@ class SubworkerState:
             has_sent = True
             if self._news.is_streaming and self._stream_report is None:
                 self._stream_report = self._call_id + 1
+            self._reported[self._call_id + 1] = _told_ends(report)
             self._issue(Kind.REPORT, encode(report), reissue=True)
         return has_sent
 
@@ -535,3 +562,9 @@ class SubworkerState:
         self._call_id += 1
         call = CallIssued(self._call_id, kind, body, reissue)
         self._follow(self._link.handle(call, now=self._now))
+
+
+def _told_ends(report: Report) -> list[AttemptKey]:
+    """The attempts that are over by this report."""
+    ended = [AttemptKey(e.task_id, report.epoch, e.attempt) for e in report.ended]
+    return ended + [AttemptKey(e.task_id, report.epoch, e.attempt) for e in report.handed_back]

@@ -31,6 +31,7 @@ class TaskState(enum.Enum):
     READY = "ready"
     LEASED = "leased"  # given to a subworker, not known to run
     STARTED = "started"
+    AWAY = "away"  # leased before a restart; its subworker has not come back yet
     RETRYING = "retrying"  # an attempt failed; it waits for the next
     SUCCESS = "success"
     FAILURE = "failure"
@@ -51,11 +52,13 @@ class Step(enum.Enum):
     START = "start"
     HAND_BACK = "hand back"
     LOSE = "lose"
+    RESUME = "resume"
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    WITHDRAW = "withdraw"  # the store could not take it
 
     __hash__ = object.__hash__
 
@@ -82,6 +85,12 @@ TASK_TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
     (TaskState.STARTED, Step.FAIL): TaskState.FAILURE,
     (TaskState.STARTED, Step.RETRY): TaskState.RETRYING,
     (TaskState.STARTED, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.AWAY, Step.RESUME): TaskState.LEASED,
+    (TaskState.AWAY, Step.LOSE): TaskState.READY,
+    (TaskState.AWAY, Step.FAIL): TaskState.FAILURE,
+    (TaskState.AWAY, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.READY, Step.WITHDRAW): TaskState.REFUSED,
+    (TaskState.READY, Step.RESUME): TaskState.LEASED,
     (TaskState.RETRYING, Step.QUEUE): TaskState.READY,
     (TaskState.RETRYING, Step.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Step.EXPIRE): TaskState.EXPIRED,
@@ -100,6 +109,7 @@ WIRE_STATUS: dict[TaskState, WireStatus] = {
     TaskState.READY: WireStatus.PENDING,
     TaskState.LEASED: WireStatus.PENDING,
     TaskState.STARTED: WireStatus.STARTED,
+    TaskState.AWAY: WireStatus.PENDING,
     TaskState.RETRYING: WireStatus.PENDING,
     TaskState.SUCCESS: WireStatus.SUCCESS,
     TaskState.FAILURE: WireStatus.FAILURE,
@@ -120,6 +130,12 @@ class TaskRecord:
     ``expires_at`` is when it must have started (and did not), ``deadline_at`` when it must have
     ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
     where there is no such time. ``errors`` are those of failed attempts.
+    ``fence_epoch`` is the epoch of the latest lease: after a restart it may be
+    an earlier one. ``holder`` and ``holder_label`` say who has it while AWAY;
+    ``is_careful`` that this lease must not be followed by another
+    (on_lost="fail"). ``has_row`` says that the store was told of it,
+    ``is_durable`` that the store has it, ``is_restored`` that it came from there;
+    ``outcome`` is None until it has ended.
     ``watchers`` want to hear of it besides its owner. ``last_ending`` is how the
     latest attempt ended of which code ran, ``loss`` why if nobody knows. ``stream``
     is None unless it gives values
@@ -133,14 +149,22 @@ class TaskRecord:
         "expires_at",
         "failures",
         "fence",
+        "fence_epoch",
+        "has_row",
         "held_until",
+        "holder",
+        "holder_label",
         "is_cancel_requested",
+        "is_careful",
+        "is_durable",
+        "is_restored",
         "is_solo",
         "is_wary",
         "last_ending",
         "loss",
         "losses",
         "message",
+        "outcome",
         "owner",
         "progress",
         "retry_at",
@@ -160,7 +184,15 @@ class TaskRecord:
         self.owner = owner
         self.state = TaskState.HELD
         self.fence = 0
+        self.fence_epoch = 0
         self.uncounted = 0
+        self.has_row = False
+        self.is_durable = False
+        self.is_restored = False
+        self.is_careful = False
+        self.holder = b""
+        self.holder_label = ""
+        self.outcome: TaskEvent | None = None
         self.worker: SubworkerRecord | None = None
         self.estimate: float | None = None
         self.started = 0.0
@@ -215,6 +247,15 @@ class TaskRecord:
         return self.fence - self.uncounted
 
     @property
+    def is_as_new(self) -> bool:
+        """Whether nothing has happened to it but that it was queued."""
+        return (
+            self.fence == 0
+            and self.expires_at == self.deadline_at == self.retry_at == math.inf
+            and not self.is_cancel_requested
+        )
+
+    @property
     def has_yielded(self) -> bool:
         """Whether values of it are on their way to its reader: it cannot begin anew."""
         return self.stream is not None and self.stream.yielded > 0
@@ -225,7 +266,7 @@ class TaskRecord:
 
         While a subworker has it, that keeps the time.
         """
-        if self.worker is not None:
+        if self.worker is not None or self.state is TaskState.AWAY:
             return math.inf
         return min(self.deadline_at, self.expires_at, self.retry_at)
 
@@ -258,12 +299,15 @@ class TaskRecord:
 
     def event(self, *, error: str = "", ending: Ending = Ending.COMPLETED) -> TaskEvent:
         """What a client is told about this task now."""
+        status = WIRE_STATUS[self.state]
+        if self.state is TaskState.AWAY and self.started:
+            status = WireStatus.STARTED
         return TaskEvent(
             task_id=self.spec.id,
-            status=WIRE_STATUS[self.state],
+            status=status,
             error=error,
             started=self.started,
-            worker_id=self.worker.label if self.worker is not None else "",
+            worker_id=self.holder_label if self.worker is None else self.worker.label,
             attempts=self.attempts,
             ending=ending,
             errors=list(self.errors),

@@ -69,6 +69,11 @@ class Store(Protocol):
         ...
 
     @property
+    def is_blocking(self) -> bool:
+        """Whether its calls may take a while, so that they belong into a thread."""
+        ...
+
+    @property
     def name(self) -> str:
         """For people: a path, or "memory"."""
         ...

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
 from random import Random
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker._core._control_plane_events import AppendRecords
+from fastworker._core._stored import Changes
 from fastworker._errors import LinkError
 from fastworker._store._memory import MemoryStore
 from fastworker._transport._memory_ends import MemoryLink
@@ -127,15 +127,17 @@ async def test_nothing_is_told_before_its_record_is_durable(
     autojump_clock: MockClock,
 ) -> None:
     class SlowStore(MemoryStore):
+        """Takes for ever to keep an outcome."""
+
+        is_blocking = True
+
         def __init__(self) -> None:
             super().__init__()
-            self.pending: list[tuple[AppendRecords, Callable[[int], None]]] = []
+            self.may_go_on = threading.Event()
 
-        def append(self, records: AppendRecords, done: Callable[[int], None]) -> None:
-            if not records.ended:
-                done(records.batch)
-            else:
-                self.pending.append((records, done))
+        def write(self, changes: Changes) -> None:
+            if any(task.outcome for task in (*changes.created, *changes.updated)):
+                self.may_go_on.wait(timeout=30)
 
     store = SlowStore()
     async with (
@@ -145,10 +147,11 @@ async def test_nothing_is_told_before_its_record_is_durable(
     ):
         task_id = await client.delay_with_callback("add", HERE, 1, 2)
         await trio.sleep(5)
-        [(records, done)] = store.pending
         assert listener.heard == []
-        done(records.batch)
-        await settle()
+        store.may_go_on.set()
+        with trio.fail_after(100):
+            while not listener.heard:
+                await trio.sleep(0.01)
         assert listener.task_ids == [task_id]
 
 
