@@ -55,9 +55,9 @@ from fastworker._registry import Registry, registry
 from fastworker._replay import Replayed, open_for_work, replay
 from fastworker._settings import parse_address
 from fastworker._store._abc import Store
-from fastworker._store._memory import MemoryStore
 from fastworker._store_writer import FAREWELL_SECONDS as STORE_FAREWELL_SECONDS
 from fastworker._store_writer import StoreEvent, StoreWriter
+from fastworker._stores import make_store
 from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
 from fastworker._transport._abc import Listener, Transport
@@ -109,7 +109,8 @@ class ControlPlaneWorker:
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained, by default 30.
-      store: where tasks are kept; in memory if not given.
+      store: where tasks are kept, by default in memory: the path of a file, which is
+        made if need be, "memory", or a store of your own making.
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
@@ -133,7 +134,7 @@ class ControlPlaneWorker:
         concurrency: int | None = None,
         backend: Backend | None = None,
         drain_timeout: float | None = None,
-        store: Store | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -154,6 +155,7 @@ class ControlPlaneWorker:
             concurrency=concurrency,
             backend=backend,
             drain_timeout=drain_timeout,
+            store=store if isinstance(store, (str, os.PathLike)) else None,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -169,7 +171,9 @@ class ControlPlaneWorker:
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
         self.drain_timeout = config.drain_timeout
-        self._store = store or MemoryStore()
+        if store is None or isinstance(store, (str, os.PathLike)):
+            store = make_store(config.store)
+        self._store = store
         self._transport = transport
         self._registry = registry
         self._make_lane = make_lane
@@ -197,6 +201,11 @@ class ControlPlaneWorker:
     def management_address(self) -> str:
         """Where subworkers connect."""
         return replace_port(self.base_address, self.subworker_management_port)
+
+    @property
+    def store(self) -> Store:
+        """Where the tasks are kept."""
+        return self._store
 
     @property
     def epoch(self) -> int:

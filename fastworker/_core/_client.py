@@ -204,6 +204,8 @@ class ClientState:
         )
         self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
         self._unsent: deque[_ClientTask] = deque()
+        # Sent in a session that is gone, and held there: to be sent once more.
+        self._unheard: deque[_ClientTask] = deque()
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
@@ -419,7 +421,12 @@ class ClientState:
             return
         self._to_watch.clear()
         for task_id, task in list(self._tasks.items()):
-            if task_id in self._streams and task.progress in _ACCEPTED:
+            if task.progress is _Progress.HELD:
+                # It was never promised to be kept: ask for it again.
+                task.progress = _Progress.SENT
+                self._unheard.append(task)
+                self._note_loss(task_id, task, lost_store=lost_store)
+            elif task_id in self._streams and task.progress in _ACCEPTED:
                 self._lose_stream(task_id, LOST_STORE if lost_store else LOST_SESSION)
             elif task.progress in _ACCEPTED:
                 if task.cancel is not None:
@@ -427,16 +434,19 @@ class ClientState:
                     self._plan_cancel(task_id, task, task.cancel)
                 if task.is_own:
                     self._to_watch.append(task_id)
-            elif task.progress is _Progress.SENT and task.cancel is None:
-                # What was taken back is sent until it is heard of, and cancelled then.
-                task.losses += 1
-                if task.losses > self._retries:
-                    self._forget(task_id)
-                    why = (
-                        "the control plane restarted" if lost_store else "the session was lost"
-                    )
-                    message = f"{why} {task.losses} times before it acknowledged the task"
-                    self._out.append(TaskRejected(task_id, None, message))
+            elif task.progress is _Progress.SENT:
+                self._note_loss(task_id, task, lost_store=lost_store)
+
+    def _note_loss(self, task_id: str, task: _ClientTask, *, lost_store: bool) -> None:
+        """The session is gone in which a task was sent, and not acknowledged."""
+        if task.cancel is not None:
+            return  # what was taken back is sent until it is heard of, and cancelled then
+        task.losses += 1
+        if task.losses > self._retries:
+            self._forget(task_id)
+            why = "the control plane restarted" if lost_store else "the session was lost"
+            message = f"{why} {task.losses} times before it acknowledged the task"
+            self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
         self._calls.pop(call_id, None)
@@ -524,7 +534,8 @@ class ClientState:
         if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
             self._deadlines.clear(task_id)
         task.progress = progress
-        task.spec = None
+        if progress is _Progress.ACKNOWLEDGED:
+            task.spec = None
         if was_sent and task.cancel is not None:
             self._to_cancel.setdefault(task.cancel, []).append(task_id)
 
@@ -607,8 +618,7 @@ class ClientState:
         if not self._polls:
             self._polls += 1
             self._issue(Kind.POLL, encode(Poll(self._cursor)), None, reissue=False)
-        while self._unsent and self._submits < SUBMIT_WINDOW:
-            self._submits += 1
+        while (self._unheard or self._unsent) and self._submits < SUBMIT_WINDOW:
             self._submit_batch()
         if self._to_watch and not self._watches:
             self._watches += 1
@@ -633,16 +643,24 @@ class ClientState:
         specs: list[TaskSpec] = []
         hurry = False
         size = 0
-        while self._unsent and len(specs) < MAX_BATCH_ITEMS:
-            task = self._unsent[0]
+        queue = self._unheard or self._unsent
+        while queue and len(specs) < MAX_BATCH_ITEMS:
+            task = queue[0]
+            is_gone = self._tasks.get(task.event.task_id) is not task
+            if is_gone or task.progress in _ACCEPTED:
+                queue.popleft()  # heard of, or given up, in the meantime
+                continue
             spec = task.to_send(self._now)
             size += spec.size
             if specs and size > BATCH_BYTES:
                 break
-            self._unsent.popleft()
+            queue.popleft()
             task.progress = _Progress.SENT
             hurry = hurry or not task.wants_outcome
             specs.append(spec)
+        if not specs:
+            return
+        self._submits += 1
         self._issue(Kind.SUBMIT, encode(Submit(specs, hurry)), [spec.id for spec in specs])
 
     def _issue(

@@ -658,11 +658,11 @@ class ControlPlaneState:
                     self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
                     handout = self._sessions[key].handout
-                    handout.put(assignments)
                     if command.careful and self._is_durable:
+                        careful = {item.task_id for item in command.careful}
                         self._give_when_durable(key, command.careful)
-                    else:
-                        handout.put(command.careful)
+                        assignments = [i for i in assignments if i.task_id not in careful]
+                    handout.put(assignments)
                     handout.put(cancels)
                 case _:
                     assert_never(command)

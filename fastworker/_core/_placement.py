@@ -48,22 +48,22 @@ class Round:
         spec = record.spec
         is_careful = self.worker.functions[spec.name].on_lost == "fail"
         record.is_careful = is_careful
-        waits = is_careful or self.worker.is_inside
-        (self.careful if waits else self.assignments).append(
-            Assignment(
-                spec.id,
-                record.fence,
-                spec.name,
-                spec.format,
-                spec.payload,
-                record.attempts,
-                spec.priority,
-                self._left(record.deadline_at),
-                spec.options,
-                spec.created,
-                self._left(record.expires_at),
-            )
+        assignment = Assignment(
+            spec.id,
+            record.fence,
+            spec.name,
+            spec.format,
+            spec.payload,
+            record.attempts,
+            spec.priority,
+            self._left(record.deadline_at),
+            spec.options,
+            spec.created,
+            self._left(record.expires_at),
         )
+        self.assignments.append(assignment)
+        if is_careful or self.worker.is_inside:
+            self.careful.append(assignment)
         self.size += len(spec.payload) + 100
 
     def _left(self, at: float) -> float | None:

@@ -963,7 +963,8 @@ class Scheduler:
             elif task.state is StoredState.QUEUED:
                 self._wait_again(record, TaskState.READY)
             else:
-                record.state = TaskState.AWAY
+                record.state = _LEASED_STATES[task.state]
+                record.step(Step.RESTART)
                 record.holder, record.holder_label = task.life.holder, task.life.worker
                 if record.holder:
                     self._away.add(record, ends_at)
@@ -1031,6 +1032,7 @@ class Scheduler:
         return (
             function is not None
             and function.on_lost != "fail"  # such leases are never ahead of their record
+            and record.is_restored
             and record.state is TaskState.READY
             and item.epoch < self._epoch
             and is_later_lease(record, item)
@@ -1115,10 +1117,10 @@ class Scheduler:
             self._waiting.place(rounds, self._workers.values())
         commands: list[SchedulerCommand] = []
         for given in rounds:
-            for assignment in (*given.assignments, *given.careful):
+            for assignment in given.assignments:
                 self.changes.mark(self._tasks[assignment.task_id])
             cancels = given.worker.take_cancels()
-            if given.assignments or given.careful or cancels:
+            if given.assignments or cancels:
                 commands.append(
                     Assign(given.worker.key, given.assignments, cancels, given.careful)
                 )
@@ -1143,6 +1145,10 @@ _STEP_OF = {
     WireStatus.FAILURE: Step.FAIL,
     WireStatus.CANCELLED: Step.CANCEL,
     WireStatus.EXPIRED: Step.EXPIRE,
+}
+_LEASED_STATES = {
+    StoredState.LEASED: TaskState.LEASED,
+    StoredState.STARTED: TaskState.STARTED,
 }
 _STATUS_OF = {
     TaskState.SUCCESS: WireStatus.SUCCESS,

@@ -159,8 +159,8 @@ class TaskChanged(msgspec.Struct, frozen=True, gc=False):
 class Assign(msgspec.Struct, frozen=True, gc=False):
     """Lease these attempts to the subworker ``key``, and tell it what to stop.
 
-    ``careful`` are not to be given to it before the store has these leases: they
-    must not start twice, or they may end this very process.
+    Those among them that are ``careful`` are not to be given to it before the store
+    has these leases: they must not start twice, or may end this very process.
     """
 
     key: bytes

@@ -52,6 +52,7 @@ class Step(enum.Enum):
     START = "start"
     HAND_BACK = "hand back"
     LOSE = "lose"
+    RESTART = "restart"  # of the control plane
     RESUME = "resume"
     SUCCEED = "succeed"
     FAIL = "fail"
@@ -85,6 +86,8 @@ TASK_TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
     (TaskState.STARTED, Step.FAIL): TaskState.FAILURE,
     (TaskState.STARTED, Step.RETRY): TaskState.RETRYING,
     (TaskState.STARTED, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.LEASED, Step.RESTART): TaskState.AWAY,
+    (TaskState.STARTED, Step.RESTART): TaskState.AWAY,
     (TaskState.AWAY, Step.RESUME): TaskState.LEASED,
     (TaskState.AWAY, Step.LOSE): TaskState.READY,
     (TaskState.AWAY, Step.FAIL): TaskState.FAILURE,

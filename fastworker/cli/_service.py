@@ -123,12 +123,22 @@ class Service:
             f"epoch {worker.epoch}, process {os.getpid()}",
             f"  clients     {worker.discovery_address} (discovery), {worker.base_address}",
             f"  subworkers  {worker.management_address}",
-            "  store       memory: when this process ends, tasks that have not ended are "
-            "lost, and their clients are told",
+            f"  store       {self._store()}",
             f"  tasks       {self._tasks()}",
             f"  run by      {self._runners()}",
         ]
         click.echo("\n".join(lines), file=sys.stderr)
+
+    def _store(self) -> str:
+        store, back = self._worker.store, self._worker.replayed
+        if not store.is_durable:
+            return (
+                "memory: when this process ends, tasks that have not ended are lost, and "
+                "their clients are told"
+            )
+        if not back.tasks and not back.outcomes:
+            return store.name
+        return f"{store.name}; {count(back.tasks)} and {back.outcomes} results came back"
 
     def _tasks(self) -> str:
         if not self._modules:
@@ -150,5 +160,8 @@ class Service:
             return "nothing is running"
         tasks = statistics.tasks
         text = f"{count(tasks.started + tasks.leased)} running"
+        if self._worker.store.is_durable:
+            kept = sum(waiting(tasks).values())
+            return f"{text}, {kept} waiting are kept" if kept else text
         lost = sum(waiting(tasks).values())
         return f"{text}, {lost} waiting will be lost" if lost else text

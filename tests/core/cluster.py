@@ -418,10 +418,13 @@ class Cluster:
                     self.reset_pipe(peer)
             else:
                 assert isinstance(command, AppendRecords)
-                self._append(command)
-                self._control(RecordsDurable(command.batch))
-                self._control(Flush())
+                self._take_append(command)
         self._check_losses()
+
+    def _take_append(self, command: AppendRecords) -> None:
+        self._append(command)
+        self._control(RecordsDurable(command.batch))
+        self._control(Flush())
 
     def _append(self, command: AppendRecords) -> None:
         for task in command.changes.created:

@@ -101,9 +101,7 @@ class Plane:
         given: dict[str, list[str]] = {key: [] for key in keys}
         for command in self.handle(Dispatch([key.encode() for key in keys])):
             assert isinstance(command, Assign)
-            given[command.key.decode()] = [
-                item.task_id for item in (*command.assignments, *command.careful)
-            ]
+            given[command.key.decode()] = [item.task_id for item in command.assignments]
         return given
 
     def stops(self, key: str) -> list[str]:

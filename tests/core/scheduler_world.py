@@ -597,9 +597,7 @@ class World:
             assert isinstance(command, Assign)
             worker = self.workers[command.key]
             assert worker in workers, "given to a subworker that cannot be reached"
-            given[worker.key] = [
-                self._lease(worker, item) for item in (*command.assignments, *command.careful)
-            ]
+            given[worker.key] = [self._lease(worker, item) for item in command.assignments]
             stops = [(i.task_id, i.attempt, i.grace) for i in command.cancels]
             assert sorted(stops, key=str) == worker.stop_orders(), "S10: a cancel got lost"
             worker.to_stop = {}
