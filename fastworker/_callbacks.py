@@ -69,13 +69,15 @@ class Callbacks:
         finally:
             self._nursery = None
 
-    def close(self) -> None:
-        """Close all connections; what has not been told by now is lost."""
+    def close(self, *, are_kept: bool = False) -> None:
+        """Close all connections; what has not been told by now is lost, or kept by a store."""
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
         queued = self._state.statistics().queued
-        if queued:
+        if queued and are_kept:
+            log.info("%d callbacks are still to be sent, after the next start", queued)
+        elif queued:
             log.warning("%d callbacks are lost: they were still to be sent", queued)
 
     def tell(self, callback: Callback, event: TaskEvent) -> None:

@@ -38,6 +38,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    OldProcessesEnded,
     Port,
     ProcessExited,
 )
@@ -280,6 +281,16 @@ class ControlPlaneWorker:
             self._apply(ProcessExited(worker_id))
             self._flush()
 
+    def note_old_processes_ended(self, worker_ids: list[str]) -> None:
+        """Say that the subworkers of these ids, started by an earlier process, have ended.
+
+        What they had when that process ended is leased elsewhere at once. Call it in
+        the loop of :meth:`run`.
+        """
+        if self._state is not None:
+            self._apply(OldProcessesEnded(worker_ids))
+            self._flush()
+
     # --- reading ---
 
     def get_subworker_status(self) -> dict[str, Any]:
@@ -329,7 +340,7 @@ class ControlPlaneWorker:
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
         self._callbacks = Callbacks(transport, self._rng, self._on_called_back)
-        stack.callback(self._callbacks.close)
+        stack.callback(self._callbacks.close, are_kept=self._store.is_durable)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.
         self._local_network = (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from fastworker._core._stored import (
     CallbackStage,
     Changes,
@@ -19,8 +21,6 @@ from fastworker._core._stored import (
 )
 from fastworker._errors import StoreUnavailable
 from fastworker._store._abc import StoreOpened, StoreReader
-
-import msgspec
 
 
 class KeptStore:

@@ -7,7 +7,7 @@ nobody has claimed when the leases end is lost, as with a subworker that died.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fastworker._core._messages import HeldAttempt
 from fastworker._core._task_states import TaskRecord, TaskState
@@ -44,6 +44,17 @@ class AwayLeases:
         held = self._by_holder.pop(holder, {})
         self._count -= len(held)
         return held
+
+    def take_of(self, labels: Collection[str]) -> list[TaskRecord]:
+        """Remove and return what subworkers of these worker ids hold."""
+        gone = [record for record in self if record.holder_label in labels]
+        for record in gone:
+            held = self._by_holder[record.holder]
+            del held[record.spec.id]
+            if not held:
+                del self._by_holder[record.holder]
+            self._count -= 1
+        return gone
 
     def take_all(self) -> list[TaskRecord]:
         """Remove and return everything: the leases have ended."""

@@ -27,6 +27,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    OldProcessesEnded,
     Port,
     ProcessExited,
     RecordsDurable,
@@ -83,6 +84,7 @@ from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
     CapacityStated,
+    ChildrenEnded,
     Dispatch,
     OwnerGone,
     PassCredit,
@@ -259,6 +261,9 @@ class ControlPlaneState:
                 session = self._sessions.get(key)
                 if session is not None:
                     self._answer(session, ticket, reply, keep=False)
+            case OldProcessesEnded(worker_ids=worker_ids):
+                ended = ChildrenEnded(worker_ids)
+                self._carry_out(self._scheduler.handle(ended, now=now))
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():

@@ -64,6 +64,12 @@ class ProcessExited(msgspec.Struct, frozen=True, gc=False):
     worker_id: str
 
 
+class OldProcessesEnded(msgspec.Struct, frozen=True, gc=False):
+    """The subworker processes have ended that an earlier control plane had started."""
+
+    worker_ids: list[str]
+
+
 class DrainRequested(msgspec.Struct, frozen=True, gc=False):
     """Accept nothing more and hand out nothing more; what runs may end."""
 
@@ -85,6 +91,7 @@ ControlPlaneEvent = (
     | StoreRecovered
     | CalledBack
     | ProcessExited
+    | OldProcessesEnded
     | PipeOpened
     | PipeClosed
     | Flush

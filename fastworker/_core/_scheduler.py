@@ -50,6 +50,7 @@ from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
     CapacityStated,
+    ChildrenEnded,
     Dispatch,
     OwnerGone,
     PassCredit,
@@ -195,6 +196,8 @@ class Scheduler:
                 return self._on_join(event, now)
             case SubworkerLost(key=key, reason=reason, is_clean=is_clean):
                 return self._on_lost(key, reason, is_clean, now)
+            case ChildrenEnded(worker_ids=worker_ids):
+                return self._on_children_ended(worker_ids, now)
             case TasksCancelled():
                 return self._on_cancel(event, now)
             case TasksWatched():
@@ -1081,6 +1084,13 @@ class Scheduler:
             self._end(record, step, now, commands, error=error, ending=Ending.LOST)
         else:
             self._requeue(record, Step.LOSE, commands)
+
+    def _on_children_ended(self, worker_ids: list[str], now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        reason = "its worker ended with the control plane that had started it"
+        for record in self._away.take_of(worker_ids):
+            self._lose_away(record, record.started > 0.0, reason, now, commands)
+        return commands
 
     def _cancel_unclaimed(self, now: float, commands: list[SchedulerCommand]) -> None:
         """Cancel attached tasks whose clients have not come back after a restart."""

@@ -74,6 +74,12 @@ class SubworkerLost(msgspec.Struct, frozen=True, gc=False):
     is_clean: bool = False
 
 
+class ChildrenEnded(msgspec.Struct, frozen=True, gc=False):
+    """The processes of an earlier control plane that had these worker ids have ended."""
+
+    worker_ids: list[str]
+
+
 class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
     """Somebody wants these tasks not to run, or to stop.
 
@@ -126,6 +132,7 @@ SchedulerEvent = (
     | CapacityStated
     | AttemptsReported
     | SubworkerLost
+    | ChildrenEnded
     | TasksCancelled
     | TasksWatched
     | ValuesRead

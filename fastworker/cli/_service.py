@@ -26,6 +26,8 @@ from fastworker.cli._supervised import (
 
 # A drained subworker says goodbye before it ends.
 FAREWELL_SECONDS: Final = 1.0
+# A supervised subworker ends at most two seconds after its parent.
+ORPHAN_SECONDS: Final = 2.5
 _SHOWN_NAMES: Final = 12
 
 
@@ -79,8 +81,15 @@ class Service:
                 await subworkers.start(self._supervisor.run)
                 self._announce()
                 self._drainable.is_up()
+                if self._worker.replayed.tasks:
+                    plane.start_soon(self._outlive_old_processes)
             # The control plane has drained: so have they, or they never will.
             subworkers.cancel_scope.deadline = trio.current_time() + FAREWELL_SECONDS
+
+    async def _outlive_old_processes(self) -> None:
+        """Whoever had this store before had subworkers too, which ended with it."""
+        await trio.sleep(ORPHAN_SECONDS)
+        self._worker.note_old_processes_ended(list(self._commands()))
 
     def _drain(self) -> None:
         self._worker.drain()

@@ -134,7 +134,8 @@ class DurableCluster(Cluster):
             for task_id in client.acknowledged - client.abandoned:
                 outcome = client.state.outcome(task_id)
                 row = self.store.rows[task_id]
-                assert outcome is not None and row.outcome is not None
+                assert outcome is not None
+                assert row.outcome is not None
                 assert outcome.payload == row.outcome.payload, "S11: told something else"
                 assert outcome.status is row.outcome.status
 

@@ -153,6 +153,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "max_queued": 1_000_000,
         "max_queued_bytes": 1024**3,
         "insecure": False,
+        "store": None,
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,

@@ -8,11 +8,18 @@ the store has. L1: in the end nothing is left to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
+from fastworker._core import _pending_changes as pending_changes
+from fastworker._core import _scheduler as scheduler
+from fastworker._core._control_plane import ControlPlaneState
+from fastworker._core._control_plane_events import OldProcessesEnded
 from fastworker._core._pending_changes import PendingChanges
 from fastworker._core._scheduler import Scheduler
 from tests.core.durable_cluster import DurableCluster
@@ -71,6 +78,9 @@ BUDGET = settings(
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a long run shrinks for minutes
     suppress_health_check=list(HealthCheck),
+)
+THOROUGH = settings(
+    BUDGET, max_examples=1500, phases=[Phase.generate], database=None, derandomize=True
 )
 TestDurableLinkModel = DurableLinkModel.TestCase
 TestDurableLinkModel.settings = BUDGET
@@ -133,6 +143,22 @@ def test_a_lease_that_nobody_claims_is_given_to_another_when_it_ends() -> None:
     assert cluster.outcomes[task_id].startswith(cluster.subworkers[0].name.encode())
 
 
+def test_what_a_child_of_the_old_process_had_is_given_to_another_once_it_must_be_dead() -> None:
+    cluster = DurableCluster()
+    task_id = a_running_task(cluster)
+    (gone,) = [w for w in cluster.subworkers if w.running]
+    cluster.peers.remove(gone)
+    cluster.subworkers.remove(gone)
+    cluster.restart()
+    cluster.run_network()
+    cluster._control(OldProcessesEnded(["another"]))
+    assert cluster.control.statistics().tasks.away == 1
+    cluster._control(OldProcessesEnded([gone.name]))
+    cluster._flush_control()
+    cluster.settle()
+    assert cluster.outcomes[task_id].startswith(cluster.subworkers[0].name.encode())
+
+
 def test_a_queued_task_and_an_outcome_come_back() -> None:
     cluster = DurableCluster(subworkers=1)
     done = a_running_task(cluster)
@@ -184,22 +210,52 @@ def test_a_full_disk_refuses_new_tasks_and_what_is_acknowledged_goes_on() -> Non
     assert cluster.clients[0].ended[task_id] == 1
 
 
-@pytest.mark.parametrize("broken", ["ack", "epoch", "requeue"])
-def test_the_model_notices_a_broken_promise(
-    broken: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if broken == "ack":
-        monkeypatch.setattr(PendingChanges, "__len__", lambda self: 0)
-    elif broken == "epoch":
-        monkeypatch.setattr(Scheduler, "_may_claim", lambda *args: True)
-    else:
-        monkeypatch.setattr(Scheduler, "_lose_away", lambda *args: None)
-    with pytest.raises(Exception):  # noqa: B017, PT011
-        for test in (
-            test_a_queued_task_and_an_outcome_come_back,
-            test_a_lease_that_nobody_claims_is_given_to_another_when_it_ends,
-        ):
-            test()
-        from hypothesis.stateful import run_state_machine_as_test
+def acks_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def when_durable(self: ControlPlaneState, effect: Any, asker: Any = None) -> None:
+        effect()
 
-        run_state_machine_as_test(DurableLinkModel, settings=BUDGET)
+    monkeypatch.setattr(ControlPlaneState, "_when_durable", when_durable)
+
+
+def any_lease_may_be_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_may_claim", lambda *_: True)
+
+
+def leases_are_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "_lose_away", lambda *_: None)
+
+
+def what_failed_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_back(self: PendingChanges) -> list[Any]:
+        self._created, self._updated, self._under_way = [], [], None
+        return []
+
+    monkeypatch.setattr(PendingChanges, "put_back", put_back)
+
+
+def fences_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    restore = pending_changes.restore_life
+
+    def forget(record: Any, life: Any, offset: float) -> None:
+        restore(record, life, offset)
+        record.fence = 0
+
+    monkeypatch.setattr(scheduler, "restore_life", forget)
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        acks_do_not_wait,
+        any_lease_may_be_claimed,
+        leases_are_never_lost,
+        what_failed_is_forgotten,
+        fences_begin_anew,
+    ],
+)
+def test_the_model_notices_a_broken_promise(
+    mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch)
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(DurableLinkModel, settings=THOROUGH)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from random import Random
 
 import pytest
@@ -11,9 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from fastworker._core._stored import Changes
-from fastworker._errors import LinkError
-from fastworker._store._memory import MemoryStore
+from fastworker._errors import LinkError, StoreUnavailable
 from fastworker._transport._memory_ends import MemoryLink
+from tests.kept_store import KeptStore
 from tests.shell.callback_listener import HERE, NOWHERE, callbacks, listening, open_plane
 from tests.shell.world import open_world, settle
 
@@ -126,20 +125,21 @@ async def test_an_idle_connection_is_closed_after_ten_seconds(
 async def test_nothing_is_told_before_its_record_is_durable(
     autojump_clock: MockClock,
 ) -> None:
-    class SlowStore(MemoryStore):
-        """Takes for ever to keep an outcome."""
+    class FullStore(KeptStore):
+        """Has no room for an outcome until ``is_full`` is taken back."""
 
-        is_blocking = True
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.may_go_on = threading.Event()
+        is_full = True
 
         def write(self, changes: Changes) -> None:
-            if any(task.outcome for task in (*changes.created, *changes.updated)):
-                self.may_go_on.wait(timeout=30)
+            if self.is_full and any(t.outcome for t in (*changes.created, *changes.updated)):
+                raise StoreUnavailable("no space is left")
+            super().write(changes)
 
-    store = SlowStore()
+        def recover(self) -> None:
+            if self.is_full:
+                raise StoreUnavailable("no space is left")
+
+    store = FullStore()
     async with (
         open_plane(store=store) as world,
         world.client() as client,
@@ -148,10 +148,8 @@ async def test_nothing_is_told_before_its_record_is_durable(
         task_id = await client.delay_with_callback("add", HERE, 1, 2)
         await trio.sleep(5)
         assert listener.heard == []
-        store.may_go_on.set()
-        with trio.fail_after(100):
-            while not listener.heard:
-                await trio.sleep(0.01)
+        store.is_full = False
+        await trio.sleep(5)
         assert listener.task_ids == [task_id]
 
 
