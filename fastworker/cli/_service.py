@@ -82,7 +82,7 @@ class Service:
                 self._announce()
                 self._drainable.is_up()
                 if self._worker.replayed.tasks:
-                    plane.start_soon(self._outlive_old_processes)
+                    subworkers.start_soon(self._outlive_old_processes)
             # The control plane has drained: so have they, or they never will.
             subworkers.cancel_scope.deadline = trio.current_time() + FAREWELL_SECONDS
 
