@@ -67,7 +67,7 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._models import DEFAULT_GRACE
-from fastworker._shared_task import SharedTask
+from fastworker._client_shared_task import SharedTask
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated

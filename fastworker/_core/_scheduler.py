@@ -972,7 +972,8 @@ class Scheduler:
 
     def _join(self, record: TaskRecord, key: bytes) -> None:
         """Somebody submits the same task once more; whoever did so before wants it too."""
-        if record.owner is not None and record.owner != key:
+        is_shared = record.spec.key_ttl is not None
+        if is_shared and record.owner is not None and record.owner != key:
             others = (record.owner, *record.joint)
             record.joint = tuple(other for other in others if other != key)[:MAX_WATCHERS]
         self._own(record, key)
