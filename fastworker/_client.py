@@ -448,8 +448,9 @@ class Client(Submitter):
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
             raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
+        chosen_id = None if is_stream else settings.chosen_id
         return TaskSpec(
-            id=self._new_task_id(),
+            id=chosen_id or self._new_task_id(),
             name=name,
             priority=int(settings.priority),
             format=FORMAT_IDS[self.serialization_format],
@@ -460,6 +461,7 @@ class Client(Submitter):
             options=settings.on_the_wire(
                 parent=parent_id(), stream=settings.buffer if is_stream else 0
             ),
+            key_ttl=settings.idempotency_ttl if chosen_id else None,
         )
 
     def _check_stream(self, name: str, is_stream: bool) -> None:

@@ -51,8 +51,10 @@ from fastworker._core._messages import (
     StreamValue,
     TaskEvent,
     TaskSpec,
+    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
+from fastworker._core._task_states import content_digest
 from fastworker._errors import (
     ClientClosed,
     Conflict,
@@ -65,6 +67,7 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._models import DEFAULT_GRACE
+from fastworker._client_shared_task import SharedTask
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
@@ -143,6 +146,7 @@ class ClientSession:
         self._connection = Connection(transport, address, self)
         self._address = address
         self._submits: dict[str, Call] = {}
+        self._shared: dict[str, SharedTask] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
@@ -209,6 +213,8 @@ class ClientSession:
         self._end = make_error
         for call in [*self._submits.values(), *self._queries.values()]:
             call.fail(make_error())
+        for shared in self._shared.values():
+            shared.fail(make_error)
         for task_id in list(self._watches):
             self._end_watches(task_id, None, make_error)
         self._settled.set()
@@ -231,6 +237,7 @@ class ClientSession:
         *,
         wants_outcome: bool,
         within: float,
+        waits_for_room: bool = False,
         expires_at: float = math.inf,
         budget_at: float = math.inf,
     ) -> TaskEvent | TaskTimedOut | None:
@@ -240,6 +247,7 @@ class ClientSession:
           spec: the task.
           wants_outcome: whether to wait for that.
           within: seconds that this waits.
+          waits_for_room: whether a full queue is waited for.
           expires_at, budget_at: when it must have started, and have ended, on
             the loop's clock.
 
@@ -255,9 +263,16 @@ class ClientSession:
           waits until that is done, one second at most.
         """
         self._check_open()
+        if spec.key_ttl is not None:
+            submitted = TaskSubmitted(
+                spec, False, math.inf, expires_at, budget_at, waits_for_room
+            )
+            return await self._share(submitted, wants_outcome, within)
         call = self._submits[spec.id] = Call(spec.name, wants_outcome=wants_outcome)
         until = self._clock() + within
-        self._apply(TaskSubmitted(spec, wants_outcome, until, expires_at, budget_at))
+        self._apply(
+            TaskSubmitted(spec, wants_outcome, until, expires_at, budget_at, waits_for_room)
+        )
         self._connection.wake()
         try:
             await call.done.wait()
@@ -272,6 +287,45 @@ class ClientSession:
         if call.error is not None:
             raise call.error
         return call.answer or call.timed_out
+
+    async def _share(
+        self, submitted: TaskSubmitted, wants_outcome: bool, within: float
+    ) -> TaskEvent | TaskTimedOut | None:
+        """As :meth:`submit`, for a task that others here may have submitted too."""
+        task_id, content = submitted.spec.id, content_digest(submitted.spec)
+        shared = self._shared.get(task_id)
+        if shared is None:
+            shared = self._shared[task_id] = SharedTask(content)
+            self._apply(submitted)
+            self._connection.wake()
+        elif shared.content != content:
+            raise Conflict(f"{task_id!r} is already used by a task with other content")
+        shared.users += 1
+        is_over = False
+        try:
+            with anyio.move_on_after(within):
+                await shared.heard.wait()
+                if shared.make_error is not None:
+                    raise shared.make_error()
+                if not wants_outcome:
+                    shared.is_kept = True
+                    return None
+                watch = self.watch(task_id)
+                await watch.done.wait()
+                if watch.error is not None:
+                    raise watch.error
+                return watch.event
+            is_over = True
+        finally:
+            shared.users -= 1
+            if shared.is_left and self._shared.get(task_id) is shared and self._end is None:
+                if is_over:
+                    self._apply(TaskAbandoned(task_id))
+                    self._connection.wake()
+                else:
+                    await self._take_back(task_id)
+        event = self._state.progress(task_id) or TaskEvent(task_id, WireStatus.PENDING)
+        return TaskTimedOut(task_id, event, was_sent=True)
 
     async def _take_back(self, task_id: str) -> None:
         self._apply(TaskAbandoned(task_id))
@@ -440,12 +494,16 @@ class ClientSession:
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
                     call.done.set()
+                if task_id in self._shared:
+                    self._shared[task_id].accept()
             case TaskEnded(task_id=task_id, event=event):
                 call = self._submits.get(task_id)
                 if call is not None:
                     # With no outcome wanted, it was cancelled before it was sent.
                     call.answer = event if call.wants_outcome else None
                     call.done.set()
+                if task_id in self._shared:
+                    self._shared.pop(task_id).accept()
                 self._end_watches(task_id, event)
                 self._look_whether_taken_back()
             case ValueArrived(value=value):
@@ -464,6 +522,8 @@ class ClientSession:
                 name = "" if call is None else call.task_name
                 if call is not None:
                     call.fail(self._rejection(command, name))
+                if task_id in self._shared:
+                    self._shared.pop(task_id).fail(lambda: self._rejection(command, name))
                 self._end_watches(task_id, None, lambda: self._rejection(command, name))
                 self._look_whether_taken_back()
             case QueryAnswered(query_id=query_id, event=event):

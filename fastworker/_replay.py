@@ -77,6 +77,8 @@ async def replay(
             if task.outcome is not None:
                 ended_at = min(now, task.changed - wall_offset)
                 results.put(task.outcome, task.content, now=ended_at)
+        wall = now + wall_offset
+        state.scheduler.restore_keys(await _call(store, lambda: store.keys(now=wall)))
         due = [task async for tasks in _lists(store, store.due_callbacks) for task in tasks]
     for problem in store.take_problems():
         log.error("store: %s", problem)

@@ -66,6 +66,9 @@ class KeptStore:
         if self.failure:
             raise StoreUnavailable(self.failure)
         self.writes += 1
+        for task_id in changes.purged:
+            if task_id in self.rows and self.rows[task_id].state.is_terminal:
+                del self.rows[task_id]
         for task in changes.created:
             assert task.spec.id not in self.rows, "created twice"
             self.rows[task.spec.id] = task
@@ -81,8 +84,6 @@ class KeptStore:
             self.kept_keys[key.key] = key
         for name in changes.dropped_keys:
             self.kept_keys.pop(name, None)
-        for task_id in changes.purged:
-            self.rows.pop(task_id, None)
 
     def recover(self) -> None:
         if self.failure:

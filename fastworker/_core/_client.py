@@ -80,6 +80,7 @@ from fastworker._core._messages import (
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._results import Results
 from fastworker._core._stream_reading import StreamReadings
+from fastworker._core._waiting_room import WaitingRoom
 from fastworker._errors import RemoteProtocolError
 
 # More frames under way would only make smaller batches.
@@ -114,21 +115,25 @@ class _ClientTask:
         "expires_at",
         "is_abandoned",
         "is_own",
+        "is_shared",
         "losses",
         "progress",
         "spec",
+        "waits_for_room",
         "wants_outcome",
     )
 
     def __init__(self, task_id: str, spec: TaskSpec | None, wants_outcome: bool) -> None:
         self.spec = spec  # until acknowledged
         self.is_own = spec is not None
+        self.is_shared = spec is not None and spec.key_ttl is not None
         self.progress = _Progress.UNSENT if self.is_own else _Progress.ACKNOWLEDGED
         self.event = TaskEvent(task_id, WireStatus.PENDING)
         self.wants_outcome = wants_outcome
         self.is_abandoned = False
         self.cancel: _Cancel | None = None  # once it is to be cancelled
         self.losses = 0
+        self.waits_for_room = False
         self.expires_at = math.inf
         self.budget_at = math.inf
 
@@ -146,10 +151,14 @@ class _ClientTask:
 
 
 class _Cancel(msgspec.Struct, frozen=True):
-    """How a task is to be cancelled; ``wants_end`` of one that is another's."""
+    """How a task is to be cancelled; ``wants_end`` of one that is another's.
+
+    It ``leaves`` one that others may have submitted too.
+    """
 
     grace: float | None = None
     wants_end: bool = False
+    leaves: bool = False
 
     def with_least_grace(self, other: _Cancel | None) -> _Cancel:
         """This one, with the other's grace if that is named and shorter."""
@@ -157,7 +166,7 @@ class _Cancel(msgspec.Struct, frozen=True):
             return self
         if self.grace is not None and self.grace <= other.grace:
             return self
-        return _Cancel(other.grace, self.wants_end)
+        return _Cancel(other.grace, self.wants_end, self.leaves)
 
 
 def _left(at: float, now: float) -> float | None:
@@ -206,6 +215,7 @@ class ClientState:
         self._unsent: deque[_ClientTask] = deque()
         # Sent in a session that is gone, and held there: to be sent once more.
         self._unheard: deque[_ClientTask] = deque()
+        self._waiting_room = WaitingRoom()
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
@@ -268,7 +278,9 @@ class ClientState:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self._link.next_deadline(), self._deadlines.next())
+        return min(
+            self._link.next_deadline(), self._deadlines.next(), self._waiting_room.next_try()
+        )
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -284,6 +296,7 @@ class ClientState:
         assert self._foreign == {task_id for task_id, t in self._tasks.items() if not t.is_own}
         abandoned = {task_id for task_id, t in self._tasks.items() if t.is_abandoned}
         assert self._abandoned == abandoned
+        self._waiting_room.check()
         for task in self._unsent:
             assert task.progress is _Progress.UNSENT
 
@@ -296,10 +309,13 @@ class ClientState:
             case TaskSubmitted(spec=spec, deadline=deadline):
                 task = _ClientTask(spec.id, spec, event.wants_outcome)
                 task.expires_at, task.budget_at = event.expires_at, event.budget_at
+                task.waits_for_room = event.waits_for_room
                 if deadline < math.inf:
                     self._deadlines.set(spec.id, deadline)
                 self._tasks[spec.id] = task
                 self._unsent.append(task)
+                if spec.key_ttl is not None:
+                    self._outcomes.forget(spec.id)  # of an earlier task of this id
                 if spec.options is not None and spec.options.stream:
                     self._streams.open(spec.id, spec.options.stream)
             case Flush():
@@ -335,6 +351,10 @@ class ClientState:
             was_sent = task.progress is not _Progress.UNSENT
             self._out.append(TaskTimedOut(task_id, task.event, was_sent))
             self._on_abandoned(task_id)
+        for task_id in self._waiting_room.leave(self._now):
+            waiting = self._tasks.get(task_id)
+            if waiting is not None and waiting.progress is _Progress.UNSENT:
+                self._unsent.append(waiting)
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
 
@@ -344,12 +364,12 @@ class ClientState:
             return
         self._deadlines.clear(task_id)
         if task.progress is _Progress.UNSENT:
-            self._unsent.remove(task)
+            self._unqueue(task_id, task)
             self._forget(task_id)
             return
         task.is_abandoned = True
         self._abandoned.add(task_id)
-        self._plan_cancel(task_id, task, _Cancel())
+        self._plan_cancel(task_id, task, _Cancel(leaves=task.is_shared))
 
     def _on_cancel_requested(self, task_id: str, grace: float | None) -> None:
         task = self._tasks.get(task_id)
@@ -358,11 +378,16 @@ class ClientState:
             task = self._tasks[task_id] = _ClientTask(task_id, None, wants_outcome=True)
             self._foreign.add(task_id)
         if task.progress is _Progress.UNSENT:
-            self._unsent.remove(task)
+            self._unqueue(task_id, task)
             event = TaskEvent(task_id, WireStatus.CANCELLED, ending=Ending.NEVER_STARTED)
             self._end(task_id, event)
             return
         self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
+
+    def _unqueue(self, task_id: str, task: _ClientTask) -> None:
+        """Take out a task that is not at the control plane."""
+        if not self._waiting_room.discard(task_id):
+            self._unsent.remove(task)
 
     def _plan_cancel(self, task_id: str, task: _ClientTask, cancel: _Cancel) -> None:
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
@@ -513,7 +538,12 @@ class ClientState:
         for index, task_id in enumerate(ids):
             refusal = refused.get(index)
             if refusal is not None:
-                if task_id in self._tasks:
+                task = self._tasks.get(task_id)
+                is_full = refusal.code is RefusalCode.QUEUE_FULL
+                if task is not None and is_full and task.waits_for_room and not task.cancel:
+                    task.progress = _Progress.UNSENT
+                    self._waiting_room.enter(task_id, self._now)
+                elif task is not None:
                     self._forget(task_id)
                     self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
             elif index in held:
@@ -521,6 +551,7 @@ class ClientState:
                 if task is not None and task.progress is _Progress.SENT:
                     self._accept(task_id, task, _Progress.HELD)
             else:
+                self._waiting_room.note_room()
                 self._acknowledge(task_id)
 
     def _acknowledge(self, task_id: str) -> None:
@@ -611,7 +642,7 @@ class ClientState:
                 self._to_cancel[cancel] = rest
             else:
                 del self._to_cancel[cancel]
-            body = TaskIds(batch, cancel.grace, cancel.wants_end)
+            body = TaskIds(batch, cancel.grace, cancel.wants_end, leaves=cancel.leaves)
             self._issue(Kind.CANCEL, encode(body), batch)
         if self._link.state is not LinkState.OPEN:
             return

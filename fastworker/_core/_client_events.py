@@ -38,6 +38,7 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     """A caller hands in a task.
 
     It waits for the outcome, or only for the acknowledgement, until ``deadline``.
+    ``waits_for_room``: should the queue be full, it is submitted again.
     The task must start before ``expires_at`` and end before ``budget_at``: what
     is left of that goes along when it is sent.
     """
@@ -47,6 +48,7 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     deadline: float = math.inf
     expires_at: float = math.inf
     budget_at: float = math.inf
+    waits_for_room: bool = False
 
 
 class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):

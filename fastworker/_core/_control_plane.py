@@ -605,7 +605,8 @@ class ControlPlaneState:
         event: TasksCancelled | TasksWatched
         if kind is Kind.CANCEL:
             watcher = session.key if asked.wants_end else None
-            event = TasksCancelled(ids, asked.grace, watcher)
+            leaver = session.key if asked.leaves else None
+            event = TasksCancelled(ids, asked.grace, watcher, leaver)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
         self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))

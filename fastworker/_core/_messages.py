@@ -277,7 +277,8 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``expires`` and ``budget`` are seconds from the moment of sending: until
     when it must have started, and until when it must have ended. They shrink
-    while a task waits to be sent, and are no part of its content.
+    while a task waits to be sent, and are no part of its content. ``key_ttl``:
+    the id was made of an idempotency key, which counts for so many seconds.
     """
 
     id: Name
@@ -291,6 +292,7 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     options: CallOptions | None = None
     expires: Seconds | None = None
     budget: Seconds | None = None
+    key_ttl: Seconds | None = None
 
     @property
     def size(self) -> int:
@@ -458,14 +460,16 @@ class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``grace`` is for CANCEL: seconds that a running attempt gets to end; None is
     what its function or its call says. A CANCEL with ``wants_end`` also watches:
-    the asker hears by POLL how each of the tasks ends. A WATCH is for tasks of
-    the asker's own unless ``is_owner`` is false.
+    the asker hears by POLL how each of the tasks ends. One that ``leaves`` only
+    does not want them any more: others that have submitted them too may. A WATCH
+    is for tasks of the asker's own unless ``is_owner`` is false.
     """
 
     ids: Annotated[list[Name], Meta(max_length=MAX_BATCH_ITEMS)]
     grace: Seconds | None = None
     wants_end: bool = False
     is_owner: bool = True
+    leaves: bool = False
 
 
 class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -17,6 +17,7 @@ import msgspec
 
 from fastworker._core._away import AwayLeases, is_later_lease, is_same_lease
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._idempotency import IdempotencyKeys
 from fastworker._core._known_functions import KnownFunctions
 from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
@@ -67,7 +68,7 @@ from fastworker._core._scheduler_events import (
     ValueCame,
     ValuesRead,
 )
-from fastworker._core._stored import StoredState, StoredTask
+from fastworker._core._stored import StoredKey, StoredState, StoredTask
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
 from fastworker._core._waiting import WaitingTasks
@@ -139,6 +140,7 @@ class Scheduler:
         wall_offset: float = 0.0,
     ) -> None:
         self.changes = PendingChanges(wall_offset)
+        self._keys = IdempotencyKeys()
         self._wall_offset = wall_offset
         self._away = AwayLeases()
         self._hold_until = -math.inf  # nothing is handed out before
@@ -219,6 +221,7 @@ class Scheduler:
             self._away.ends_at,
             self._hold_until if self._is_holding else math.inf,
             self._claims_end_at,
+            self._keys.next_deadline(),
         )
 
     # --- reading ---
@@ -312,6 +315,7 @@ class Scheduler:
             assert record.state is TaskState.RETRYING
             places[task_id] += 1
         self._away.check()
+        self._keys.check()
         self.changes.check()
         for record in self._away:
             places[record.spec.id] += 1
@@ -361,17 +365,17 @@ class Scheduler:
             known = self._tasks.get(spec.id)
             if known is not None:
                 if known.has_content(spec):
-                    self._own(known, owner)
+                    self._join(known, owner)
                     if known.state is TaskState.HELD:
                         held.append(index)
                 else:
                     refusals.append(_conflict(index, spec))
                 continue
-            ended = self.results.get(spec.id, now=now)
+            ended = self._earlier(spec, now)
             if ended is not None:
-                content = self.results.content(spec.id, now=now)
+                event, content = ended
                 if content is None or content == content_digest(spec):
-                    commands.append(TaskChanged(owner, ended, is_final=False))
+                    commands.append(TaskChanged(owner, event, is_final=False))
                 else:
                     refusals.append(_conflict(index, spec))
                 continue
@@ -408,6 +412,44 @@ class Scheduler:
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
+    def _earlier(self, spec: TaskSpec, now: float) -> tuple[TaskEvent, int | None] | None:
+        """The end of a task of this id, and its content if that is known."""
+        key = self._keys.get(spec.id, now=now)
+        ended = self.results.get(spec.id, now=now)
+        if spec.key_ttl is not None and key is None:
+            return None  # its key has expired: the id is free again
+        if ended is not None:
+            content = self.results.content(spec.id, now=now)
+            return ended, key.content if content is None and key is not None else content
+        if key is not None:
+            return TaskEvent(spec.id, WireStatus.EVICTED), key.content
+        return None
+
+    def _remember_key(self, spec: TaskSpec, now: float) -> None:
+        """Let the id of a task that was made of a key stand for it as long as that counts."""
+        if spec.key_ttl is None:
+            return
+        content = content_digest(spec)
+        expires_at = now + spec.key_ttl
+        # What had the key before, and has ended, makes room.
+        self.results.forget(spec.id)
+        self.changes.mark_purged(spec.id)
+        self._keys.remember(spec.id, content, expires_at)
+        wall = expires_at + self._wall_offset
+        self.changes.mark_key(StoredKey(spec.id, spec.id, content, wall))
+
+    def _forget_key(self, spec: TaskSpec) -> None:
+        if spec.key_ttl is not None:
+            self._keys.forget(spec.id)
+            self.changes.drop_key(spec.id)
+
+    def restore_keys(self, keys: list[StoredKey]) -> None:
+        """Take back keys that have not expired; before the first event."""
+        for key in keys:
+            if not self._keys.is_full:
+                expires_at = key.expires_at - self._wall_offset
+                self._keys.remember(key.task_id, key.content, expires_at)
+
     def _is_orphan(self, parent_id: str, now: float) -> bool:
         """Whether the task that submits this one, if one does, was cancelled."""
         parent = self._tasks.get(parent_id)
@@ -421,6 +463,7 @@ class Scheduler:
         spec = record.spec
         self._tasks[spec.id] = record
         self._queued_bytes += spec.size
+        self._remember_key(spec, now)
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
@@ -443,6 +486,11 @@ class Scheduler:
 
     def _fullness(self, spec: TaskSpec) -> str | None:
         """Why there is no room for this task, None if there is."""
+        if spec.key_ttl is not None and self._keys.is_full:
+            return (
+                f"{len(self._keys):,} idempotency keys have not expired, which is the limit; "
+                f"try again later, or use a shorter idempotency_ttl"
+            )
         if len(self._tasks) >= self._max_queued:
             return (
                 f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
@@ -458,6 +506,7 @@ class Scheduler:
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
         unknown: dict[str, str] = {}
+        self._keys.expire(now)  # the store trims its own
         if self._hold_until <= now:
             self._hold_until = -math.inf
         if self._away.ends_at <= now:
@@ -478,6 +527,7 @@ class Scheduler:
             for record in expired:
                 record.step(Step.REFUSE)
                 self._forget(record)
+                self._forget_key(record.spec)
                 self._refused += 1
                 event = record.event(error=self._explain(name, unknown))
                 commands += self._news(record, event)
@@ -814,7 +864,7 @@ class Scheduler:
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        for key in record.watchers:
+        for key in (*record.joint, *record.watchers):
             commands.append(TaskChanged(key, event, False))
         children = self._children.pop(event.task_id, None)
         if children and event.ending is not Ending.COMPLETED:
@@ -834,7 +884,7 @@ class Scheduler:
 
     def _news(self, record: TaskRecord, event: TaskEvent) -> list[SchedulerCommand]:
         """Tell everybody who wants to hear of this task, of which this is not the end."""
-        keys = (record.owner, *record.watchers)
+        keys = (record.owner, *record.joint, *record.watchers)
         return [TaskChanged(key, event, is_final=False) for key in keys]
 
     # --- cancelling, watching ---
@@ -846,6 +896,8 @@ class Scheduler:
             if record is not None:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
+                if event.leaver is not None and self._leave(record, event.leaver):
+                    continue
                 self._cancel(record, now, commands, event.grace)
         self._cancel_doomed(now, commands)
         events = [self.describe(task_id, now=now) for task_id in event.ids]
@@ -918,13 +970,34 @@ class Scheduler:
                     self._watch(record, event.owner)
         return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
 
+    def _join(self, record: TaskRecord, key: bytes) -> None:
+        """Somebody submits the same task once more; whoever did so before wants it too."""
+        is_shared = record.spec.key_ttl is not None
+        if is_shared and record.owner is not None and record.owner != key:
+            others = (record.owner, *record.joint)
+            record.joint = tuple(other for other in others if other != key)[:MAX_WATCHERS]
+        self._own(record, key)
+
+    def _leave(self, record: TaskRecord, key: bytes) -> bool:
+        """One of several that have submitted a task leaves; False if it is the only one."""
+        if not record.joint or key not in (record.owner, *record.joint):
+            return False
+        if record.owner == key:
+            record.owner, *others = record.joint
+            record.joint = tuple(others)
+        else:
+            record.joint = tuple(other for other in record.joint if other != key)
+        self._watch(record, key)  # it still wants to know when nothing runs any more
+        return True
+
     def _own(self, record: TaskRecord, key: bytes) -> None:
         record.owner = key
         # An owner hears everything once.
         record.watchers = tuple(other for other in record.watchers if other != key)
+        record.joint = tuple(other for other in record.joint if other != key)
 
     def _watch(self, record: TaskRecord, key: bytes) -> None:
-        if key != record.owner and key not in record.watchers:
+        if key not in (record.owner, *record.joint, *record.watchers):
             record.watchers = (*record.watchers, key)[-MAX_WATCHERS:]
 
     def _on_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
@@ -932,6 +1005,9 @@ class Scheduler:
         for record in list(self._tasks.values()):
             if owner in record.watchers:
                 record.watchers = tuple(other for other in record.watchers if other != owner)
+            if owner in (record.owner, *record.joint) and self._leave(record, owner):
+                record.watchers = tuple(other for other in record.watchers if other != owner)
+                continue
             if record.owner != owner or record.spec.id not in self._tasks:
                 continue  # another's, or gone by now with its parent
             record.owner = None
@@ -1112,6 +1188,7 @@ class Scheduler:
             record.step(Step.WITHDRAW)
             self.changes.forget(record)
             self._forget(record)
+            self._forget_key(record.spec)
             self._refused += 1
             gone.append(record)
         return gone
@@ -1146,7 +1223,8 @@ def _poison(losses: tuple[str, ...]) -> str:
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:
-    message = f"task id {spec.id!r} is already used by a task with other content"
+    what = "task id" if spec.key_ttl is None else "the idempotency key of task"
+    message = f"{what} {spec.id!r} is already used by a task with other content"
     return Refusal(index, RefusalCode.CONFLICT, message)
 
 

@@ -84,12 +84,14 @@ class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
     """Somebody wants these tasks not to run, or to stop.
 
     ``grace`` is how many seconds a running attempt gets, None for what its
-    function or its call says. ``watcher`` wants to hear how they end.
+    function or its call says. ``watcher`` wants to hear how they end. A ``leaver``
+    takes back its own interest only; they go on if others have submitted them too.
     """
 
     ids: list[str]
     grace: float | None = None
     watcher: bytes | None = None
+    leaver: bytes | None = None
 
 
 class TasksWatched(msgspec.Struct, frozen=True, gc=False):

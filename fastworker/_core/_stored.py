@@ -142,7 +142,8 @@ class Changes(msgspec.Struct, frozen=True, gc=False):
 
     Of a task in ``updated`` everything but ``spec`` may have changed; no task is
     in both lists. ``called_back`` are ids of tasks of whose end everybody has
-    been told. ``purged`` are ids of ended tasks to be forgotten.
+    been told. ``purged`` are ids of ended tasks to be forgotten, before anything else
+    happens: their ids may be used anew.
     """
 
     created: list[StoredTask] = []

@@ -7,11 +7,15 @@ in the docs is drawn from it.
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastworker._core._messages import (
     MAX_EARLIER_ERRORS,
+    CallOptions,
     Ending,
     TaskEvent,
     TaskSpec,
@@ -139,10 +143,9 @@ class TaskRecord:
     (on_lost="fail"). ``has_row`` says that the store was told of it,
     ``is_durable`` that the store has it, ``is_restored`` that it came from there;
     ``outcome`` is None until it has ended.
-    ``watchers`` want to hear of it besides its owner. ``last_ending`` is how the
-    latest attempt ended of which code ran, ``loss`` why if nobody knows. ``stream``
-    is None unless it gives values
-    while it runs.
+    ``joint`` have submitted it too, ``watchers`` want to hear of it besides.
+    ``last_ending`` is how the latest attempt ended of which code ran, ``loss`` why
+    if nobody knows. ``stream`` is None unless it gives values while it runs.
     """
 
     __slots__ = (
@@ -163,6 +166,7 @@ class TaskRecord:
         "is_restored",
         "is_solo",
         "is_wary",
+        "joint",
         "last_ending",
         "loss",
         "losses",
@@ -214,6 +218,7 @@ class TaskRecord:
         self.progress = -1.0
         self.message = ""
         self.watchers: tuple[bytes, ...] = ()
+        self.joint: tuple[bytes, ...] = ()
         self.stream = progress_of(spec.options)
 
     def __repr__(self) -> str:
@@ -240,8 +245,8 @@ class TaskRecord:
             and own.payload == spec.payload
             and own.priority == spec.priority
             and own.format == spec.format
-            and own.callback == spec.callback
-            and own.options == spec.options
+            and _callback_content(own) == _callback_content(spec)
+            and _options_content(own) == _options_content(spec)
         )
 
     @property
@@ -320,9 +325,36 @@ class TaskRecord:
 
 
 def content_digest(spec: TaskSpec) -> int:
-    """Tells the contents of two tasks with one id apart, long after the task ended."""
-    # A collision would accept a second, different task under a used id as the
-    # first one; within one process's life 64 bits of hash are plenty for that.
-    return hash(
-        (spec.name, spec.payload, spec.priority, spec.format, spec.callback, spec.options)
+    """Tells the contents of two tasks with one id apart, long after the task ended.
+
+    The same in every process; not a protection against forgery.
+    """
+    content = (
+        spec.name,
+        spec.payload,
+        spec.priority,
+        spec.format,
+        _callback_content(spec),
+        _options_content(spec),
     )
+    hashed = hashlib.blake2b(_encode(content), digest_size=8).digest()
+    return int.from_bytes(hashed, "big") >> 1  # what fits everywhere
+
+
+def _callback_content(spec: TaskSpec) -> tuple[str, bytes] | None:
+    """Whom to tell; without the name of the event, which each call makes anew."""
+    callback = spec.callback
+    return None if callback is None else (callback.address, callback.data)
+
+
+def _options_content(spec: TaskSpec) -> CallOptions | None:
+    """What the call wants; who makes it, from inside which task, is no part of that."""
+    options = spec.options
+    if options is None or not options.parent:
+        return options
+    options = msgspec.structs.replace(options, parent="")
+    return None if options == _NO_OPTIONS else options
+
+
+_NO_OPTIONS: Final = CallOptions()
+_encode: Final = msgspec.msgpack.Encoder().encode

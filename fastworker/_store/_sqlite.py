@@ -325,6 +325,9 @@ class SqliteStore:
         self._ended += sum(t.state.is_terminal for t in (*changes.created, *changes.updated))
 
     def _apply(self, file: sqlite3.Connection, changes: Changes) -> None:
+        # First: its id may be used anew in this very transaction.
+        for task_id in changes.purged:
+            file.execute(f"DELETE FROM tasks WHERE id=? AND state >= {FIRST_ENDED}", (task_id,))
         if changes.created:
             file.executemany(INSERT, map(new_row, changes.created))
         if changes.updated:
@@ -348,8 +351,6 @@ class SqliteStore:
             )
         for key in changes.dropped_keys:
             file.execute("DELETE FROM keys WHERE key=?", (key,))
-        for task_id in changes.purged:
-            file.execute(f"DELETE FROM tasks WHERE id=? AND state >= {FIRST_ENDED}", (task_id,))
 
     def _read_tasks(self, file: sqlite3.Connection, ids: list[str]) -> Iterator[StoredTask]:
         for task_id in ids:

@@ -63,7 +63,9 @@ COLUMNS: Final = (
     "sequence, id, name, priority, created, state, changed, worker, callback, content, "
     "life, outcome, sum, spec, spec_sum"
 )
-INSERT: Final = f"INSERT INTO tasks ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+INSERT: Final = (
+    f"INSERT OR REPLACE INTO tasks ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
 UPDATE: Final = (
     "UPDATE tasks SET state=?, changed=?, worker=?, callback=?, content=?, life=?, outcome=?, "
     "sum=? WHERE sequence=?"

@@ -205,6 +205,9 @@ def test_options_are_those_of_the_client(world: World) -> None:
     assert low.options(timeout=5).delay("add", 1, 2)
     world.gate.set()
     assert low.submit_task("add", (1, 2)).result == 3
+    keyed = world.client.options(idempotency_key="k", idempotency_ttl=60, when_full="wait")
+    assert keyed.delay("add", 1, 2) == keyed.submit_task("add", (1, 2)).task_id
+    assert world.client.options(task_id="mine").delay("add", 1, 2) == "mine"
     with pytest.raises(ValueError, match="timeout=0"):
         world.client.options(timeout=0)
 
