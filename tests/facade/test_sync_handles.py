@@ -435,6 +435,7 @@ def test_a_map_takes_no_more_items_than_may_be_in_flight() -> None:
             taken.append(number)
             assert len(taken) - read <= 3
             yield number
+            time.sleep(0.02)  # those that were submitted end meanwhile
 
     with (
         SyncClient.local(registry=registry, concurrency=3) as client,
