@@ -207,6 +207,11 @@ class World:
         assert statistics is not None
         return statistics.tasks
 
+    def subworker_sessions(self) -> set[bytes]:
+        """Whom the control plane has not taken for lost; who comes back then is another."""
+        assert self.plane._state is not None
+        return set(self.plane._state._scheduler._workers)
+
     def count_clients(self) -> int:
         statistics = self.plane.statistics()
         assert statistics is not None
