@@ -12,7 +12,7 @@ asked to stop, and given up after its grace. See ``_held_attempts.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, assert_never
 
 import msgspec
@@ -114,6 +114,8 @@ class SubworkerState:
       slots: how many attempts each lane runs at the same time.
       new_session_id: draws 16 random bytes.
       address: a label for the status.
+      final_timeouts: the functions that are not to be retried after an attempt
+        that ran longer than its timeout.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class SubworkerState:
         slots: dict[str, int],
         new_session_id: Callable[[], bytes],
         address: str = "",
+        final_timeouts: Collection[str] = (),
     ) -> None:
         self._link = RequesterLink(
             role=Role.SUBWORKER,
@@ -133,6 +136,7 @@ class SubworkerState:
             address=address,
         )
         self._functions = {function.name: function for function in functions}
+        self._final_timeouts = frozenset(final_timeouts)
         self._attempts = HeldAttempts(slots)
         self._alarms: Deadlines[AttemptKey] = Deadlines()
         self._news = ReportQueue()
@@ -456,7 +460,13 @@ class SubworkerState:
                 )
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
-            held = Held(info.lane, info, assignment.options, deadline_at)
+            held = Held(
+                info.lane,
+                info,
+                assignment.options,
+                deadline_at,
+                retries_timeout=info.name not in self._final_timeouts,
+            )
             self._attempts.add(key, held, self._now)
             by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
