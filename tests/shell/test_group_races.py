@@ -113,15 +113,21 @@ class Block:
                 raise KeyError("the body")
 
     def check(
-        self, group: TaskGroup, raised: ExceptionGroup[Exception] | None, *, has_losses: bool
+        self,
+        group: TaskGroup,
+        raised: ExceptionGroup[Exception] | None,
+        *,
+        has_losses: bool,
+        loses_frames: bool,
     ) -> None:
         plan = self.plan
         assert has_losses or not self.running, "something of it runs on"
         assert group.in_flight == 0
         kinds = [type(error) for error in raised.exceptions] if raised is not None else []
         if kinds and kinds[0] is ControlPlaneUnreachable:
-            # A submit that lost its session too often: an error of the body, at its place.
-            assert plan.breaks_pipes
+            # A submit that lost its session too often, or was not acknowledged in time:
+            # an error of the body, at its place.
+            assert plan.breaks_pipes or loses_frames
             kinds[0] = KeyError
         assert (
             set(kinds) <= {KeyError} or not plan.body_fails or issubclass(kinds[-1], TaskError)
@@ -220,6 +226,7 @@ async def _run(world: World, client: Client, block: Block, workers: set[bytes]) 
                 raised = errors
             nursery.cancel_scope.cancel()
     has_losses = not workers <= world.subworker_sessions()
-    assert world.network.faults.loss or not has_losses
+    loses_frames = world.network.faults.loss > 0
+    assert loses_frames or not has_losses
     if given:
-        block.check(given[0], raised, has_losses=has_losses)
+        block.check(given[0], raised, has_losses=has_losses, loses_frames=loses_frames)
