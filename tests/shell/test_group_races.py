@@ -27,6 +27,7 @@ from fastworker import (
     TaskGroup,
     TaskStatus,
 )
+from fastworker._core._subworkers import SubworkerRecord
 from fastworker._transport._memory import Faults
 from tests.shell.world import BASE, MANAGEMENT, World, open_world
 
@@ -188,7 +189,7 @@ def test_when_the_block_has_ended_nothing_of_it_runs(
             await world.start_worker("w1", MANAGEMENT, slots=slots)
             await world.start_worker("w2", BASE, slots=slots)
             world.network.faults = faults
-            workers = world.subworker_sessions()
+            workers = world.subworkers()
             await _run(world, client, block, workers)
             # It has its outcome, so the control plane has.
             assert world.tasks().leased == sum(world.tasks().ready) == 0
@@ -205,7 +206,9 @@ def test_when_the_block_has_ended_nothing_of_it_runs(
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def _run(world: World, client: Client, block: Block, workers: set[bytes]) -> None:
+async def _run(
+    world: World, client: Client, block: Block, workers: set[SubworkerRecord]
+) -> None:
     plan, given, raised = block.plan, [], None  # type: ignore[var-annotated]
     with trio.CancelScope() as scope:
         if plan.cancelled_after is not None:
@@ -225,7 +228,7 @@ async def _run(world: World, client: Client, block: Block, workers: set[bytes]) 
             except ExceptionGroup as errors:
                 raised = errors
             nursery.cancel_scope.cancel()
-    has_losses = not workers <= world.subworker_sessions()
+    has_losses = not workers <= world.subworkers()
     loses_frames = world.network.faults.loss > 0
     assert loses_frames or not has_losses
     if given:
