@@ -449,15 +449,7 @@ class SubworkerState:
 
     def _on_leased(self, reply: LeaseReply) -> None:
         by_lane: dict[str, list[Assignment]] = {}
-        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
-            if number <= self._cursor:
-                continue  # two LEASEs crossed, and both answers gave it
-            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
-            info = self._functions.get(assignment.name)
-            if info is None:
-                raise RemoteProtocolError(
-                    f"leased {assignment.name!r}, which is not known here"
-                )
+        for key, info, assignment in self._leased_by(reply):
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
             held = Held(
@@ -487,6 +479,29 @@ class SubworkerState:
                 self._stop(key, stopped, Why.CANCELLED, item.grace)
         if self._is_draining or self._is_stopping:
             self._take_back_everything()
+
+    def _leased_by(
+        self, reply: LeaseReply
+    ) -> list[tuple[AttemptKey, FunctionInfo, Assignment]]:
+        """What is new in it. Whatever is wrong is found before anything is held.
+
+        Raises:
+          RemoteProtocolError: that cannot be held here.
+        """
+        leased: dict[AttemptKey, tuple[AttemptKey, FunctionInfo, Assignment]] = {}
+        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
+            if number <= self._cursor:
+                continue  # two LEASEs crossed, and both answers gave it
+            info = self._functions.get(assignment.name)
+            if info is None:
+                raise RemoteProtocolError(
+                    f"leased {assignment.name!r}, which is not known here"
+                )
+            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
+            if key in leased or self._attempts.get(key) is not None:
+                raise RemoteProtocolError(f"leased attempt {key.attempt} of a task twice")
+            leased[key] = key, info, assignment
+        return list(leased.values())
 
     def _goodbye(self) -> None:
         self._said_goodbye = True

@@ -158,25 +158,11 @@ BRIEF = Plan(
     body_fails=True,
     breaks_pipes=True,
 )
-TAKEN_BACK = Plan(
-    seconds=[0.0, 0.5, 0.1, 0.0, 0.0],
-    failing=None,
-    tidies_for=0.0,
-    max_in_flight=4,
-    on_error="cancel",
-    first=3,
-    cancelled_after=0.1,
-    submit_within=0.05,
-    body_fails=True,
-    breaks_pipes=True,
-)
 
 
 # A worker is taken for lost, while its task is to be cancelled.
 @example(plan=BRIEF, faults=Faults(loss=0.2), slots=1, seed=64)
 @example(plan=BRIEF, faults=Faults(loss=0.2), slots=1, seed=558)
-# The client was out of reach when it began to wait, and for that moment only.
-@example(plan=TAKEN_BACK, faults=Faults(0.2, 0.2, 0.2, 0.2), slots=1, seed=1123)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=PLANS, faults=FAULTS, slots=st.integers(1, 3), seed=st.integers(0, 2**16))
 def test_when_the_block_has_ended_nothing_of_it_runs(
