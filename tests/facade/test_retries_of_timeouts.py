@@ -87,6 +87,10 @@ async def given_up() -> int:
     return _number()
 
 
+def is_busy(error: Any) -> bool:
+    return bool(error.status == 503)
+
+
 @task(**AGAIN, retry_on=ConnectionError)
 def final_in_a_thread() -> None:
     _hang()
@@ -97,7 +101,7 @@ async def final_on_trio() -> None:
     await trio.sleep_forever()
 
 
-@task(**AGAIN, retry_on=lambda error: error.status == 503, backend="asyncio")
+@task(**AGAIN, retry_on=is_busy, backend="asyncio")
 async def final_on_asyncio() -> None:
     await asyncio.Event().wait()
 
