@@ -53,6 +53,13 @@ def tests_nng(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try a million hostile frames and values, in ten minutes; COUNT and SEED may follow."""
+    install(session, "test")
+    session.run("python", "-m", "tests.core.fuzz", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build; a warning is an error."""
     install(session, "docs")

@@ -378,16 +378,17 @@ class ClientSession:
         """Wait until a task that was asked to stop has ended, or nobody can say.
 
         The control plane tells the end of each task within its grace and the
-        lease of its worker. So once it has been out of reach for as long, or
-        ``grace`` was given and is over, there is nothing more to wait for.
+        lease of its worker. So once it has been out of reach for as long, without
+        a break, or ``grace`` was given and is over, there is nothing more to wait
+        for.
         """
         limit = (DEFAULT_GRACE if grace is None else grace) + LEASE_SECONDS
-        while not watch.done.is_set():
-            was_connected = self._state.is_connected
-            with anyio.move_on_after(limit):
+        until = self._clock() + limit
+        while not watch.done.is_set() and self._clock() < until:
+            with anyio.CancelScope(deadline=until):
                 await watch.done.wait()
-            if grace is not None or not (was_connected and self._state.is_connected):
-                return
+            if grace is None:
+                until = self._state.connected_at(self._clock()) + limit
 
     async def wait_taken_back(self) -> None:
         """Wait until every task that its caller has left has ended, or the session has."""

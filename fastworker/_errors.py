@@ -164,7 +164,7 @@ class TaskFailed(TaskError):
     """The task function raised, or the task could not be run at all."""
 
 
-class TaskTimedOut(TaskError):
+class TaskTimedOut(TaskError, TimeoutError):
     """The task did not end within its time limit."""
 
 

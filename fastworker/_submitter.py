@@ -458,13 +458,16 @@ class Submitter(abc.ABC):
 
         ``async with client.map(score, names) as scores: async for s in scores: ...``.
         Items are taken as places become free, so there may be any number of
-        them. Leaving the block early cancels what is under way.
+        them. Leaving the block early cancels what is under way. A reader that
+        is slow makes the submitting wait; so does, if ``ordered``, one slow
+        task, once ``max_in_flight`` values wait behind it.
 
         Args:
           task: a function that ``@task`` registered, or a task's name; each item
             is its one argument.
           items: may be an async iterable.
-          max_in_flight: how many tasks may be under way.
+          max_in_flight: how many tasks may be under way, or ended with a value
+            that was not taken yet: both together.
           ordered: give values in the order of the items; else as they come.
           on_error: "cancel": the first failure cancels the rest and comes out of
             the block. "collect": it is raised where its value would be given.

@@ -235,6 +235,7 @@ class ClientState:
         self._goodbye: int | None = None
         self._out: list[ClientCommand] = []
         self._now = 0.0
+        self._connected_at = 0.0  # as far as it has been looked
         self._malformed_frames = 0
 
     # --- reading ---
@@ -243,6 +244,10 @@ class ClientState:
     def is_connected(self) -> bool:
         """Whether a session is open on a live pipe."""
         return self._link.state is LinkState.OPEN
+
+    def connected_at(self, now: float) -> float:
+        """The last moment at which a session was open: ``now`` if one is."""
+        return now if self.is_connected else self._connected_at
 
     @property
     def is_taking_back(self) -> bool:
@@ -305,6 +310,8 @@ class ClientState:
     def handle(self, event: ClientEvent, *, now: float) -> list[ClientCommand]:
         """Apply an event and return what has to be done."""
         self._now = now
+        if self.is_connected:  # so far; this event may be the end of it
+            self._connected_at = now
         match event:
             case TaskSubmitted(spec=spec, deadline=deadline):
                 task = _ClientTask(spec.id, spec, event.wants_outcome)

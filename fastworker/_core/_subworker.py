@@ -118,6 +118,8 @@ class SubworkerState:
       slots: how many attempts each lane runs at the same time.
       new_session_id: draws 16 random bytes.
       address: a label for the status.
+      final_timeouts: the functions that are not to be retried after an attempt
+        that ran longer than its timeout.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class SubworkerState:
         slots: dict[str, int],
         new_session_id: Callable[[], bytes],
         address: str = "",
+        final_timeouts: Collection[str] = (),
     ) -> None:
         self._link = RequesterLink(
             role=Role.SUBWORKER,
@@ -138,6 +141,7 @@ class SubworkerState:
             held=self._held_attempts,
         )
         self._functions = {function.name: function for function in functions}
+        self._final_timeouts = frozenset(final_timeouts)
         self._attempts = HeldAttempts(slots)
         self._alarms: Deadlines[AttemptKey] = Deadlines()
         self._news = ReportQueue()
@@ -471,18 +475,16 @@ class SubworkerState:
 
     def _on_leased(self, reply: LeaseReply) -> None:
         by_lane: dict[str, list[Assignment]] = {}
-        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
-            if number <= self._cursor:
-                continue  # two LEASEs crossed, and both answers gave it
-            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
-            info = self._functions.get(assignment.name)
-            if info is None:
-                raise RemoteProtocolError(
-                    f"leased {assignment.name!r}, which is not known here"
-                )
+        for key, info, assignment in self._leased_by(reply):
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
-            held = Held(info.lane, info, assignment.options, deadline_at)
+            held = Held(
+                info.lane,
+                info,
+                assignment.options,
+                deadline_at,
+                retries_timeout=info.name not in self._final_timeouts,
+            )
             self._attempts.add(key, held, self._now)
             by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
@@ -503,6 +505,29 @@ class SubworkerState:
                 self._stop(key, stopped, Why.CANCELLED, item.grace)
         if self._is_draining or self._is_stopping:
             self._take_back_everything()
+
+    def _leased_by(
+        self, reply: LeaseReply
+    ) -> list[tuple[AttemptKey, FunctionInfo, Assignment]]:
+        """What is new in it. Whatever is wrong is found before anything is held.
+
+        Raises:
+          RemoteProtocolError: that cannot be held here.
+        """
+        leased: dict[AttemptKey, tuple[AttemptKey, FunctionInfo, Assignment]] = {}
+        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
+            if number <= self._cursor:
+                continue  # two LEASEs crossed, and both answers gave it
+            info = self._functions.get(assignment.name)
+            if info is None:
+                raise RemoteProtocolError(
+                    f"leased {assignment.name!r}, which is not known here"
+                )
+            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
+            if key in leased or self._attempts.get(key) is not None:
+                raise RemoteProtocolError(f"leased attempt {key.attempt} of a task twice")
+            leased[key] = key, info, assignment
+        return list(leased.values())
 
     def _goodbye(self) -> None:
         self._said_goodbye = True
