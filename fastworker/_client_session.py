@@ -53,6 +53,7 @@ from fastworker._core._messages import (
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
+from fastworker._crash import crash_point
 from fastworker._errors import (
     ClientClosed,
     Conflict,
@@ -436,10 +437,12 @@ class ClientSession:
     def _carry_out(self, command: ClientCommand) -> None:
         match command:
             case TaskAcknowledged(task_id=task_id):
+                crash_point("acknowledged")
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
                     call.done.set()
             case TaskEnded(task_id=task_id, event=event):
+                crash_point("outcome-received")
                 call = self._submits.get(task_id)
                 if call is not None:
                     # With no outcome wanted, it was cancelled before it was sent.
