@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "tests_nng", "chaos", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
@@ -50,6 +50,13 @@ def tests_nng(session: nox.Session) -> None:
     """Test with real sockets, real processes and real time."""
     install(session, "test")
     session.run("pytest", "-m", "nng", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill, stop and cut off real processes for a minute; or ``-- --minutes 30``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
 @nox.session

@@ -13,6 +13,7 @@ import trio
 from tests.chaos.chaos_tasks import FOLDER
 from tests.chaos.checker import check
 from tests.chaos.history import Event, Journal, Kind, read_history
+from tests.chaos.liveness import RECONNECT_SECONDS, RELEASE_SECONDS
 from tests.chaos.peer import Settings
 from tests.chaos.processes import Kept, running
 from tests.chaos.proxy import Faults
@@ -59,6 +60,11 @@ class Plan:
     @property
     def is_durable(self) -> bool:
         return self.store != MEMORY
+
+    @property
+    def calm(self) -> float:
+        """For how many seconds a calm is only watched."""
+        return max(self.lease, RECONNECT_SECONDS) + self.slack + 0.5
 
     @property
     def command(self) -> str:
@@ -148,11 +154,10 @@ class Run:
         ends_at = trio.current_time() + plan.seconds
         async with running(self._kept):
             await trio.sleep(2)
-            calm = plan.lease + 1 + plan.slack
-            while ends_at - trio.current_time() > calm + 5:
-                left = ends_at - trio.current_time() - 2 * calm
-                await self._storm(max(5.0, min(left, self._rng.uniform(8, 20))))
-                await self._calm(calm)
+            while (left := ends_at - trio.current_time()) > 0:
+                await self._storm(min(left, self._rng.uniform(10, 30)))
+                if ends_at - trio.current_time() > plan.calm:
+                    await self._calm()
             await self._settle()
         self._journal.close()
         return self._result()
@@ -165,18 +170,19 @@ class Run:
                 for kept in self._kept:
                     nursery.start_soon(self._trouble, kept)
 
-    async def _calm(self, seconds: float) -> None:
+    async def _calm(self) -> None:
         """Let everybody come back, and lose one worker in the peace after that."""
         await self._wait_running()
         self._tell("calm")
         self._journal.write(Kind.CALM)
-        await trio.sleep(seconds)
+        await trio.sleep(self._plan.calm)
         worker = self._rng.choice(self._workers)
+        notice = RELEASE_SECONDS + self._plan.slack + 0.5
         if self._rng.random() < 0.5:
             worker.kill()
-            await trio.sleep(1 + self._plan.slack + 0.5)
+            await trio.sleep(notice)
         else:
-            await worker.stop_for(self._plan.lease + 1 + self._plan.slack + 0.5)
+            await worker.stop_for(self._plan.lease + notice)
 
     async def _settle(self) -> None:
         await self._wait_running()
