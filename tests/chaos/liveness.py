@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tests.chaos.history import Event, Kind
-from tests.chaos.rules import Rules, Violation, violation
+from tests.chaos.rules import Rules, Violation, may_be_forgotten, violation
 from tests.chaos.story import Execution, Story, TaskStory
 
 PROGRESS_SECONDS = 5.0
@@ -71,7 +71,11 @@ def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
         for begin, end in pairwise(edges):
             if end - begin <= limit:
                 continue
-            ready = [task for task in story.tasks.values() if _is_ready(task, begin, end)]
+            ready = [
+                task
+                for task in story.tasks.values()
+                if _is_ready(task, begin, end) and not may_be_forgotten(story, rules, task)
+            ]
             idle = [name for name in sorted(workers) if _is_idle(story, name, begin, end)]
             for task in ready[:3] if idle else []:
                 yield violation(

@@ -33,6 +33,7 @@ PR_SET_PDEATHSIG = 1
 # Longer than any run: no call may end by a limit of its own.
 LONG = 36_000.0
 LOOK_SECONDS = 0.05
+LOOKERS = 20
 
 # How often a client chooses which function, in a storm and in a calm; and for
 # how long at most one takes.
@@ -153,19 +154,29 @@ class Peer:
             if event.kind is Kind.ACK:
                 acked[event.task] = None
         give_up_at = trio.current_time() + self.settings.limit
-        async with Client(
-            self.address, timeout=LONG, retries=1000, connect_timeout=LONG
-        ) as client:
-            for task_id in acked:
-                while True:
-                    result = await client.get_task_result(task_id)
-                    status = "unknown" if result is None else str(result.status.value)
-                    known = status in TERMINAL or status == "unknown"
-                    if known or trio.current_time() > give_up_at:
-                        break
-                    await trio.sleep(LOOK_SECONDS)
-                self.write(Kind.OBSERVE, task=task_id, **outcome_fields(result))
-        print("audited", flush=True)
+        left = iter(acked)
+
+        async def look(client: Client) -> None:
+            for task_id in left:
+                await self._observe(client, task_id, give_up_at)
+
+        async with (
+            Client(self.address, timeout=LONG, retries=1000, connect_timeout=LONG) as client,
+            trio.open_nursery() as nursery,
+        ):
+            for _ in range(LOOKERS):
+                nursery.start_soon(look, client)
+
+    async def _observe(self, client: Client, task_id: str, give_up_at: float) -> None:
+        while True:
+            result = await client.get_task_result(task_id)
+            fields = outcome_fields(result)
+            if fields["status"] in TERMINAL or fields["status"] == "unknown":
+                break
+            if trio.current_time() > give_up_at:
+                break
+            await trio.sleep(LOOK_SECONDS)
+        self.write(Kind.OBSERVE, task=task_id, **fields)
 
 
 def outcome_fields(result: TaskResult | None) -> dict[str, str]:

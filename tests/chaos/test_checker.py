@@ -321,6 +321,12 @@ def test_l1_work_that_waits_while_a_worker_idles() -> None:
     assert gone.broken() == []
 
 
+def test_l1_what_was_lost_with_a_store_in_memory_is_not_ready() -> None:
+    past = calm().run(127, 128).settle().add(**killed("control", 110))
+    assert past.broken(MEMORY) == []
+    assert past.broken(DURABLE) == ["L1"]
+
+
 def test_l1_a_worker_that_is_not_connected_does_not_idle() -> None:
     past = calm().run(127, 128).settle()
     for process in ("w1", "w2"):
