@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "tests_nng", "chaos", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
@@ -57,6 +57,13 @@ def fuzz(session: nox.Session) -> None:
     """Try a million hostile frames and values, in ten minutes; COUNT and SEED may follow."""
     install(session, "test")
     session.run("python", "-m", "tests.core.fuzz", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill, stop and cut off real processes for a minute; or ``-- --minutes 30``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
 @nox.session

@@ -12,6 +12,7 @@ from typing import Final
 
 import anyio
 
+from fastworker._client_shared_task import SharedTask
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
     CancelRequested,
@@ -55,6 +56,7 @@ from fastworker._core._messages import (
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
 from fastworker._core._task_states import content_digest
+from fastworker._crash import crash_point
 from fastworker._errors import (
     ClientClosed,
     Conflict,
@@ -67,7 +69,6 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._models import DEFAULT_GRACE
-from fastworker._client_shared_task import SharedTask
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
@@ -492,12 +493,14 @@ class ClientSession:
     def _carry_out(self, command: ClientCommand) -> None:
         match command:
             case TaskAcknowledged(task_id=task_id):
+                crash_point("acknowledged")
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
                     call.done.set()
                 if task_id in self._shared:
                     self._shared[task_id].accept()
             case TaskEnded(task_id=task_id, event=event):
+                crash_point("outcome-received")
                 call = self._submits.get(task_id)
                 if call is not None:
                     # With no outcome wanted, it was cancelled before it was sent.

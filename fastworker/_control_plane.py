@@ -43,9 +43,11 @@ from fastworker._core._control_plane_events import (
     ProcessExited,
 )
 from fastworker._core._link_responder import SendTo
+from fastworker._core._messages import Kind
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._crash import IS_ARMED, crash_point
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
@@ -184,6 +186,7 @@ class ControlPlaneWorker:
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
         self._outgoing: dict[Route, list[bytes]] = {}
+        self._answered: list[Kind] = []  # only kept for crash points
         self._alarm = trio.CancelScope()
         self._scope: trio.CancelScope | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -519,6 +522,7 @@ class ControlPlaneWorker:
         # of up to 16 MiB, until the next one.
         for route, message in messages:
             self._listeners[route.pipe] = listener
+            crash_point("message-received")
             for frame in _frames(message):
                 self._apply(FrameArrived(port, route, frame))
 
@@ -561,6 +565,9 @@ class ControlPlaneWorker:
 
     def _send(self) -> None:
         """Send all frames that go the same way as one message."""
+        answered, self._answered = self._answered, []
+        for kind in answered:
+            crash_point(f"before-{kind.name.lower()}-reply")
         for route, frames in self._outgoing.items():
             listener = self._listeners.get(route.pipe)
             while frames and listener is not None:
@@ -568,13 +575,17 @@ class ControlPlaneWorker:
                 listener.send(route, join(frames[:count]))
                 del frames[:count]
         self._outgoing.clear()
+        for kind in answered:
+            crash_point(f"after-{kind.name.lower()}-reply")
 
     def _apply(self, event: ControlPlaneEvent) -> None:
         assert self._state is not None
         for command in self._handle(event, now=self._now()):
             match command:
-                case SendTo(route=route, data=data):
+                case SendTo(route=route, data=data, answers=kind):
                     self._outgoing.setdefault(route, []).append(data)
+                    if IS_ARMED and kind is not None:
+                        self._answered.append(kind)
                 case AppendRecords():
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):

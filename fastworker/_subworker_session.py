@@ -43,6 +43,7 @@ from fastworker._core._subworker_events import (
     TakeBack,
     WornOut,
 )
+from fastworker._crash import crash_point
 from fastworker._errors import ControlPlaneUnreachable, LinkBroken, LinkError
 from fastworker._lanes._abc import Attempt, InProcess, Lane
 from fastworker._lanes._sink import TrioSink
@@ -229,8 +230,10 @@ class SubworkerSession:
     async def _follow_lanes(self) -> None:
         while True:
             events = await self._sink.receive()
+            crash_point("before-report")
             self._apply(LaneNews(events))
             self._connection.flush()
+            crash_point("after-report")
 
     # --- what the connection wants (Machine) ---
 
@@ -266,6 +269,7 @@ class SubworkerSession:
     def _carry_out(self, command: SubworkerCommand) -> None:
         match command:
             case StartAttempts(lane=lane, epoch=epoch, assignments=assignments):
+                crash_point("before-start")
                 self._lanes[lane].submit([self._attempt(epoch, a) for a in assignments])
             case SendFrame(data=data):
                 self._connection.send(data)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 GROUPS: dict[str, int] = {
     "_errors": 0,
     "_models": 1,
+    "_crash": 1,
     "registry": 2,
     "serialization": 2,
     "_core": 2,
@@ -92,6 +93,7 @@ MAY_CATCH_ALL: dict[str, str] = {
     "_client_thread.py": "raised again in the thread of the caller",
 }
 MAY_SLEEP: dict[str, str] = {
+    "_crash.py": "the process ends after it",
     "cli/_parent_watch.py": "a thread whose only work is to end the process",
 }
 

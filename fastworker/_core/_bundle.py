@@ -3,11 +3,15 @@
 A message through NNG costs about 0.2 ms of processor time on both ends
 together, whatever is in it (it passes through six threads), and a frame costs
 a hundredth of that. So what goes one way at one moment goes as one message:
-each frame behind its length in four bytes, big-endian.
+each frame behind its length in four bytes, big-endian, and behind them all a
+CRC-32 in four bytes, little-endian. NNG has no checksum of its own, and the
+sixteen bits of TCP let one damaged segment in 65,536 through; a bit that is
+flipped in an argument would be a wrong result that nobody notices.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +22,10 @@ from fastworker._errors import RemoteProtocolError
 # be millions of frames, and take seconds during which nobody else is heard.
 MAX_FRAMES: Final = 256
 _PREFIX: Final = 4
+_CHECKSUM: Final = 4
+# The CRC of anything with its own CRC behind it, little-endian, is always this,
+# so that a check needs no copy of the message without its end.
+_SOUND: Final = 0x2144DF1C
 
 
 def join(frames: Sequence[bytes]) -> bytes:
@@ -26,7 +34,12 @@ def join(frames: Sequence[bytes]) -> bytes:
     for frame in frames:
         parts.append(len(frame).to_bytes(_PREFIX, "big"))
         parts.append(frame)
-    return b"".join(parts)
+    return with_checksum(b"".join(parts))
+
+
+def with_checksum(body: bytes) -> bytes:
+    """Put the checksum behind what is to be a message."""
+    return body + zlib.crc32(body).to_bytes(_CHECKSUM, "little")
 
 
 def split(message: bytes) -> list[bytes]:
@@ -35,8 +48,10 @@ def split(message: bytes) -> list[bytes]:
     Raises:
       RemoteProtocolError: it is not one that :func:`join` makes.
     """
+    if zlib.crc32(message) != _SOUND:
+        raise RemoteProtocolError("a message is damaged: its checksum is wrong")
     frames: list[bytes] = []
-    position, end = 0, len(message)
+    position, end = 0, len(message) - _CHECKSUM
     while position < end:
         start = position + _PREFIX
         position = start + int.from_bytes(message[position:start], "big")

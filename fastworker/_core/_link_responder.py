@@ -69,10 +69,11 @@ class Execute(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendTo(msgspec.Struct, frozen=True, gc=False):
-    """Send these bytes along this route."""
+    """Send these bytes along this route; if they answer a request, one of this kind."""
 
     route: Route
     data: bytes
+    answers: Kind | None = None
 
 
 class CloseSession(msgspec.Struct, frozen=True, gc=False):
@@ -181,7 +182,7 @@ class ResponderLink:
     def _reply(self, number: int, slot: _Slot, body: bytes) -> SendTo:
         assert slot.route is not None
         reply = Reply(self._session, self._epoch, number, slot.sequence, body)
-        return SendTo(slot.route, encode(reply))
+        return SendTo(slot.route, encode(reply), slot.kind)
 
     def _close(self, route: Route, reason: str) -> CloseSession:
         return CloseSession(route, reason)

@@ -20,7 +20,7 @@ from msgspec import Meta
 from fastworker._core._retry import RetryOverride, RetryPolicy, Seconds
 from fastworker._models import DEFAULT_GRACE
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 # Sixteen requests may be under way in a session. The last slot is kept for
 # CANCEL and BYE, so that a full window never delays a cancellation.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastworker._core._bundle import MAX_FRAMES, first_bundle, join, split
+from fastworker._core._bundle import MAX_FRAMES, first_bundle, join, split, with_checksum
 from fastworker._core._messages import BATCH_BYTES, SLOT_COUNT
 from fastworker._errors import RemoteProtocolError
 
@@ -19,12 +19,43 @@ def test_what_is_joined_is_split_again(frames: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_other_bytes_are_frames_or_refused(message: bytes) -> None:
+def test_other_bytes_are_frames_or_refused(body: bytes) -> None:
+    message = with_checksum(body)
     try:
         frames = split(message)
     except RemoteProtocolError:
         return
     assert join(frames) == message
+
+
+@given(st.binary(max_size=200))
+def test_bytes_without_a_checksum_are_refused(message: bytes) -> None:
+    # Hypothesis will not guess one: four random bytes are right once in 2**32.
+    with pytest.raises(RemoteProtocolError, match="checksum"):
+        split(message)
+
+
+@given(
+    st.lists(st.binary(max_size=300), min_size=1, max_size=10),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=3, unique=True),
+)
+def test_up_to_three_flipped_bits_are_always_noticed(
+    frames: list[bytes], places: list[int]
+) -> None:
+    # N6 in docs/faults.md. By the polynomial: any three in messages of up to 91,607 bits.
+    message = bytearray(join(frames))
+    for place in {place % (8 * len(message)) for place in places}:
+        message[place // 8] ^= 1 << place % 8
+    with pytest.raises(RemoteProtocolError, match="checksum"):
+        split(bytes(message))
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=10), st.integers(0, 10**6))
+def test_a_message_that_was_cut_is_refused(frames: list[bytes], cut: int) -> None:
+    message = join(frames)
+    # A cut can leave a right checksum once in 2**32, and with these it does not.
+    with pytest.raises(RemoteProtocolError):
+        split(message[: cut % len(message)])
 
 
 @given(st.lists(st.integers(0, 3 * BATCH_BYTES // 2), min_size=1, max_size=6))
@@ -43,8 +74,8 @@ def test_a_message_has_room_for_all_slots_and_not_for_millions_of_frames() -> No
     assert len(split(join(many[:MAX_FRAMES]))) == MAX_FRAMES
     with pytest.raises(RemoteProtocolError, match="more than 256 frames"):
         split(join(many))
-    hostile = bytes(16 * 1024 * 1024)  # four million empty frames
+    hostile = with_checksum(bytes(16 * 1024 * 1024))  # four million empty frames
     started_at = time.process_time()
-    with pytest.raises(RemoteProtocolError):
+    with pytest.raises(RemoteProtocolError, match="more than 256 frames"):
         split(hostile)
     assert time.process_time() - started_at < 0.1

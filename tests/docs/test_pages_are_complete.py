@@ -21,7 +21,7 @@ CONFIGS = [
     _config.CommandConfig,
 ]
 # Read by a command or by the machines themselves.
-OTHER_VARIABLES = {"FASTWORKER_PROCESSES", "FASTWORKER_VALIDATE"}
+OTHER_VARIABLES = {"FASTWORKER_CRASH", "FASTWORKER_PROCESSES", "FASTWORKER_VALIDATE"}
 
 
 def rows(page: Path) -> list[list[str]]:

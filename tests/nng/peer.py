@@ -24,7 +24,7 @@ import trio
 
 import tests.nng.peer_tasks  # noqa: F401 - registers the tasks
 from fastworker import Client, ControlPlaneWorker, SubWorker
-from fastworker._core import _control_plane, _link_requester, _subworker
+from tests.short_leases import shorten_leases
 
 ANY_PORT = "tcp://127.0.0.1:0"
 
@@ -43,18 +43,6 @@ class Settings:
     patience: float = 5.0
     notes: str = ""
     lease: float | None = None
-
-
-def shorten_leases(seconds: float) -> None:
-    """Make a lease and everything that depends on it short enough for a test."""
-    factor = seconds / _control_plane.LEASE_SECONDS
-    for module, names in (
-        (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS"]),
-        (_link_requester, ["REPEAT_INTERVAL", "SILENCE_LIMIT"]),
-        (_subworker, ["FENCE_MARGIN"]),
-    ):
-        for name in names:
-            setattr(module, name, getattr(module, name) * factor)
 
 
 def own_figures() -> dict[str, Any]:

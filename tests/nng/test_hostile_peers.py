@@ -20,7 +20,7 @@ import trio.lowlevel
 
 from fastworker import Client, ControlPlaneUnreachable, LinkBroken, SubWorker, TaskStatus
 from fastworker._core import _link_requester
-from fastworker._core._bundle import join, split
+from fastworker._core._bundle import join, split, with_checksum
 from fastworker._core._codec import encode
 from fastworker._core._messages import PROTOCOL_VERSION, Hello, Kind, Request, Role
 from tests.nng.processes import Peer, Processes
@@ -100,7 +100,8 @@ async def send_random_frames(target: Target, port: int, rng: random.Random) -> N
     for _ in range(20):
         size = rng.choice([0, 1, 7, 100, 5000])
         await target.send_frames(port, *(rng.randbytes(size) for _ in range(20)))
-        await target.send_messages(port, *(rng.randbytes(size) for _ in range(20)))
+        messages = [rng.randbytes(size) for _ in range(20)]
+        await target.send_messages(port, *messages, *map(with_checksum, messages))
         await target.send_raw(port, rng.randbytes(200))
 
 
@@ -130,15 +131,17 @@ async def send_monsters(target: Target, port: int, rng: random.Random) -> None:
         ),
     ):
         await target.send_frames(port, body)
-        await target.send_messages(port, body)
+        await target.send_messages(port, body, with_checksum(body))
     for tiny in (b"", b"x"):  # millions of frames in one message
-        await target.send_messages(port, join([tiny]) * (16 * MIB // (4 + len(tiny))))
+        frame = len(tiny).to_bytes(4, "big") + tiny
+        await target.send_messages(port, with_checksum(frame * (16 * MIB // len(frame))))
 
 
 async def send_large_messages(target: Target, port: int, rng: random.Random) -> None:
     # One by one: glibc would keep such a block for each of NNG's threads.
-    for _ in range(6):
+    for _ in range(3):
         await target.send_messages(port, bytes(16 * MIB))
+        await target.send_messages(port, with_checksum(bytes(16 * MIB - 4)))
 
 
 async def break_the_rules_of_a_session(target: Target, port: int, rng: random.Random) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker._core._bundle import join, split
+from fastworker._core._bundle import join, split, with_checksum
 from fastworker._core._codec import digest, encode
 from fastworker._core._messages import PROTOCOL_VERSION, Hello, Kind, Lease, Request, Role
 from fastworker._transport._memory import MemoryListener
@@ -25,6 +25,7 @@ KINDS = [
     "random frames",
     "truncated messages",
     "truncated frames",
+    "flipped bits",
     "wrong direction",
 ]
 
@@ -114,7 +115,8 @@ def _frames(kind: str, recorded: Recorded, *, up: bool = True) -> Iterator[bytes
     random = Random(kind)
     for _ in range(20):
         if kind == "random messages":
-            yield from (random.randbytes(random.randrange(1, 400)) for _ in range(10))
+            bodies = [random.randbytes(random.randrange(1, 400)) for _ in range(5)]
+            yield from (*bodies, *map(with_checksum, bodies))
         elif kind == "random frames":
             yield from (join([random.randbytes(random.randrange(400))]) for _ in range(10))
         elif kind == "truncated messages":
@@ -124,6 +126,12 @@ def _frames(kind: str, recorded: Recorded, *, up: bool = True) -> Iterator[bytes
             for message in recorded[up][:10]:
                 frame = split(message)[0]
                 yield join([frame[: random.randrange(len(frame))]])
+        elif kind == "flipped bits":
+            for message in recorded[up][:10]:
+                place = random.randrange(8 * len(message))
+                damaged = bytearray(message)
+                damaged[place // 8] ^= 1 << place % 8
+                yield bytes(damaged)
         else:
             assert kind == "wrong direction"
             yield from recorded[not up][:10]

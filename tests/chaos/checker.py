@@ -1,0 +1,34 @@
+"""The offline checker: reads a history and says which invariants it breaks.
+
+The invariants have the names of the list that the project is tested against:
+S for what must never happen, L for what must happen in time.
+"""
+
+from __future__ import annotations
+
+from tests.chaos import liveness, safety
+from tests.chaos.history import Event
+from tests.chaos.rules import Check, Rules, Violation
+from tests.chaos.story import Story
+
+CHECKS: tuple[Check, ...] = (
+    safety.acked_tasks_are_kept,
+    safety.outcomes_agree,
+    safety.outcomes_are_right,
+    safety.nothing_is_invented,
+    safety.submits_are_idempotent,
+    safety.leases_are_used_once,
+    safety.nothing_runs_twice_at_once,
+    safety.old_fences_say_nothing,
+    safety.executions_are_bounded,
+    liveness.awaits_resolve_once,
+    liveness.work_goes_on,
+    liveness.losses_are_noticed,
+    liveness.peers_come_back,
+)
+
+
+def check(events: list[Event], rules: Rules) -> list[Violation]:
+    """Return everything that is wrong with a history."""
+    story = Story(events)
+    return [violation for check in CHECKS for violation in check(story, rules)]

@@ -1,0 +1,115 @@
+"""The history of a run: one line of JSON for each event, from all processes.
+
+Everybody appends to a file of the run's folder by one write of one line, so
+lines do not mix and what was written outlives any kill. All processes are on
+one machine, where CLOCK_MONOTONIC is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SUFFIX = ".jsonl"
+
+
+class Kind(enum.StrEnum):
+    """What can happen.
+
+    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
+    OUTCOME is what an await gave. OBSERVE is what a later look at the task
+    gave. Of tasks: START and END of one execution. Of processes: SPAWN, EXIT,
+    STOP, CONT, and the LINK of one as it changes. Of the network: FAULT and
+    HEAL of one process's link. Of the run: CALM when all faults have ended,
+    SETTLED when all tasks have, and STORM when faults begin (again).
+    """
+
+    SUBMIT = "submit"
+    ACK = "ack"
+    REJECT = "reject"
+    OUTCOME = "outcome"
+    OBSERVE = "observe"
+    START = "start"
+    END = "end"
+    SPAWN = "spawn"
+    EXIT = "exit"
+    STOP = "stop"
+    CONT = "cont"
+    LINK = "link"
+    FAULT = "fault"
+    HEAL = "heal"
+    STORM = "storm"
+    CALM = "calm"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line. ``at`` is CLOCK_MONOTONIC in seconds; an absent field is its default.
+
+    ``process`` is the label of a process and ``pid`` one life of it. ``run``
+    names one execution, (``epoch``, ``attempt``) its fence. ``digest`` is that
+    of the arguments, as a client had them or as a task got them.
+    """
+
+    kind: Kind
+    at: float
+    process: str = ""
+    pid: int = 0
+    task: str = ""
+    name: str = ""
+    mode: str = ""
+    run: str = ""
+    epoch: int = 0
+    attempt: int = 0
+    digest: str = ""
+    status: str = ""
+    error: str = ""
+    what: str = ""
+    wall: float = 0.0
+
+    def __str__(self) -> str:
+        fields = {
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in {"kind", "at", "wall"} and getattr(self, name)
+        }
+        texts = " ".join(f"{name}={value}" for name, value in fields.items())
+        return f"{self.at:.3f} {self.kind} {texts}"
+
+
+class Journal:
+    """Writes the events of one process.
+
+    Args:
+      folder: the run's.
+      name: of the file; several processes may share one.
+    """
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        path = Path(folder) / (name + SUFFIX)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
+
+    def write(self, kind: Kind, **fields: Any) -> None:
+        """Append an event that happens now."""
+        line = {"kind": kind, "at": time.monotonic(), "wall": time.time(), **fields}
+        os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+
+    def close(self) -> None:
+        """Release the file."""
+        os.close(self._descriptor)
+
+
+def read_history(folder: Path) -> list[Event]:
+    """All events of a run, in the order in which they happened."""
+    events: list[Event] = []
+    for path in folder.glob("*" + SUFFIX):
+        for line in path.read_text().splitlines():
+            fields = json.loads(line)
+            events.append(Event(**{**fields, "kind": Kind(fields["kind"])}))
+    return sorted(events, key=lambda event: event.at)

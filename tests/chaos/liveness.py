@@ -1,0 +1,172 @@
+"""What must happen in time, once nothing is broken: S12 and the rules with an L."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tests.chaos.history import Event, Kind
+from tests.chaos.rules import Rules, Violation, may_be_forgotten, violation
+from tests.chaos.story import Execution, Story, TaskStory
+
+PROGRESS_SECONDS = 5.0
+RECONNECT_SECONDS = 5.0
+RELEASE_SECONDS = 1.0
+DELIVERY_SECONDS = 1.0
+
+
+def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S12: an await ends exactly once, and soon after the end of the task."""
+    for task in story.tasks.values():
+        for submit in task.submits:
+            if submit.mode == "delay":
+                continue
+            ends = [
+                event
+                for event in [*task.outcomes, *task.rejects]
+                if (event.pid, event.mode) == (submit.pid, submit.mode)
+            ]
+            life = story.life_of(submit.process, submit.at)
+            if len(ends) > 1:
+                yield violation("S12", task, f"one await ended {len(ends)} times", *ends)
+            elif not ends and story.is_settled and (life is None or life.until == math.inf):
+                yield violation("S12", task, "its caller waits for ever", submit, *task.acks)
+        yield from _delivered_in_time(story, rules, task)
+
+
+def _delivered_in_time(story: Story, rules: Rules, task: TaskStory) -> Iterator[Violation]:
+    by_run = {execution.start.run: execution for execution in task.executions}
+    for outcome in task.outcomes:
+        made = by_run.get(outcome.run)
+        if made is None or made.end is None:
+            continue
+        limit = DELIVERY_SECONDS + rules.slack
+        ready_at = max(made.end.at, *(event.at for event in task.submits))
+        if outcome.at - ready_at <= limit:
+            continue
+        since, until = ready_at - rules.lease, outcome.at
+        wrong = story.troubles(outcome.process, since, until)
+        if not wrong and not story.troubles(made.process, since, until):
+            took = outcome.at - ready_at
+            yield violation(
+                "S12", task, f"its outcome took {took:.1f} s", *made.events, outcome
+            )
+
+
+def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L1: once faults have ended, no worker idles while tasks are ready."""
+    limit = PROGRESS_SECONDS + rules.slack
+    workers = {
+        execution.process for task in story.tasks.values() for execution in task.executions
+    }
+    for since, until, _ in story.calms():
+        starts = sorted(
+            execution.start.at
+            for task in story.tasks.values()
+            for execution in task.executions
+            if since <= execution.start.at <= until
+        )
+        edges = [since, *starts, until]
+        for begin, end in pairwise(edges):
+            if end - begin <= limit:
+                continue
+            ready = [
+                task
+                for task in story.tasks.values()
+                if _is_ready(task, begin, end) and not may_be_forgotten(story, rules, task)
+            ]
+            idle = [name for name in sorted(workers) if _is_idle(story, name, begin, end)]
+            for task in ready[:3] if idle else []:
+                yield violation(
+                    "L1",
+                    task,
+                    f"nothing was started for {end - begin:.1f} s although {idle[0]} was idle "
+                    f"and {len(ready)} tasks were ready",
+                    *task.acks,
+                )
+
+
+def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L2: what ran on a worker that died alone, in a calm, starts again at once."""
+    for event in story.events:
+        if event.kind not in (Kind.EXIT, Kind.STOP):
+            continue
+        limit = RELEASE_SECONDS + rules.slack
+        if event.kind is Kind.STOP:
+            limit += rules.lease
+        until = event.at + limit
+        others = story.all_troubles(event.at - rules.lease, until)
+        if until > story.last_at or any(other.event is not event for other in others):
+            continue
+        if event.kind is Kind.STOP and all(other.until < until for other in others):
+            continue  # it went on in time
+        for task in story.tasks.values():
+            broken = _broken_by(task, event)
+            if broken is None or task.name in ("chaos_once", "chaos_poison"):
+                continue
+            again = [one for one in task.executions if event.at < one.start.at <= until]
+            told = [one for one in task.endings if event.at < one.at <= until]
+            if not again and not told:
+                yield violation(
+                    "L2",
+                    task,
+                    f"it was not started again in {limit:.1f} s",
+                    *broken.events,
+                    event,
+                )
+
+
+def peers_come_back(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L3: five seconds after the last fault everybody is connected."""
+    limit = RECONNECT_SECONDS + rules.slack
+    for since, until, _ in story.calms():
+        if until < since + limit:
+            continue
+        for life in story.lives:
+            lived = life.since <= since and life.until >= since + limit
+            if not lived or not life.links:
+                continue
+            known = [event for event in life.links if event.at <= since + limit]
+            if not known or known[-1].what != "open":
+                message = f"{life.process} was not connected {limit:.1f} s after the last fault"
+                yield Violation("L3", "", message, tuple(known[-2:]))
+
+
+def _is_ready(task: TaskStory, since: float, until: float) -> bool:
+    """Whether it waited to be started all this time."""
+    if not task.acks or task.acks[0].at > since:
+        return False
+    if any(event.at <= until for event in task.endings):
+        return False
+    for execution in task.executions:
+        if execution.start.at < until and execution.ended_at > since:
+            return False  # it ran
+        has_returned = execution.end is not None and execution.end.what == "return"
+        if has_returned and execution.ended_at <= since:
+            return False  # its outcome is on its way
+    return True
+
+
+def _is_idle(story: Story, process: str, since: float, until: float) -> bool:
+    """Whether this worker was up all this time and ran nothing."""
+    life = story.life_of(process, since)
+    if life is None or not life.is_up(since, until):
+        return False
+    return not any(
+        execution.process == process
+        and execution.start.at < until
+        and execution.ended_at > since
+        for task in story.tasks.values()
+        for execution in task.executions
+    )
+
+
+def _broken_by(task: TaskStory, event: Event) -> Execution | None:
+    for execution in task.executions:
+        # The end of an execution without one is that of its process.
+        is_cut = execution.end is None or execution.end.at > event.at
+        is_here = execution.process == event.process and execution.start.at < event.at
+        if is_here and is_cut and execution.ended_at >= event.at:
+            return execution
+    return None

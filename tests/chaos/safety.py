@@ -1,0 +1,245 @@
+"""What must never happen, whatever breaks: the rules with an S.
+
+What only faults can cause (a task that runs twice at the same time, say) is
+allowed only where the history has such a fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tests.chaos.history import Event, Kind
+from tests.chaos.rules import (
+    LOST_WITH_MEMORY,
+    Rules,
+    Violation,
+    excuses,
+    may_be_forgotten,
+    violation,
+)
+from tests.chaos.story import TERMINAL, Execution, Story, TaskStory
+
+POISON = "lost: its worker died"
+MAX_LOSSES = 3
+# Of async tasks and of tasks in processes of their own an attempt can be ended;
+# of a thread it cannot.
+ENDABLE = frozenset({"chaos_nap", "chaos_once", "chaos_apart"})
+RETRIES = {"chaos_flaky": 2}
+
+
+def acked_tasks_are_kept(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S1, and the second half of S2: whoever was acked has ended, and is known."""
+    if not story.is_settled:
+        return
+    for task in story.tasks.values():
+        if not task.acks:
+            continue
+        if not task.observed:
+            yield violation("S1", task, "it was acknowledged, and nobody looked for it")
+            continue
+        last = task.observed[-1]
+        if last.status == "unknown":
+            if not may_be_forgotten(story, rules, task):
+                yield violation("S1", task, "it was acknowledged, and is unknown now")
+        elif last.status not in TERMINAL:
+            yield violation("S2", task, f"all is quiet, and it is still {last.status}")
+
+
+def outcomes_agree(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S2, S11: all who were told of a task's end were told the same."""
+    for task in story.tasks.values():
+        told = {(event.status, event.run, event.error) for event in task.endings}
+        if len(told) > 1:
+            yield violation("S2", task, f"{len(told)} different outcomes", *task.endings)
+
+
+def outcomes_are_right(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S3, S11: an outcome is what an execution returned, or has a good reason."""
+    for task in story.tasks.values():
+        runs = {execution.start.run: execution for execution in task.executions}
+        for event in task.endings:
+            if event.status == "success":
+                made = runs.get(event.run)
+                if made is None:
+                    yield violation("S3", task, "no execution made this result", event)
+                elif made.start.digest != event.digest:
+                    yield violation("S11", task, "the result was changed", made.start, event)
+                if task.name in ("chaos_broken", "chaos_poison"):
+                    yield violation("S11", task, "it cannot succeed", event)
+            elif event.status in ("cancelled", "expired"):
+                if not _may_be_cancelled(story, task, event):
+                    yield violation("S11", task, "nobody has cancelled it", event)
+            elif event.status == "failure" and not _is_good_reason(story, rules, task, event):
+                yield violation("S11", task, "this failure has no reason", event)
+
+
+def nothing_is_invented(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S3: what runs was submitted, by the same name and with the same arguments."""
+    for task in story.tasks.values():
+        for execution in task.executions:
+            start = execution.start
+            asked = [event for event in task.submits if event.at <= start.at]
+            if not asked:
+                yield violation("S3", task, "it started, and nobody had submitted it", start)
+            elif start.name != task.name:
+                yield violation("S3", task, "another function ran", asked[0], start)
+            elif start.digest not in {event.digest for event in asked}:
+                yield violation("S1", task, "its arguments were changed", asked[0], start)
+
+
+def submits_are_idempotent(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S4: the same again is the same task; other arguments are a conflict."""
+    for task in story.tasks.values():
+        answers = Counter((event.pid, event.mode) for event in [*task.acks, *task.rejects])
+        for (pid, mode), count in answers.items():
+            asked = sum((e.pid, e.mode) == (pid, mode) for e in task.submits)
+            if count > asked:
+                yield violation("S4", task, f"{asked} submits had {count} answers", *task.acks)
+        ran = {execution.start.digest for execution in task.executions}
+        if len(ran) > 1:
+            starts = (execution.start for execution in task.executions)
+            yield violation("S4", task, "it ran with two sets of arguments", *starts)
+
+
+def leases_are_used_once(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S5: one fence, one execution; and they start in the order of their fences."""
+    for task in story.tasks.values():
+        by_fence: dict[tuple[int, int], Execution] = {}
+        highest: Execution | None = None
+        for execution in task.executions:
+            other = by_fence.setdefault(execution.fence, execution)
+            if other is not execution:
+                yield violation(
+                    "S5", task, "one lease was executed twice", other.start, execution.start
+                )
+            if highest is not None and execution.fence < highest.fence:
+                if not excuses(story, rules, execution, execution.start.at):
+                    yield violation(
+                        "S5",
+                        task,
+                        "an older lease started after a newer one, and nothing was wrong",
+                        highest.start,
+                        execution.start,
+                    )
+            else:
+                highest = execution
+
+
+def nothing_runs_twice_at_once(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S6 and S7: two executions overlap only after a fault, and not for long."""
+    for task in story.tasks.values():
+        for number, earlier in enumerate(task.executions):
+            for later in task.executions[number + 1 :]:
+                at = later.start.at
+                if earlier.ended_at <= at:
+                    continue
+                if not excuses(story, rules, earlier, at):
+                    yield violation(
+                        "S6",
+                        task,
+                        "it ran twice at the same time, and nothing was wrong",
+                        *earlier.events,
+                        *later.events,
+                    )
+                over = earlier.ended_at - at
+                over -= story.stopped(earlier.process, at, earlier.ended_at)
+                if task.name in ENDABLE and over > rules.lease + rules.slack:
+                    yield violation(
+                        "S7",
+                        task,
+                        f"it went on for {over:.1f} s after it was leased elsewhere",
+                        *earlier.events,
+                        *later.events,
+                    )
+
+
+def old_fences_say_nothing(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S8, S2: the outcome is that of the newest lease, and no lease comes after it."""
+    for task in story.tasks.values():
+        by_run = {execution.start.run: execution for execution in task.executions}
+        winners = {event.run for event in task.endings if event.run}
+        newest = max(task.executions, key=lambda one: one.fence, default=None)
+        for run in sorted(winners):
+            winner = by_run.get(run)
+            if winner is not None and newest is not None and winner.fence < newest.fence:
+                yield violation(
+                    "S8",
+                    task,
+                    "the outcome is of an old lease",
+                    *winner.events,
+                    newest.start,
+                    *task.endings,
+                )
+        told_at = min((event.at for event in task.endings), default=math.inf)
+        for execution in task.executions:
+            late = execution.start.at > told_at
+            if late and not excuses(story, rules, execution, execution.start.at):
+                yield violation(
+                    "S2", task, "it started after its end was told", execution.start
+                )
+
+
+def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S9: another attempt needs a retry or a fault; poison has three losses, alone."""
+    for task in story.tasks.values():
+        retries = RETRIES.get(task.name, 0)
+        unexplained = 0
+        by_fence = sorted(task.executions, key=lambda execution: execution.fence)
+        for earlier, later in pairwise(by_fence):
+            raised = earlier.end is not None and earlier.end.what == "raise"
+            faults = excuses(story, rules, earlier, later.start.at)
+            if raised and retries:
+                retries -= 1
+            elif task.name == "chaos_poison":
+                # Its own kill is a fault too; the others' are said to be ours.
+                unexplained += not any(fault.event.what for fault in faults)
+            elif not faults:
+                yield violation(
+                    "S9",
+                    task,
+                    "it was started again, and nothing was wrong",
+                    *earlier.events,
+                    later.start,
+                )
+        if unexplained > MAX_LOSSES:
+            starts = [execution.start for execution in task.executions]
+            yield violation(
+                "S9", task, f"poison was started again {unexplained} times", *starts
+            )
+        if task.name == "chaos_once" and len(task.executions) > 1:
+            starts = [execution.start for execution in task.executions]
+            yield violation("S9", task, "an on_lost='fail' task ran twice", *starts)
+
+
+def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -> bool:
+    if event.error == LOST_WITH_MEMORY:
+        return may_be_forgotten(story, rules, task)
+    if task.name == "chaos_broken":
+        return event.error == "ValueError: chaos_broken"
+    if event.error.startswith("timed out after"):
+        return event.kind is Kind.OUTCOME
+    if not event.error.startswith("lost:"):
+        return False
+    since = task.submits[0].at if task.submits else 0.0
+    hits = sum(
+        bool(excuses(story, rules, execution, event.at)) for execution in task.executions
+    )
+    if task.name == "chaos_once":
+        return hits > 0 or bool(story.all_troubles(since, event.at))
+    if event.error.startswith(POISON):
+        # A task may be lost before its function has begun, so count the faults.
+        return task.name == "chaos_poison" or (
+            len(story.all_troubles(since - rules.lease, event.at)) >= MAX_LOSSES
+        )
+    return False
+
+
+def _may_be_cancelled(story: Story, task: TaskStory, event: Event) -> bool:
+    """Whether it was attached to a client that may have been taken for gone."""
+    attached = [one for one in task.submits if one.mode != "delay"]
+    return event.status == "cancelled" and any(
+        story.troubles(submit.process, submit.at, event.at) for submit in attached
+    )

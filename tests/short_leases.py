@@ -1,0 +1,17 @@
+"""Leases, and everything that depends on them, short enough for a test."""
+
+from __future__ import annotations
+
+from fastworker._core import _control_plane, _link_requester, _subworker
+
+
+def shorten_leases(seconds: float) -> None:
+    """Make a lease last this long in this process, and beats and the like as much shorter."""
+    factor = seconds / _control_plane.LEASE_SECONDS
+    for module, names in (
+        (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS"]),
+        (_link_requester, ["REPEAT_INTERVAL", "SILENCE_LIMIT"]),
+        (_subworker, ["FENCE_MARGIN"]),
+    ):
+        for name in names:
+            setattr(module, name, getattr(module, name) * factor)
