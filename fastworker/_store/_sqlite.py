@@ -22,6 +22,7 @@ from fastworker._core._stored import (
     StoredKey,
     StoredTask,
 )
+from fastworker._crash import crash_point
 from fastworker._errors import StoreError, StoreUnavailable
 from fastworker._store._abc import StoreOpened, StoreReader
 from fastworker._store._sqlite_file import (
@@ -194,6 +195,7 @@ class SqliteStore:
                 self._ended += 1
                 if task.callback is CallbackStage.DUE:
                     self._due.append(task.sequence)
+            crash_point("in-replay")
             yield tasks
         if bad:
             self._set_rows_aside(bad)
@@ -317,10 +319,12 @@ class SqliteStore:
         try:
             with _Transaction(file):
                 self._apply(file, changes)
+                crash_point("before-commit")
                 file.execute(f"PRAGMA user_version = {(self._transaction + 1) % 2**31}")
         except (sqlite3.Error, OSError) as error:
             self._uncertain = changes
             raise StoreUnavailable(in_words(self.path, error)) from error
+        crash_point("after-commit")
         self._transaction = (self._transaction + 1) % 2**31
         self._ended += sum(t.state.is_terminal for t in (*changes.created, *changes.updated))
 
