@@ -39,8 +39,12 @@ from fastworker._core._control_plane_events import (
     DrainRequested,
     FrameArrived,
     OldProcessesEnded,
+    PageRead,
     Port,
     ProcessExited,
+    ReadPage,
+    ReadTasks,
+    TasksRead,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._messages import Kind
@@ -58,6 +62,7 @@ from fastworker._registry import Registry, registry
 from fastworker._replay import Replayed, open_for_work, replay
 from fastworker._settings import parse_address
 from fastworker._store._abc import Store
+from fastworker._store_reader import StoreQuestions
 from fastworker._store_writer import FAREWELL_SECONDS as STORE_FAREWELL_SECONDS
 from fastworker._store_writer import StoreEvent, StoreWriter
 from fastworker._stores import make_store
@@ -195,6 +200,7 @@ class ControlPlaneWorker:
         self._appended = False
         self._is_flushing = False
         self._writer: StoreWriter
+        self._questions: StoreQuestions
         self.replayed = Replayed()
 
     def __repr__(self) -> str:
@@ -409,6 +415,7 @@ class ControlPlaneWorker:
             max_ended=HISTORY_TASKS,
             max_age=HISTORY_SECONDS,
         )
+        self._questions = StoreQuestions(self._store, self._on_answer)
         self._state = state
         self._handle = validated(state)
 
@@ -427,6 +434,7 @@ class ControlPlaneWorker:
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
             service.start_soon(self._writer.run)
+            service.start_soon(self._questions.run)
             await service.start(self._callbacks.run)
             self._tell_due_callbacks()
             self._flush()
@@ -590,6 +598,8 @@ class ControlPlaneWorker:
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case ReadPage() | ReadTasks():
+                    self._questions.ask(command)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
                     reply = self._callbacks.describe(asked)
                     self._apply(CallbacksDescribed(session, ticket, reply))
@@ -599,16 +609,18 @@ class ControlPlaneWorker:
                         listener.close_pipe(pipe)
 
     def _on_store_event(self, event: StoreEvent) -> None:
-        if self._state is not None:
-            self._apply(event)
-            if self._is_flushing:
-                self._appended = True
-            else:
-                self._flush()
+        self._apply_between(event)
+
+    def _on_answer(self, answer: PageRead | TasksRead) -> None:
+        self._apply_between(answer)
 
     def _on_called_back(self, task_ids: list[str]) -> None:
+        self._apply_between(CalledBack(task_ids))
+
+    def _apply_between(self, event: ControlPlaneEvent) -> None:
+        """Apply what comes from inside, perhaps while something else is being carried out."""
         if self._state is not None:
-            self._apply(CalledBack(task_ids))
+            self._apply(event)
             if self._is_flushing:
                 self._appended = True
             else:

@@ -15,7 +15,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._callbacks import CallbackStatistics
-from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, encode
+from fastworker._core._codec import REQUEST_BODIES, AnyBody, decode_body, decode_frame, encode
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
@@ -28,11 +28,15 @@ from fastworker._core._control_plane_events import (
     DrainRequested,
     FrameArrived,
     OldProcessesEnded,
+    PageRead,
     Port,
     ProcessExited,
+    ReadPage,
+    ReadTasks,
     RecordsDurable,
     RecordsFailed,
     StoreRecovered,
+    TasksRead,
 )
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._known_functions import ANNOUNCED_BYTES
@@ -50,7 +54,6 @@ from fastworker._core._messages import (
     LEASE_SECONDS,
     PROTOCOL_VERSION,
     Assignment,
-    Body,
     Callback,
     CallbacksAsked,
     Credits,
@@ -77,10 +80,12 @@ from fastworker._core._messages import (
     TaskEvents,
     TaskIds,
     Welcome,
+    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
+    ActionDone,
     Assign,
     AttemptsReported,
     CapacityStated,
@@ -95,13 +100,24 @@ from fastworker._core._scheduler_events import (
     TaskChanged,
     TasksCancelled,
     TasksDescribed,
+    TasksPurged,
+    TasksRequeued,
     TasksSubmitted,
     TasksWatched,
     ValueCame,
     ValuesRead,
 )
 from fastworker._core._sessions import Session
-from fastworker._core._stored import StoredTask
+from fastworker._core._stored import StoredTask, TasksAsked
+from fastworker._core._task_questions import (
+    TaskAction,
+    TaskAsked,
+    TaskDetail,
+    TasksDone,
+    TasksNamed,
+    Untouched,
+    detail_of,
+)
 from fastworker._errors import RemoteProtocolError
 
 BEAT_SECONDS: Final = 5.0
@@ -126,10 +142,16 @@ ALLOWED_KINDS: Final = {
             Kind.FUNCTIONS,
             Kind.CALLBACKS,
             Kind.CREDIT,
+            Kind.TASKS,
+            Kind.TASK,
+            Kind.TASK_ACTION,
         }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
 }
+
+
+_NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
 
 class SubworkerView(msgspec.Struct, frozen=True):
@@ -261,6 +283,12 @@ class ControlPlaneState:
                 session = self._sessions.get(key)
                 if session is not None:
                     self._answer(session, ticket, reply, keep=False)
+            case PageRead(session=key, ticket=ticket, page=page):
+                session = self._sessions.get(key)
+                if session is not None:
+                    self._answer(session, ticket, page, keep=False)
+            case TasksRead():
+                self._on_tasks_read(event)
             case OldProcessesEnded(worker_ids=worker_ids):
                 ended = ChildrenEnded(worker_ids)
                 self._carry_out(self._scheduler.handle(ended, now=now))
@@ -590,6 +618,13 @@ class ControlPlaneState:
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
+            case TasksAsked():
+                self._out.append(ReadPage(session.key, ticket, body))
+            case TaskAsked(task_id=task_id):
+                self._out.append(ReadTasks(session.key, ticket, request.kind, [task_id]))
+            case TasksNamed(action=action, ids=ids):
+                asked = ReadTasks(session.key, ticket, request.kind, ids, action)
+                self._out.append(asked)
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
@@ -600,7 +635,7 @@ class ControlPlaneState:
         ids = asked.ids
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
-            self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
+            self._tell_events(session, ticket, kind, events)
             return
         event: TasksCancelled | TasksWatched
         if kind is Kind.CANCEL:
@@ -610,6 +645,62 @@ class ControlPlaneState:
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
         self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))
+
+    def _tell_events(
+        self,
+        session: Session,
+        ticket: Ticket,
+        kind: Kind,
+        events: list[TaskEvent],
+        *,
+        keep: bool = False,
+    ) -> None:
+        """Answer with these events; what memory has lost may still be in the store (S13)."""
+        gone = [event.task_id for event in events if event.status in _NOT_KEPT]
+        if gone:
+            asked = ReadTasks(session.key, ticket, kind, gone, events=events)
+            self._out.append(asked)
+        else:
+            self._answer(session, ticket, TaskEvents(_cut(events)), keep=keep)
+
+    def _on_tasks_read(self, read: TasksRead) -> None:
+        question = read.question
+        session = self._sessions.get(question.session)
+        if session is None:
+            return
+        ticket, problem = question.ticket, read.problem
+        if question.kind is Kind.TASK:
+            detail = detail_of(read.tasks[0]) if read.tasks else TaskDetail(problem=problem)
+            self._answer(session, ticket, detail, keep=False)
+        elif question.kind is Kind.TASK_ACTION:
+            self._act_on_tasks(session, ticket, read)
+        else:
+            found = {t.spec.id: t.outcome for t in read.tasks if t.outcome is not None}
+            events = [found.get(event.task_id, event) for event in question.events]
+            self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
+
+    def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
+        if read.problem:
+            self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
+            return
+        is_requeue = read.question.action is TaskAction.REQUEUE
+        action = TasksRequeued(read.tasks) if is_requeue else TasksPurged(read.tasks)
+        found = {task.spec.id for task in read.tasks}
+        missing = [
+            Untouched(task_id, self._why_missing(task_id))
+            for task_id in read.question.ids
+            if task_id not in found
+        ]
+        commands = self._scheduler.handle(action, now=self._now)
+        asker = _Asker(session, ticket)
+        asker.untouched = missing
+        self._carry_out(commands, asker)
+
+    def _why_missing(self, task_id: str) -> str:
+        status = self._scheduler.describe(task_id, now=self._now).status
+        if status in _NOT_KEPT:
+            return "no such task is kept"
+        return "it has not ended, or its end is not in the store yet"
 
     def _park(self, session: Session, ticket: Ticket, cursor: int) -> None:
         """Let a long request wait; one that waited before is answered empty."""
@@ -634,7 +725,7 @@ class ControlPlaneState:
         return ticket
 
     def _answer(
-        self, session: Session, ticket: Ticket, body: Body, *, keep: bool = True
+        self, session: Session, ticket: Ticket, body: AnyBody, *, keep: bool = True
     ) -> None:
         if self._sessions.get(session.key) is session and session.link.waits(ticket):
             answered = Answered(ticket, encode(body), keep)
@@ -647,7 +738,7 @@ class ControlPlaneState:
         commands: list[SchedulerCommand],
         asker: _Asker | None = None,
     ) -> None:
-        answer: Body | None = None
+        answer: AnyBody | None = None
         for command in commands:
             match command:
                 case TaskChanged(owner=owner, event=event):
@@ -657,7 +748,10 @@ class ControlPlaneState:
                 case SubmitDecided(reply=reply):
                     answer = reply
                 case TasksDescribed(events=events):
-                    answer = TaskEvents(_cut(events))
+                    answer = TaskEvents(events)
+                case ActionDone(done=done, untouched=untouched):
+                    more = [] if asker is None else asker.untouched
+                    answer = TasksDone(done, [*untouched, *more])
                 case ValueCame(owner=owner, value=value):
                     self._pass_when_durable(owner, value)
                 case PassCredit(key=key, credit=credit):
@@ -678,6 +772,11 @@ class ControlPlaneState:
 
     def _answer_asker(self, asker: _Asker) -> None:
         assert asker.answer is not None
+        if isinstance(asker.answer, TaskEvents):
+            # Of what is kept in memory no longer, the store may have the end.
+            events = asker.answer.events
+            self._tell_events(asker.session, asker.ticket, Kind.WATCH, events, keep=True)
+            return
         self._acknowledge(asker.session, asker.ticket, asker.answer, hurry=asker.hurry)
 
     def _give_when_durable(self, key: bytes, careful: list[Assignment]) -> None:
@@ -690,7 +789,7 @@ class ControlPlaneState:
         self._when_durable(give)
 
     def _acknowledge(
-        self, session: Session, ticket: Ticket, body: Body, *, hurry: bool = False
+        self, session: Session, ticket: Ticket, body: AnyBody, *, hurry: bool = False
     ) -> None:
         """Answer a request of which only the fact of the answer matters.
 
@@ -822,7 +921,7 @@ class ControlPlaneState:
 class _Asker:
     """Who asked something whose answer waits for the store. ``ids`` are of a SUBMIT."""
 
-    __slots__ = ("answer", "hurry", "ids", "session", "ticket")
+    __slots__ = ("answer", "hurry", "ids", "session", "ticket", "untouched")
 
     def __init__(
         self, session: Session, ticket: Ticket, hurry: bool = True, ids: list[str] | None = None
@@ -831,7 +930,8 @@ class _Asker:
         self.ticket = ticket
         self.hurry = hurry
         self.ids = ids or []
-        self.answer: Body | None = None
+        self.untouched: list[Untouched] = []
+        self.answer: AnyBody | None = None
 
 
 class _Effect:

@@ -48,6 +48,7 @@ from fastworker._core._placement import Round
 from fastworker._core._results import Results
 from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
+    ActionDone,
     Assign,
     AttemptsReported,
     CapacityStated,
@@ -63,6 +64,8 @@ from fastworker._core._scheduler_events import (
     TaskChanged,
     TasksCancelled,
     TasksDescribed,
+    TasksPurged,
+    TasksRequeued,
     TasksSubmitted,
     TasksWatched,
     ValueCame,
@@ -70,6 +73,7 @@ from fastworker._core._scheduler_events import (
 )
 from fastworker._core._stored import StoredKey, StoredState, StoredTask
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
+from fastworker._core._task_questions import Untouched
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
 from fastworker._core._waiting import WaitingTasks
 from fastworker._errors import RemoteProtocolError
@@ -202,6 +206,10 @@ class Scheduler:
                 return self._on_children_ended(worker_ids, now)
             case TasksCancelled():
                 return self._on_cancel(event, now)
+            case TasksRequeued(tasks=tasks):
+                return self._on_requeued(tasks, now)
+            case TasksPurged(tasks=tasks):
+                return self._on_purged(tasks)
             case TasksWatched():
                 return self._on_watch(event, now)
             case ValuesRead(owner=owner, read=read):
@@ -1014,6 +1022,52 @@ class Scheduler:
             if record.spec.attached:
                 self._cancel(record, now, commands)
         return commands
+
+    # --- what operators do ---
+
+    def _on_requeued(self, tasks: list[StoredTask], now: float) -> list[SchedulerCommand]:
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        for task in tasks:
+            spec = task.spec
+            reason = self._why_not_ended(task) or self._fullness(spec)
+            if spec.options is not None and spec.options.stream:
+                reason = "it was a stream, whose reader is gone"
+            if reason:
+                untouched.append(Untouched(spec.id, reason[:256]))
+                continue
+            # Whoever submitted it has had its outcome; what it was in time for is over.
+            spec = msgspec.structs.replace(spec, attached=False, expires=None, budget=None)
+            self._submitted += 1
+            self._sequence += 1
+            record = TaskRecord(spec, self._sequence, None)
+            self.results.forget(spec.id)
+            self.changes.mark_purged(spec.id)
+            self._take_back(record)
+            record.step(Step.QUEUE)
+            self._waiting.add(record)
+            self.changes.mark(record)
+            done.append(spec.id)
+        return [ActionDone(done, untouched)]
+
+    def _on_purged(self, tasks: list[StoredTask]) -> list[SchedulerCommand]:
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        for task in tasks:
+            reason = self._why_not_ended(task)
+            if reason:
+                untouched.append(Untouched(task.spec.id, reason))
+                continue
+            self.results.forget(task.spec.id)
+            self.changes.mark_purged(task.spec.id)
+            done.append(task.spec.id)
+        return [ActionDone(done, untouched)]
+
+    def _why_not_ended(self, task: StoredTask) -> str:
+        record = self._tasks.get(task.spec.id)
+        if record is not None:
+            return f"it has not ended: it is {record.state.value}"
+        return "" if task.state.is_terminal else "its end is not in the store yet"
 
     # --- after a restart ---
 

@@ -200,10 +200,14 @@ class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TasksPage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Rows, the newest first; ``more`` come after the last of them."""
+    """Rows, the newest first; ``more`` come after the last of them.
+
+    ``problem`` says why there is no answer.
+    """
 
     rows: Annotated[list[TaskRow], Meta(max_length=MAX_BATCH_ITEMS)]
     more: bool = False
+    problem: str = ""
 
 
 def row_of(task: StoredTask) -> TaskRow:
