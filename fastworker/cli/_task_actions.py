@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # With each request; the answer is one frame.
 _BATCH: Final = 500
 
-_ids = click.argument("task_ids", nargs=-1, metavar="[TASK_ID]...")
+_ids = click.argument("task_ids", nargs=-1)
 _yes = click.option("--yes", is_flag=True, help="Do not ask whether that is meant.")
 
 
