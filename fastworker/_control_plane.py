@@ -81,9 +81,6 @@ log = logging.getLogger("fastworker.control_plane")
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
-# How many ended tasks a store keeps, and for how long, in seconds.
-HISTORY_TASKS: Final = 100_000
-HISTORY_SECONDS: Final = 7 * 86_400.0
 # So much longer than a subworker's drain takes what it has to interrupt.
 HAND_BACK_SECONDS: Final = 1.2
 
@@ -119,6 +116,8 @@ class ControlPlaneWorker:
       drain_timeout: seconds that running tasks get when drained, by default 30.
       store: where tasks are kept, by default in memory: the path of a file, which is
         made if need be, "memory", or a store of your own making.
+      history_max_size, history_ttl_seconds: how many ended tasks are kept there, and
+        for how long, by default 100,000 and 604,800 (7 days).
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
@@ -143,6 +142,8 @@ class ControlPlaneWorker:
         backend: Backend | None = None,
         drain_timeout: float | None = None,
         store: Store | str | os.PathLike[str] | None = None,
+        history_max_size: int | None = None,
+        history_ttl_seconds: float | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -164,6 +165,8 @@ class ControlPlaneWorker:
             backend=backend,
             drain_timeout=drain_timeout,
             store=store if isinstance(store, (str, os.PathLike)) else None,
+            history_max_size=history_max_size,
+            history_ttl_seconds=history_ttl_seconds,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -179,6 +182,8 @@ class ControlPlaneWorker:
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
         self.drain_timeout = config.drain_timeout
+        self.history_max_size = config.history_max_size
+        self.history_ttl_seconds = config.history_ttl_seconds
         if store is None or isinstance(store, (str, os.PathLike)):
             store = make_store(config.store)
         self._store = store
@@ -412,8 +417,9 @@ class ControlPlaneWorker:
         self._writer = StoreWriter(
             self._store,
             self._on_store_event,
-            max_ended=HISTORY_TASKS,
-            max_age=HISTORY_SECONDS,
+            max_ended=self.history_max_size,
+            max_age=self.history_ttl_seconds,
+            wall_clock=lambda: self._now() + wall_offset,
         )
         self._questions = StoreQuestions(self._store, self._on_answer)
         self._state = state

@@ -173,3 +173,21 @@ async def test_a_planned_stop_keeps_what_waits(autojump_clock: MockClock) -> Non
         await world.start_plane(store=store)
         await trio.sleep(5)
         assert world.ran == ["runs", "waits"]
+
+
+async def test_the_history_is_as_long_as_was_said(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        store = KeptStore()
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(store=store, history_max_size=3, history_ttl_seconds=1e9)
+        await trio.sleep(2)
+        async with world.client() as client:
+            ids = [await client.delay("note", number) for number in range(5)]
+            await trio.sleep(20)
+        assert set(store.rows) == set(ids[2:])
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(store=store, history_ttl_seconds=0.001)
+        await trio.sleep(20)
+        assert store.rows == {}
