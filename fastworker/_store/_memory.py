@@ -58,8 +58,10 @@ class MemoryStore:
         self._wall_clock = wall_clock
         self._max_ended_bytes = max_ended_bytes
         self._last_epoch = 0
-        # In the order in which they were created, which is that of their numbers.
+        # In the order of their numbers, since they come in it; or else is put into it
+        # when somebody asks.
         self._rows: dict[str, StoredTask] = {}
+        self._is_sorted = True
         # Those of them that have ended, in the order in which they did, and their sizes.
         self._ended: dict[str, int] = {}
         self._ended_bytes = 0
@@ -103,6 +105,8 @@ class MemoryStore:
             rows[task_id] = task
             if task.sequence > self._last_sequence:
                 self._last_sequence = task.sequence
+            else:
+                self._is_sorted = False
             if task.outcome is not None:
                 self._note_end(task)
         for task in changes.updated:
@@ -159,6 +163,10 @@ class MemoryStore:
 
     def page(self, asked: TasksAsked) -> TasksPage:
         """See ``StoreReader.page``."""
+        if not self._is_sorted:
+            ordered = sorted(self._rows.values(), key=lambda task: task.sequence)
+            self._rows = {task.spec.id: task for task in ordered}
+            self._is_sorted = True
         found: list[TaskRow] = []
         states = frozenset(asked.states) or frozenset(StoredState)
         for task in reversed(self._rows.values()):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fastworker._core._messages import Priority, TaskEvent, TaskSpec
+from fastworker._core._messages import TaskEvent, TaskSpec
 from fastworker._core._stored import (
     NEW_LIFE,
     CallbackStage,
@@ -172,7 +172,7 @@ def page_row_of(row: Row) -> TaskRow:
     try:
         _verify(row)
         life, outcome = row[10], row[11]
-        spec = TaskSpec(row[1], row[2], Priority(row[3]), 0, b"", row[4])
+        spec = TaskSpec(row[1], row[2], row[3], 0, b"", row[4])
         return row_of(
             StoredTask(
                 sequence=row[0],
