@@ -53,6 +53,13 @@ def tests_nng(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try a million hostile frames and values, in ten minutes; COUNT and SEED may follow."""
+    install(session, "test")
+    session.run("python", "-m", "tests.core.fuzz", *session.posargs)
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Kill, stop and cut off real processes for a minute; or ``-- --minutes 30``."""
     install(session, "test")

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from fastworker._errors import RegistrationError as RegistrationError
     from fastworker._errors import RemoteProtocolError as RemoteProtocolError
     from fastworker._errors import ResultExpired as ResultExpired
+    from fastworker._errors import StoreError as StoreError
+    from fastworker._errors import StoreUnavailable as StoreUnavailable
     from fastworker._errors import SubmitError as SubmitError
     from fastworker._errors import SubmitRefused as SubmitRefused
     from fastworker._errors import TaskCancelled as TaskCancelled
@@ -120,6 +122,7 @@ __all__ = [
     "FastWorkerError",
     "ConfigurationError",
     "AddressInUse",
+    "StoreError",
     "RegistrationError",
     "ProtocolError",
     "LocalProtocolError",
@@ -137,6 +140,7 @@ __all__ = [
     "PayloadTooLarge",
     "SubmitRefused",
     "QueueFull",
+    "StoreUnavailable",
     "Conflict",
     "NotDecodable",
     "TaskError",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+import uuid
+from typing import Any, Final, Literal, get_args
 
-from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions
+from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions, is_name
 from fastworker._core._retry import RetryOverride
 from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority
 
 # How many values of a stream may wait for their reader.
 DEFAULT_BUFFER: Final = 32
+# For how long an idempotency key counts: a day.
+DEFAULT_KEY_SECONDS: Final = 86_400.0
+WhenFull = Literal["raise", "wait"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +35,10 @@ class CallSettings:
     max_delay: float | None = None
     jitter: float | None = None
     buffer: int = DEFAULT_BUFFER
+    idempotency_key: str | None = None
+    idempotency_ttl: float = DEFAULT_KEY_SECONDS
+    task_id: str | None = None
+    when_full: WhenFull = "raise"
 
     def __post_init__(self) -> None:
         for name, least, most in _BOUNDS:
@@ -39,6 +47,24 @@ class CallSettings:
                 _check(name, value, least, most)
         if self.timeout == 0:
             raise ValueError("timeout=0: use a number of seconds above 0")
+        for name in ("idempotency_key", "task_id"):
+            value = getattr(self, name)
+            if value is not None and not is_name(value):
+                raise ValueError(f"{name}={value!r:.80}: use a text of 1 to 256 characters")
+        if self.idempotency_key is not None and self.task_id is not None:
+            raise ValueError(
+                f"idempotency_key={self.idempotency_key!r} and task_id={self.task_id!r}: a key "
+                f"chooses the task's id; leave one of them out"
+            )
+        if self.when_full not in get_args(WhenFull):
+            raise ValueError(f"when_full={self.when_full!r}: use 'raise' or 'wait'")
+
+    @property
+    def chosen_id(self) -> str | None:
+        """The id that the task is to have, None if it is all the same."""
+        if self.idempotency_key is not None:
+            return task_id_of(self.idempotency_key)
+        return self.task_id
 
     @property
     def retry(self) -> RetryOverride | None:
@@ -63,6 +89,11 @@ class CallSettings:
         return dataclasses.replace(self, **named)
 
 
+def task_id_of(idempotency_key: str) -> str:
+    """The id of the task of this key, the same wherever it is made (RFC 9562, version 5)."""
+    return str(uuid.uuid5(_KEYS, idempotency_key))
+
+
 def check_grace(grace: float | None) -> None:
     """Look at what a cancel was told, before it is sent.
 
@@ -73,6 +104,7 @@ def check_grace(grace: float | None) -> None:
         _check("grace", grace, 0.0, LONGEST_DELAY)
 
 
+_KEYS: Final = uuid.UUID("8a1d4e0c-55a3-4a3e-9a62-8f2c5be1c0d7")
 _NOTHING: Final = CallOptions()
 _BOUNDS: Final = (
     ("timeout", 0.0, LONGEST_DELAY),
@@ -83,6 +115,7 @@ _BOUNDS: Final = (
     ("backoff", 1.0, 1000.0),
     ("max_delay", 0.0, LONGEST_DELAY),
     ("jitter", 0.0, 1.0),
+    ("idempotency_ttl", 0.0, LONGEST_DELAY),
     ("buffer", 1, MAX_STREAM_BUFFER),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -19,6 +20,7 @@ from fastworker._core._callback_events import (
     Deliver,
     DeliveryEnded,
     Disconnect,
+    Settled,
 )
 from fastworker._core._callbacks import CallbackState, CallbackStatistics
 from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
@@ -40,9 +42,16 @@ class Callbacks:
     Args:
       transport: makes the connections.
       rng: draws how long is waited after a failure.
+      on_settled: takes the ids of tasks of whose ends nobody has to be told any more.
     """
 
-    def __init__(self, transport: Transport, rng: random.Random) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        rng: random.Random,
+        on_settled: Callable[[list[str]], None],
+    ) -> None:
+        self._on_settled = on_settled
         self._transport = transport
         self._state = CallbackState(rng=rng)
         self._handle = validated(self._state)
@@ -60,13 +69,15 @@ class Callbacks:
         finally:
             self._nursery = None
 
-    def close(self) -> None:
-        """Close all connections; what has not been told by now is lost."""
+    def close(self, *, are_kept: bool = False) -> None:
+        """Close all connections; what has not been told by now is lost, or kept by a store."""
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
         queued = self._state.statistics().queued
-        if queued:
+        if queued and are_kept:
+            log.info("%d callbacks are still to be sent, after the next start", queued)
+        elif queued:
             log.warning("%d callbacks are lost: they were still to be sent", queued)
 
     def tell(self, callback: Callback, event: TaskEvent) -> None:
@@ -104,6 +115,8 @@ class Callbacks:
                         self._nursery.start_soon(
                             self._deliver, self._nursery, address, payloads
                         )
+                case Settled(task_ids=task_ids):
+                    self._on_settled(task_ids)
                 case Disconnect(address=address):
                     connection = self._connections.pop(address, None)
                     if connection is not None:

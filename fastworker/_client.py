@@ -30,11 +30,21 @@ from fastworker._core._messages import (
     Callback,
     CallbacksAsked,
     CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
     TaskSpec,
     WireStatus,
     is_name,
 )
 from fastworker._core._results import Results
+from fastworker._core._stored import TasksAsked, TasksPage
+from fastworker._core._task_questions import (
+    TaskAction,
+    TaskAsked,
+    TaskDetail,
+    TasksDone,
+    TasksNamed,
+)
 from fastworker._errors import (
     ClientBroken,
     ClientClosed,
@@ -42,6 +52,7 @@ from fastworker._errors import (
     ForkedClient,
     PayloadTooLarge,
     ResultExpired,
+    StoreUnavailable,
     TaskNotFound,
     UnknownTask,
 )
@@ -396,7 +407,40 @@ class Client(Submitter):
 
     async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
         """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._usable_session().list_callbacks(asked))
+        return await self._in_time(self._usable_session().ask(asked, CallbacksReply))
+
+    async def _list_tasks(self, asked: TasksAsked) -> TasksPage:
+        """Ask for a page of tasks, the newest first; raises as :meth:`get_task_result`.
+
+        Raises:
+          StoreUnavailable: the control plane cannot read its store now.
+        """
+        page = await self._in_time(self._usable_session().ask(asked, TasksPage))
+        if page.problem:
+            raise StoreUnavailable(page.problem)
+        return page
+
+    async def _describe_task(self, task_id: str) -> TaskDetail:
+        """Ask for all that is known of a task; raises as :meth:`_list_tasks`.
+
+        Raises:
+          TaskNotFound: no such task is kept.
+        """
+        session = self._usable_session()
+        detail = await self._in_time(session.ask(TaskAsked(task_id), TaskDetail))
+        if detail.problem:
+            raise StoreUnavailable(detail.problem)
+        if detail.row is None:
+            raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
+        return detail
+
+    async def _act_on_tasks(self, action: TaskAction, ids: list[str]) -> TasksDone:
+        """Have ended tasks run again, or forgotten; raises as :meth:`_list_tasks`."""
+        named = TasksNamed(action, ids)
+        done = await self._in_time(self._usable_session().ask(named, TasksDone))
+        if done.problem:
+            raise StoreUnavailable(done.problem)
+        return done
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         with anyio.move_on_after(self.timeout):
@@ -448,8 +492,9 @@ class Client(Submitter):
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
             raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
+        chosen_id = None if is_stream else settings.chosen_id
         return TaskSpec(
-            id=self._new_task_id(),
+            id=chosen_id or self._new_task_id(),
             name=name,
             priority=int(settings.priority),
             format=FORMAT_IDS[self.serialization_format],
@@ -460,6 +505,7 @@ class Client(Submitter):
             options=settings.on_the_wire(
                 parent=parent_id(), stream=settings.buffer if is_stream else 0
             ),
+            key_ttl=settings.idempotency_ttl if chosen_id else None,
         )
 
     def _check_stream(self, name: str, is_stream: bool) -> None:
@@ -497,7 +543,8 @@ class Client(Submitter):
 async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
     found: list[TaskFunctionInfo] = []
     while True:
-        reply = await session.list_functions(found[-1].name if found else "")
+        asked = FunctionsAsked(found[-1].name if found else "")
+        reply = await session.ask(asked, FunctionsReply)
         for live in reply.functions:
             info = live.function
             found.append(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 
+from fastworker._client_shared_task import SharedTask
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
     CancelRequested,
@@ -22,8 +23,10 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    Question,
     QuestionAnswered,
     QuestionAsked,
+    QuestionReply,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -43,16 +46,14 @@ from fastworker._core._link_requester import (
 )
 from fastworker._core._messages import (
     LEASE_SECONDS,
-    CallbacksAsked,
-    CallbacksReply,
-    FunctionsAsked,
-    FunctionsReply,
     RefusalCode,
     StreamValue,
     TaskEvent,
     TaskSpec,
+    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
+from fastworker._core._task_states import content_digest
 from fastworker._crash import crash_point
 from fastworker._errors import (
     ClientClosed,
@@ -61,6 +62,7 @@ from fastworker._errors import (
     FastWorkerError,
     LinkBroken,
     QueueFull,
+    StoreUnavailable,
     SubmitRefused,
     UnknownTask,
 )
@@ -68,6 +70,8 @@ from fastworker._models import DEFAULT_GRACE
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
+
+R = TypeVar("R")
 
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
@@ -85,7 +89,7 @@ class Call:
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
-        self.reply: FunctionsReply | CallbacksReply | None = None
+        self.reply: QuestionReply | None = None
         self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
 
@@ -143,6 +147,7 @@ class ClientSession:
         self._connection = Connection(transport, address, self)
         self._address = address
         self._submits: dict[str, Call] = {}
+        self._shared: dict[str, SharedTask] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
@@ -209,6 +214,8 @@ class ClientSession:
         self._end = make_error
         for call in [*self._submits.values(), *self._queries.values()]:
             call.fail(make_error())
+        for shared in self._shared.values():
+            shared.fail(make_error)
         for task_id in list(self._watches):
             self._end_watches(task_id, None, make_error)
         self._settled.set()
@@ -231,6 +238,7 @@ class ClientSession:
         *,
         wants_outcome: bool,
         within: float,
+        waits_for_room: bool = False,
         expires_at: float = math.inf,
         budget_at: float = math.inf,
     ) -> TaskEvent | TaskTimedOut | None:
@@ -240,6 +248,7 @@ class ClientSession:
           spec: the task.
           wants_outcome: whether to wait for that.
           within: seconds that this waits.
+          waits_for_room: whether a full queue is waited for.
           expires_at, budget_at: when it must have started, and have ended, on
             the loop's clock.
 
@@ -255,9 +264,16 @@ class ClientSession:
           waits until that is done, one second at most.
         """
         self._check_open()
+        if spec.key_ttl is not None:
+            submitted = TaskSubmitted(
+                spec, False, math.inf, expires_at, budget_at, waits_for_room
+            )
+            return await self._share(submitted, wants_outcome, within)
         call = self._submits[spec.id] = Call(spec.name, wants_outcome=wants_outcome)
         until = self._clock() + within
-        self._apply(TaskSubmitted(spec, wants_outcome, until, expires_at, budget_at))
+        self._apply(
+            TaskSubmitted(spec, wants_outcome, until, expires_at, budget_at, waits_for_room)
+        )
         self._connection.wake()
         try:
             await call.done.wait()
@@ -272,6 +288,45 @@ class ClientSession:
         if call.error is not None:
             raise call.error
         return call.answer or call.timed_out
+
+    async def _share(
+        self, submitted: TaskSubmitted, wants_outcome: bool, within: float
+    ) -> TaskEvent | TaskTimedOut | None:
+        """As :meth:`submit`, for a task that others here may have submitted too."""
+        task_id, content = submitted.spec.id, content_digest(submitted.spec)
+        shared = self._shared.get(task_id)
+        if shared is None:
+            shared = self._shared[task_id] = SharedTask(content)
+            self._apply(submitted)
+            self._connection.wake()
+        elif shared.content != content:
+            raise Conflict(f"{task_id!r} is already used by a task with other content")
+        shared.users += 1
+        is_over = False
+        try:
+            with anyio.move_on_after(within):
+                await shared.heard.wait()
+                if shared.make_error is not None:
+                    raise shared.make_error()
+                if not wants_outcome:
+                    shared.is_kept = True
+                    return None
+                watch = self.watch(task_id)
+                await watch.done.wait()
+                if watch.error is not None:
+                    raise watch.error
+                return watch.event
+            is_over = True
+        finally:
+            shared.users -= 1
+            if shared.is_left and self._shared.get(task_id) is shared and self._end is None:
+                if is_over:
+                    self._apply(TaskAbandoned(task_id))
+                    self._connection.wake()
+                else:
+                    await self._take_back(task_id)
+        event = self._state.progress(task_id) or TaskEvent(task_id, WireStatus.PENDING)
+        return TaskTimedOut(task_id, event, was_sent=True)
 
     async def _take_back(self, task_id: str) -> None:
         self._apply(TaskAbandoned(task_id))
@@ -324,16 +379,17 @@ class ClientSession:
         """Wait until a task that was asked to stop has ended, or nobody can say.
 
         The control plane tells the end of each task within its grace and the
-        lease of its worker. So once it has been out of reach for as long, or
-        ``grace`` was given and is over, there is nothing more to wait for.
+        lease of its worker. So once it has been out of reach for as long, without
+        a break, or ``grace`` was given and is over, there is nothing more to wait
+        for.
         """
         limit = (DEFAULT_GRACE if grace is None else grace) + LEASE_SECONDS
-        while not watch.done.is_set():
-            was_connected = self._state.is_connected
-            with anyio.move_on_after(limit):
+        until = self._clock() + limit
+        while not watch.done.is_set() and self._clock() < until:
+            with anyio.CancelScope(deadline=until):
                 await watch.done.wait()
-            if grace is not None or not (was_connected and self._state.is_connected):
-                return
+            if grace is None:
+                until = self._state.connected_at(self._clock()) + limit
 
     async def wait_taken_back(self) -> None:
         """Wait until every task that its caller has left has ended, or the session has."""
@@ -353,25 +409,14 @@ class ClientSession:
         assert call.answer is not None
         return call.answer
 
-    async def list_functions(self, after: str) -> FunctionsReply:
-        """Ask for a page of the task functions that live workers know.
-
-        Raises:
-          what :meth:`close` was given.
-        """
-        question = FunctionsAsked(after)
-        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
-        assert isinstance(call.reply, FunctionsReply)
-        return call.reply
-
-    async def list_callbacks(self, question: CallbacksAsked) -> CallbacksReply:
-        """Ask for the callbacks that have not arrived.
+    async def ask(self, question: Question, reply_type: type[R]) -> R:
+        """Ask the control plane something about itself, or to do something.
 
         Raises:
           what :meth:`close` was given.
         """
         call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
-        assert isinstance(call.reply, CallbacksReply)
+        assert isinstance(call.reply, reply_type)
         return call.reply
 
     async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
@@ -441,6 +486,8 @@ class ClientSession:
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
                     call.done.set()
+                if task_id in self._shared:
+                    self._shared[task_id].accept()
             case TaskEnded(task_id=task_id, event=event):
                 crash_point("outcome-received")
                 call = self._submits.get(task_id)
@@ -448,6 +495,8 @@ class ClientSession:
                     # With no outcome wanted, it was cancelled before it was sent.
                     call.answer = event if call.wants_outcome else None
                     call.done.set()
+                if task_id in self._shared:
+                    self._shared.pop(task_id).accept()
                 self._end_watches(task_id, event)
                 self._look_whether_taken_back()
             case ValueArrived(value=value):
@@ -466,6 +515,8 @@ class ClientSession:
                 name = "" if call is None else call.task_name
                 if call is not None:
                     call.fail(self._rejection(command, name))
+                if task_id in self._shared:
+                    self._shared.pop(task_id).fail(lambda: self._rejection(command, name))
                 self._end_watches(task_id, None, lambda: self._rejection(command, name))
                 self._look_whether_taken_back()
             case QueryAnswered(query_id=query_id, event=event):
@@ -512,4 +563,5 @@ _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] =
     RefusalCode.CONFLICT: Conflict,
     RefusalCode.QUEUE_FULL: QueueFull,
     RefusalCode.STOPPING: SubmitRefused,
+    RefusalCode.STORE: StoreUnavailable,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -30,15 +31,20 @@ from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
     CallbacksDescribed,
+    CalledBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    OldProcessesEnded,
+    PageRead,
     Port,
     ProcessExited,
-    RecordsDurable,
+    ReadPage,
+    ReadTasks,
+    TasksRead,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._messages import Kind
@@ -53,9 +59,13 @@ from fastworker._lanes._abc import Lane
 from fastworker._listening import check_listening
 from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
+from fastworker._replay import Replayed, open_for_work, replay
 from fastworker._settings import parse_address
 from fastworker._store._abc import Store
-from fastworker._store._memory import MemoryStore
+from fastworker._store_reader import StoreQuestions
+from fastworker._store_writer import FAREWELL_SECONDS as STORE_FAREWELL_SECONDS
+from fastworker._store_writer import StoreEvent, StoreWriter
+from fastworker._stores import make_store
 from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
 from fastworker._transport._abc import Listener, Transport
@@ -104,7 +114,10 @@ class ControlPlaneWorker:
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained, by default 30.
-      store: where tasks are kept; in memory if not given.
+      store: where tasks are kept, by default in memory: the path of a file, which is
+        made if need be, "memory", or a store of your own making.
+      history_max_size, history_ttl_seconds: how many ended tasks are kept there, and
+        for how long, by default 100,000 and 604,800 (7 days).
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
@@ -128,7 +141,9 @@ class ControlPlaneWorker:
         concurrency: int | None = None,
         backend: Backend | None = None,
         drain_timeout: float | None = None,
-        store: Store | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
+        history_max_size: int | None = None,
+        history_ttl_seconds: float | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -149,6 +164,9 @@ class ControlPlaneWorker:
             concurrency=concurrency,
             backend=backend,
             drain_timeout=drain_timeout,
+            store=store if isinstance(store, (str, os.PathLike)) else None,
+            history_max_size=history_max_size,
+            history_ttl_seconds=history_ttl_seconds,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -164,7 +182,11 @@ class ControlPlaneWorker:
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
         self.drain_timeout = config.drain_timeout
-        self._store = store or MemoryStore()
+        self.history_max_size = config.history_max_size
+        self.history_ttl_seconds = config.history_ttl_seconds
+        if store is None or isinstance(store, (str, os.PathLike)):
+            store = make_store(config.store)
+        self._store = store
         self._transport = transport
         self._registry = registry
         self._make_lane = make_lane
@@ -181,6 +203,10 @@ class ControlPlaneWorker:
         self._drain_requested = trio.Event()
         self._changed = trio.Event()
         self._appended = False
+        self._is_flushing = False
+        self._writer: StoreWriter
+        self._questions: StoreQuestions
+        self.replayed = Replayed()
 
     def __repr__(self) -> str:
         state = "stopped" if self._state is None else "running"
@@ -190,6 +216,11 @@ class ControlPlaneWorker:
     def management_address(self) -> str:
         """Where subworkers connect."""
         return replace_port(self.base_address, self.subworker_management_port)
+
+    @property
+    def store(self) -> Store:
+        """Where the tasks are kept."""
+        return self._store
 
     @property
     def epoch(self) -> int:
@@ -211,10 +242,13 @@ class ControlPlaneWorker:
           AddressInUse: somebody else listens on one of the addresses.
           ConfigurationError: the name in an address does not resolve, or other
             machines can reach what it stands for.
+          StoreError: the store cannot be used.
+          StoreUnavailable: the store cannot be read now.
 
         Cancellation:
-          Everything stops; with a store in memory, tasks that have not ended
-          are lost, and their clients are told when a control plane is back.
+          Everything stops. Tasks that have not ended come back with the next
+          start; with a store in memory they are lost, and their clients are told
+          when a control plane is back.
         """
         await host_on_trio(lambda status: self.run(task_status=status), task_status)
 
@@ -235,7 +269,7 @@ class ControlPlaneWorker:
         with ExitStack() as stack:
             listeners = self._listen(stack)
             stack.callback(self._forget)
-            self._open_state()
+            await self._open_state()
             await self._serve(listeners, task_status)
 
     def stop(self) -> None:
@@ -247,8 +281,8 @@ class ControlPlaneWorker:
     def drain(self) -> None:
         """Accept and start nothing more, and end when what runs has ended.
 
-        From any thread; idempotent. Tasks that have not started are lost
-        with a store in memory.
+        From any thread; idempotent. Tasks that have not started come back with
+        the next start; with a store in memory they are lost.
         """
         self._soon(self._drain_requested.set)
 
@@ -259,6 +293,16 @@ class ControlPlaneWorker:
         """
         if self._state is not None:
             self._apply(ProcessExited(worker_id))
+            self._flush()
+
+    def note_old_processes_ended(self, worker_ids: list[str]) -> None:
+        """Say that the subworkers of these ids, started by an earlier process, have ended.
+
+        What they had when that process ended is leased elsewhere at once. Call it in
+        the loop of :meth:`run`.
+        """
+        if self._state is not None:
+            self._apply(OldProcessesEnded(worker_ids))
             self._flush()
 
     # --- reading ---
@@ -309,8 +353,8 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport()
-        self._callbacks = Callbacks(transport, self._rng)
-        stack.callback(self._callbacks.close)
+        self._callbacks = Callbacks(transport, self._rng, self._on_called_back)
+        stack.callback(self._callbacks.close, are_kept=self._store.is_durable)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.
         self._local_network = (
@@ -334,30 +378,52 @@ class ControlPlaneWorker:
             local = self._local_network.listen(LOCAL_ADDRESS)
             stack.callback(local.close)
             self._local_address = local.address
-            listeners.append((Port.BASE, local))
+            listeners.append((Port.INSIDE, local))
         return listeners
 
-    def _open_state(self) -> None:
-        epoch = self._store.open()
+    async def _open_state(self) -> None:
+        opened = await open_for_work(self._store)
+        wall_offset = time.time() - self._now()
+        results = Results(
+            max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
+        )
         scheduler = Scheduler(
-            epoch=epoch,
-            results=Results(
-                max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
-            ),
+            epoch=opened.epoch,
+            results=results,
             now=self._now(),
             rng=self._rng,
             max_queued=self.max_queued,
             max_queued_bytes=self.max_queued_bytes,
+            wall_offset=wall_offset,
         )
         _, base_port = parse_tcp_address(self.base_address, listening=True)
-        self._state = ControlPlaneState(
-            epoch=epoch,
+        state = ControlPlaneState(
+            epoch=opened.epoch,
             scheduler=scheduler,
             worker_id=self.worker_id,
             base_port=base_port,
             management_port=self.subworker_management_port,
+            is_durable=self._store.is_durable,
         )
-        self._handle = validated(self._state)
+        self.replayed = await replay(
+            self._store,
+            opened,
+            state,
+            results,
+            wall_offset=wall_offset,
+            max_results=self.result_cache_max_size,
+            result_ttl=self.result_cache_ttl_seconds,
+        )
+        self._writer = StoreWriter(
+            self._store,
+            self._on_store_event,
+            max_ended=self.history_max_size,
+            max_age=self.history_ttl_seconds,
+            wall_clock=lambda: self._now() + wall_offset,
+        )
+        self._questions = StoreQuestions(self._store, self._on_answer)
+        self._state = state
+        self._handle = validated(state)
 
     def _forget(self) -> None:
         self._store.close()
@@ -373,11 +439,16 @@ class ControlPlaneWorker:
                 service.start_soon(self._receive_pipe_events, listener)
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
+            service.start_soon(self._writer.run)
+            service.start_soon(self._questions.run)
             await service.start(self._callbacks.run)
+            self._tell_due_callbacks()
+            self._flush()
             # stop() ends the lanes first: their goodbye needs somebody who hears it.
             with trio.CancelScope() as self._scope:
                 await self._execute(task_status)
             await self._callbacks.wait_quiet()
+            await self._wait_written()
             service.cancel_scope.cancel()
 
     async def _execute(self, task_status: trio.TaskStatus[None]) -> None:
@@ -438,6 +509,19 @@ class ControlPlaneWorker:
             while state.statistics().outbox_bytes:
                 await self._changed.wait()
 
+    async def _wait_written(self) -> None:
+        """Let the store have what has changed last, for a bounded moment."""
+        assert self._state is not None
+        with trio.move_on_after(STORE_FAREWELL_SECONDS):
+            while self._writer.is_busy or self._state.has_pending_changes:
+                await self._changed.wait()
+
+    def _tell_due_callbacks(self) -> None:
+        for task in self.replayed.due:
+            if task.spec.callback is not None and task.outcome is not None:
+                self._callbacks.tell(task.spec.callback, task.outcome)
+        self.replayed = msgspec.structs.replace(self.replayed, due=[])
+
     # --- inside: work ---
 
     async def _receive(self, port: Port, listener: Listener) -> None:
@@ -477,11 +561,13 @@ class ControlPlaneWorker:
     def _flush(self) -> None:
         """Send what has gathered: work, news, and what waits for the store."""
         assert self._state is not None
+        self._is_flushing = True
         self._apply(Flush())
-        if self._appended:
+        while self._appended:
             # A store in memory is done already; its news can go as well.
             self._appended = False
             self._apply(Flush())
+        self._is_flushing = False
         self._send()
         deadline = self._state.next_deadline()
         # An alarm that is too early finds nothing due, and costs less than
@@ -515,9 +601,11 @@ class ControlPlaneWorker:
                     if IS_ARMED and kind is not None:
                         self._answered.append(kind)
                 case AppendRecords():
-                    self._store.append(command, self._on_durable)
+                    self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case ReadPage() | ReadTasks():
+                    self._questions.ask(command)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
                     reply = self._callbacks.describe(asked)
                     self._apply(CallbacksDescribed(session, ticket, reply))
@@ -526,10 +614,23 @@ class ControlPlaneWorker:
                     if listener is not None:
                         listener.close_pipe(pipe)
 
-    def _on_durable(self, batch: int) -> None:
-        self._appended = True
+    def _on_store_event(self, event: StoreEvent) -> None:
+        self._apply_between(event)
+
+    def _on_answer(self, answer: PageRead | TasksRead) -> None:
+        self._apply_between(answer)
+
+    def _on_called_back(self, task_ids: list[str]) -> None:
+        self._apply_between(CalledBack(task_ids))
+
+    def _apply_between(self, event: ControlPlaneEvent) -> None:
+        """Apply what comes from inside, perhaps while something else is being carried out."""
         if self._state is not None:
-            self._apply(RecordsDurable(batch))
+            self._apply(event)
+            if self._is_flushing:
+                self._appended = True
+            else:
+                self._flush()
 
     def _now(self) -> float:
         return trio.current_time()

@@ -36,6 +36,10 @@ class AddressInUse(ConfigurationError):
         )
 
 
+class StoreError(ConfigurationError):
+    """A store cannot be used, and waiting would not help; the message says what would."""
+
+
 class RegistrationError(FastWorkerError, ValueError):
     """A function cannot be a task, or its name belongs to another function."""
 
@@ -134,6 +138,10 @@ class QueueFull(SubmitError):
     """The control plane holds as many tasks as it may; try again later."""
 
 
+class StoreUnavailable(SubmitError):
+    """The store cannot be written or read now, so nothing is accepted; try again later."""
+
+
 class Conflict(SubmitError):
     """This task id is already used by a task with other content."""
 
@@ -156,7 +164,7 @@ class TaskFailed(TaskError):
     """The task function raised, or the task could not be run at all."""
 
 
-class TaskTimedOut(TaskError):
+class TaskTimedOut(TaskError, TimeoutError):
     """The task did not end within its time limit."""
 
 

@@ -200,7 +200,10 @@ def task(
           ``backoff`` times as long, at most ``max_delay`` seconds. A random
           part of up to ``jitter`` (0 to 1) of that is left out.
       retry_on: Which errors are worth a retry: an exception class, a tuple of
-          them, or a function that is given the exception.
+          them, or a function that is given the exception. An attempt that ran
+          longer than its timeout is a :class:`TaskTimedOut`, which is a
+          ``TimeoutError``; about that a function is asked once, when its worker
+          starts.
       isolation: ``"process"`` runs each attempt in a process of its own kind,
           which a cancel can kill, and whose crash hurts no other task.
       memory: With ``isolation="process"``: how much memory that process may

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -199,6 +200,22 @@ class Label:
 
 
 @dataclass(frozen=True)
+class StoreName:
+    """ "memory", or the path of a file."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise _wrong_type(value, "'memory', or the path of a file")
+        text = os.fspath(value)
+        if not isinstance(text, str) or not text.strip() or "\0" in text:
+            raise ValueError("use 'memory', or the path of a file")
+        return text
+
+    def parse(self, text: str) -> str:
+        return self.check(text)
+
+
+@dataclass(frozen=True)
 class Host:
     """A host to listen on, with or without the brackets of IPv6."""
 
@@ -279,6 +296,7 @@ PORT: Final = WholeNumber(0, 65535)
 SECONDS: Final = Seconds()
 SWITCH: Final = Switch()
 LABEL: Final = Label()
+STORE: Final = OrNone(StoreName())
 FORMAT: Final = Format()
 BACKEND: Final = Choice(("trio", "asyncio"))
 LOG_LEVEL: Final = Choice(_LOG_LEVELS)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import anyio
 
-from fastworker._call_settings import CallSettings
+from fastworker._call_settings import CallSettings, WhenFull
 from fastworker._client_callback import make_callback
 from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import Callback, TaskSpec
@@ -63,6 +63,10 @@ class Submitter(abc.ABC):
         max_delay: float | None = None,
         jitter: float | None = None,
         buffer: int | None = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | None = None,
+        task_id: str | None = None,
+        when_full: WhenFull | None = None,
     ) -> ClientWithOptions:
         """Make a view of this client whose calls want some things otherwise.
 
@@ -78,6 +82,14 @@ class Submitter(abc.ABC):
           max_retries, retry_delay, backoff, max_delay, jitter: as in ``@task``.
           buffer: of :meth:`stream`: how many values its task may be ahead of
             the reader, 1 to 10,000, by default 32.
+          idempotency_key: a text that stands for one task: to submit again under it
+            is to submit the same task, wherever, and to get its one outcome.
+            With other arguments it is a Conflict. Not for streams.
+          idempotency_ttl: seconds from the first submit in which the key counts, by
+            default a day. After that, and once its task has ended, it is free.
+          task_id: the id that the task is to have, which is then its key.
+          when_full: "wait": a submit to a queue that is full waits for room, inside
+            the scopes of its caller, instead of raising QueueFull.
 
         Raises:
           ValueError: a value cannot be used.
@@ -93,6 +105,10 @@ class Submitter(abc.ABC):
             max_delay=max_delay,
             jitter=jitter,
             buffer=buffer,
+            idempotency_key=idempotency_key,
+            idempotency_ttl=idempotency_ttl,
+            task_id=task_id,
+            when_full=when_full,
         )
         return ClientWithOptions(self._client, settings)
 
@@ -242,6 +258,7 @@ class Submitter(abc.ABC):
                 spec,
                 wants_outcome=True,
                 within=client.timeout,
+                waits_for_room=settings.when_full == "wait",
                 expires_at=self._expires_at(now),
                 # Not the timeout: when that is over, this call cancels the task.
                 budget_at=min(anyio.current_effective_deadline(), _parent_deadline(now)),
@@ -341,10 +358,13 @@ class Submitter(abc.ABC):
         """Hand in a task and wait until the control plane has it."""
         client = self._client
         session = client._usable_session()
+        waits_for_room = self._settings.when_full == "wait"
         late = await session.submit(
             spec,
             wants_outcome=False,
-            within=client.timeout,
+            # For room it waits as long as its caller does.
+            within=math.inf if waits_for_room else client.timeout,
+            waits_for_room=waits_for_room,
             expires_at=self._expires_at(session.clock()),
             budget_at=budget_at,
         )
@@ -438,13 +458,16 @@ class Submitter(abc.ABC):
 
         ``async with client.map(score, names) as scores: async for s in scores: ...``.
         Items are taken as places become free, so there may be any number of
-        them. Leaving the block early cancels what is under way.
+        them. Leaving the block early cancels what is under way. A reader that
+        is slow makes the submitting wait; so does, if ``ordered``, one slow
+        task, once ``max_in_flight`` values wait behind it.
 
         Args:
           task: a function that ``@task`` registered, or a task's name; each item
             is its one argument.
           items: may be an async iterable.
-          max_in_flight: how many tasks may be under way.
+          max_in_flight: how many tasks may be under way, or ended with a value
+            that was not taken yet: both together.
           ordered: give values in the order of the items; else as they come.
           on_error: "cancel": the first failure cancels the rest and comes out of
             the block. "collect": it is raised where its value would be given.

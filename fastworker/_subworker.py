@@ -150,6 +150,11 @@ class SubWorker:
             slots={kind: lane.slots for kind, lane in lanes.items()},
             new_session_id=self._new_session_id,
             address=self.base_address,
+            final_timeouts=[
+                function.name
+                for function in functions.values()
+                if not function.options.retries_timeouts()
+            ],
         )
         self._session = SubworkerSession(
             state,

@@ -166,7 +166,7 @@ class SyncValues(Generic[T]):
         """Wait for the next value.
 
         Items are taken here, in the caller's thread, one for each value once
-        ``max_in_flight`` tasks are under way.
+        ``max_in_flight`` tasks are under way or have values that wait.
 
         Raises:
           TaskError: its task has no value, and ``on_error`` is "collect".
@@ -182,10 +182,10 @@ class SyncValues(Generic[T]):
                 return handle._value()
 
     def _next_item(self) -> object:
-        # Twice as many as run may have been submitted and not been read.
+        # What was taken back and runs on is under way too, and is not in the list.
         has_place = (
             self._group.in_flight < self._max_in_flight
-            and len(self._handles) < 2 * self._max_in_flight
+            and len(self._handles) < self._max_in_flight
         )
         if self._is_fed or not has_place:
             return _NO_ITEM

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from fastworker._call_settings import WhenFull
 from fastworker._models import TaskPriority, TaskResult
 from fastworker._submitter import Submitter
 from fastworker._sync_group import OpenSyncGroup, OpenSyncMap, SyncTaskGroup, SyncValues
@@ -51,6 +52,10 @@ class SyncSubmitter(abc.ABC):
         max_delay: float | None = None,
         jitter: float | None = None,
         buffer: int | None = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | None = None,
+        task_id: str | None = None,
+        when_full: WhenFull | None = None,
     ) -> SyncClientWithOptions:
         """Make a view of this client whose calls want some things otherwise.
 
@@ -69,6 +74,10 @@ class SyncSubmitter(abc.ABC):
             max_delay=max_delay,
             jitter=jitter,
             buffer=buffer,
+            idempotency_key=idempotency_key,
+            idempotency_ttl=idempotency_ttl,
+            task_id=task_id,
+            when_full=when_full,
         )
         return SyncClientWithOptions(self._owner, view)
 

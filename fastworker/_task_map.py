@@ -26,8 +26,8 @@ class Values(Generic[T]):
     def __init__(self, group: TaskGroup, *, max_in_flight: int, ordered: bool) -> None:
         self._group = group
         self._ordered = ordered
-        # How far the submitting may run ahead of the reading.
-        self._ahead = anyio.Semaphore(2 * max_in_flight)
+        # One for each task that has been submitted and whose value nobody has taken.
+        self._places = anyio.Semaphore(max_in_flight)
         self._handles: deque[TaskHandle[T]] = (
             deque()
         )  # given to nobody yet, in the order of the items
@@ -52,7 +52,7 @@ class Values(Generic[T]):
             handle = await self._next_handle()
         # Whoever is cancelled before has taken nothing, and from here on nobody waits.
         self._handles.remove(handle)
-        self._ahead.release()
+        self._places.release()
         return handle._value()
 
     async def _next_handle(self) -> TaskHandle[T]:
@@ -83,10 +83,12 @@ class Values(Generic[T]):
         self, task: str | Callable[..., T], items: Iterable[Any] | AsyncIterable[Any]
     ) -> None:
         async with aclosing(_each(items)) as each:
+            # The place first: an item that is taken is submitted.
+            await self._places.acquire()
             async for item in each:
-                await self._ahead.acquire()
                 self._handles.append(await self._group.submit(task, item))
                 self._signal()
+                await self._places.acquire()
         self._is_fed = True
         self._signal()
 

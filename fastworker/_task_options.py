@@ -6,12 +6,13 @@ import that made it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
 
-from fastworker._errors import RegistrationError
+from fastworker._errors import RegistrationError, TaskTimedOut
 from fastworker._models import DEFAULT_GRACE, LONGEST_DELAY, MAX_RETRIES
 
 Backend = Literal["trio", "asyncio"]
@@ -98,6 +99,16 @@ class TaskOptions:
         if isinstance(retry_on, type | tuple):
             return isinstance(error, retry_on)
         return bool(retry_on(error))
+
+    def retries_timeouts(self) -> bool:
+        """Whether ``retry_on`` names the error of an attempt that ran too long.
+
+        A function is asked. If it raises, which those do that look for something
+        in their own errors only, it has not said so.
+        """
+        with contextlib.suppress(Exception):  # it is user code
+            return self.is_retryable(TaskTimedOut("it ran longer than its timeout"))
+        return False
 
 
 def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:

@@ -32,7 +32,7 @@ def ended_attempt(event: AttemptEnded, held: Held) -> EndedAttempt:
     if outcome is WireStatus.CANCELLED and held.why in _REASONS:
         outcome = WireStatus.FAILURE
         error = reason(held)
-        is_retryable = held.why is Why.TIMED_OUT
+        is_retryable = _may_run_again(held)
     return EndedAttempt(
         task_id=event.key.task_id,
         attempt=event.key.attempt,
@@ -64,7 +64,7 @@ def abandoned_attempt(key: AttemptKey, held: Held, now: float) -> EndedAttempt:
         seconds=seconds,
         error=f"abandoned: {still}" if is_cancelled else f"{reason(held)}; {still}",
         ending=Ending.ABANDONED,
-        is_retryable=held.why is Why.TIMED_OUT,
+        is_retryable=_may_run_again(held),
     )
 
 
@@ -73,6 +73,11 @@ def reason(held: Held) -> str:
     if held.why is Why.TIMED_OUT:
         return f"TaskTimedOut: it ran longer than its timeout of {held.timeout:g} s"
     return "TaskTimedOut: its deadline passed while it ran"
+
+
+def _may_run_again(held: Held) -> bool:
+    # Not at its task's deadline: a retry would come after it.
+    return held.why is Why.TIMED_OUT and held.retries_timeout
 
 
 _REASONS: Final = (Why.TIMED_OUT, Why.DEADLINE)

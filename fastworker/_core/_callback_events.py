@@ -47,4 +47,10 @@ class Disconnect(msgspec.Struct, frozen=True, gc=False):
     address: str
 
 
-CallbackCommand = Deliver | Disconnect
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """These tasks' callbacks have arrived, or nobody will hear of them any more."""
+
+    task_ids: list[str]
+
+
+CallbackCommand = Deliver | Disconnect | Settled

@@ -26,6 +26,7 @@ from fastworker._core._callback_events import (
     Deliver,
     DeliveryEnded,
     Disconnect,
+    Settled,
 )
 from fastworker._core._callback_payload import encode_payload
 from fastworker._core._deadlines import Deadlines
@@ -342,8 +343,9 @@ class CallbackState:
         assert 0 <= delivered <= address.under_way
         assert error or delivered == address.under_way
         address.under_way = 0
-        for _ in range(delivered):
-            self._take(address)
+        arrived = [self._take(address).event.task_id for _ in range(delivered)]
+        if arrived:
+            self._out.append(Settled(arrived))
         self._delivered += delivered
         if delivered:
             address.is_wary = False
@@ -455,5 +457,7 @@ class CallbackState:
             len(self._parked) > self._limits.parked
             or self._parked_bytes > self._limits.parked_bytes
         ):
-            self._parked_bytes -= self._parked.popleft().size
+            dropped = self._parked.popleft()
+            self._parked_bytes -= dropped.size
             self._dropped += 1
+            self._out.append(Settled([dropped.task_id]))

@@ -17,6 +17,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._client_events import (
+    QUESTIONS,
     CancelRequested,
     ClientCommand,
     ClientEvent,
@@ -58,10 +59,7 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
-    CallbacksReply,
     Ending,
-    FunctionsAsked,
-    FunctionsReply,
     Kind,
     Nothing,
     Poll,
@@ -80,6 +78,7 @@ from fastworker._core._messages import (
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._results import Results
 from fastworker._core._stream_reading import StreamReadings
+from fastworker._core._waiting_room import WaitingRoom
 from fastworker._errors import RemoteProtocolError
 
 # More frames under way would only make smaller batches.
@@ -114,21 +113,25 @@ class _ClientTask:
         "expires_at",
         "is_abandoned",
         "is_own",
+        "is_shared",
         "losses",
         "progress",
         "spec",
+        "waits_for_room",
         "wants_outcome",
     )
 
     def __init__(self, task_id: str, spec: TaskSpec | None, wants_outcome: bool) -> None:
         self.spec = spec  # until acknowledged
         self.is_own = spec is not None
+        self.is_shared = spec is not None and spec.key_ttl is not None
         self.progress = _Progress.UNSENT if self.is_own else _Progress.ACKNOWLEDGED
         self.event = TaskEvent(task_id, WireStatus.PENDING)
         self.wants_outcome = wants_outcome
         self.is_abandoned = False
         self.cancel: _Cancel | None = None  # once it is to be cancelled
         self.losses = 0
+        self.waits_for_room = False
         self.expires_at = math.inf
         self.budget_at = math.inf
 
@@ -146,10 +149,14 @@ class _ClientTask:
 
 
 class _Cancel(msgspec.Struct, frozen=True):
-    """How a task is to be cancelled; ``wants_end`` of one that is another's."""
+    """How a task is to be cancelled; ``wants_end`` of one that is another's.
+
+    It ``leaves`` one that others may have submitted too.
+    """
 
     grace: float | None = None
     wants_end: bool = False
+    leaves: bool = False
 
     def with_least_grace(self, other: _Cancel | None) -> _Cancel:
         """This one, with the other's grace if that is named and shorter."""
@@ -157,7 +164,7 @@ class _Cancel(msgspec.Struct, frozen=True):
             return self
         if self.grace is not None and self.grace <= other.grace:
             return self
-        return _Cancel(other.grace, self.wants_end)
+        return _Cancel(other.grace, self.wants_end, self.leaves)
 
 
 def _left(at: float, now: float) -> float | None:
@@ -204,6 +211,9 @@ class ClientState:
         )
         self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
         self._unsent: deque[_ClientTask] = deque()
+        # Sent in a session that is gone, and held there: to be sent once more.
+        self._unheard: deque[_ClientTask] = deque()
+        self._waiting_room = WaitingRoom()
         self._abandoned: set[str] = set()  # of those that may have been sent
         self._to_cancel: dict[_Cancel, list[str]] = {}
         self._to_watch: deque[str] = deque()
@@ -218,10 +228,12 @@ class ClientState:
         self._credits = 0  # CREDITs under way
         self._cursor = 0
         self._epoch = 0
+        self._is_durable = False  # the control plane keeps what it acknowledges
         self._is_stopping = False
         self._goodbye: int | None = None
         self._out: list[ClientCommand] = []
         self._now = 0.0
+        self._connected_at = 0.0  # as far as it has been looked
         self._malformed_frames = 0
 
     # --- reading ---
@@ -230,6 +242,10 @@ class ClientState:
     def is_connected(self) -> bool:
         """Whether a session is open on a live pipe."""
         return self._link.state is LinkState.OPEN
+
+    def connected_at(self, now: float) -> float:
+        """The last moment at which a session was open: ``now`` if one is."""
+        return now if self.is_connected else self._connected_at
 
     @property
     def is_taking_back(self) -> bool:
@@ -265,7 +281,9 @@ class ClientState:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self._link.next_deadline(), self._deadlines.next())
+        return min(
+            self._link.next_deadline(), self._deadlines.next(), self._waiting_room.next_try()
+        )
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -281,6 +299,7 @@ class ClientState:
         assert self._foreign == {task_id for task_id, t in self._tasks.items() if not t.is_own}
         abandoned = {task_id for task_id, t in self._tasks.items() if t.is_abandoned}
         assert self._abandoned == abandoned
+        self._waiting_room.check()
         for task in self._unsent:
             assert task.progress is _Progress.UNSENT
 
@@ -289,14 +308,19 @@ class ClientState:
     def handle(self, event: ClientEvent, *, now: float) -> list[ClientCommand]:
         """Apply an event and return what has to be done."""
         self._now = now
+        if self.is_connected:  # so far; this event may be the end of it
+            self._connected_at = now
         match event:
             case TaskSubmitted(spec=spec, deadline=deadline):
                 task = _ClientTask(spec.id, spec, event.wants_outcome)
                 task.expires_at, task.budget_at = event.expires_at, event.budget_at
+                task.waits_for_room = event.waits_for_room
                 if deadline < math.inf:
                     self._deadlines.set(spec.id, deadline)
                 self._tasks[spec.id] = task
                 self._unsent.append(task)
+                if spec.key_ttl is not None:
+                    self._outcomes.forget(spec.id)  # of an earlier task of this id
                 if spec.options is not None and spec.options.stream:
                     self._streams.open(spec.id, spec.options.stream)
             case Flush():
@@ -332,6 +356,10 @@ class ClientState:
             was_sent = task.progress is not _Progress.UNSENT
             self._out.append(TaskTimedOut(task_id, task.event, was_sent))
             self._on_abandoned(task_id)
+        for task_id in self._waiting_room.leave(self._now):
+            waiting = self._tasks.get(task_id)
+            if waiting is not None and waiting.progress is _Progress.UNSENT:
+                self._unsent.append(waiting)
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
 
@@ -341,12 +369,12 @@ class ClientState:
             return
         self._deadlines.clear(task_id)
         if task.progress is _Progress.UNSENT:
-            self._unsent.remove(task)
+            self._unqueue(task_id, task)
             self._forget(task_id)
             return
         task.is_abandoned = True
         self._abandoned.add(task_id)
-        self._plan_cancel(task_id, task, _Cancel())
+        self._plan_cancel(task_id, task, _Cancel(leaves=task.is_shared))
 
     def _on_cancel_requested(self, task_id: str, grace: float | None) -> None:
         task = self._tasks.get(task_id)
@@ -355,11 +383,16 @@ class ClientState:
             task = self._tasks[task_id] = _ClientTask(task_id, None, wants_outcome=True)
             self._foreign.add(task_id)
         if task.progress is _Progress.UNSENT:
-            self._unsent.remove(task)
+            self._unqueue(task_id, task)
             event = TaskEvent(task_id, WireStatus.CANCELLED, ending=Ending.NEVER_STARTED)
             self._end(task_id, event)
             return
         self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
+
+    def _unqueue(self, task_id: str, task: _ClientTask) -> None:
+        """Take out a task that is not at the control plane."""
+        if not self._waiting_room.discard(task_id):
+            self._unsent.remove(task)
 
     def _plan_cancel(self, task_id: str, task: _ClientTask, cancel: _Cancel) -> None:
         # A CANCEL that overtakes its SUBMIT would find nothing to cancel, so
@@ -410,14 +443,20 @@ class ClientState:
         if opened.resumed:
             return
         self._cursor = 0
-        lost_store = self._epoch not in (0, opened.epoch)
+        lost_store = self._epoch not in (0, opened.epoch) and not opened.durable
+        self._is_durable = opened.durable
         is_first = self._epoch == 0
         self._epoch = opened.epoch
         if is_first:
             return
         self._to_watch.clear()
         for task_id, task in list(self._tasks.items()):
-            if task_id in self._streams and task.progress in _ACCEPTED:
+            if task.progress is _Progress.HELD:
+                # It was never promised to be kept: ask for it again.
+                task.progress = _Progress.SENT
+                self._unheard.append(task)
+                self._note_loss(task_id, task, lost_store=lost_store)
+            elif task_id in self._streams and task.progress in _ACCEPTED:
                 self._lose_stream(task_id, LOST_STORE if lost_store else LOST_SESSION)
             elif task.progress in _ACCEPTED:
                 if task.cancel is not None:
@@ -425,16 +464,19 @@ class ClientState:
                     self._plan_cancel(task_id, task, task.cancel)
                 if task.is_own:
                     self._to_watch.append(task_id)
-            elif task.progress is _Progress.SENT and task.cancel is None:
-                # What was taken back is sent until it is heard of, and cancelled then.
-                task.losses += 1
-                if task.losses > self._retries:
-                    self._forget(task_id)
-                    why = (
-                        "the control plane restarted" if lost_store else "the session was lost"
-                    )
-                    message = f"{why} {task.losses} times before it acknowledged the task"
-                    self._out.append(TaskRejected(task_id, None, message))
+            elif task.progress is _Progress.SENT:
+                self._note_loss(task_id, task, lost_store=lost_store)
+
+    def _note_loss(self, task_id: str, task: _ClientTask, *, lost_store: bool) -> None:
+        """The session is gone in which a task was sent, and not acknowledged."""
+        if task.cancel is not None:
+            return  # what was taken back is sent until it is heard of, and cancelled then
+        task.losses += 1
+        if task.losses > self._retries:
+            self._forget(task_id)
+            why = "the control plane restarted" if lost_store else "the session was lost"
+            message = f"{why} {task.losses} times before it acknowledged the task"
+            self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
         self._calls.pop(call_id, None)
@@ -465,14 +507,9 @@ class ClientState:
             if not events:
                 raise RemoteProtocolError("a QUERY was answered with nothing")
             self._out.append(QueryAnswered(asked.query_id, events[0]))
-        elif kind is Kind.FUNCTIONS:
-            assert isinstance(asked, QuestionAsked)
-            functions = decode_body(FunctionsReply, data)
-            self._out.append(QuestionAnswered(asked.query_id, functions))
-        elif kind is Kind.CALLBACKS:
-            assert isinstance(asked, QuestionAsked)
-            callbacks = decode_body(CallbacksReply, data)
-            self._out.append(QuestionAnswered(asked.query_id, callbacks))
+        elif isinstance(asked, QuestionAsked):
+            _, reply_type = QUESTIONS[type(asked.question)]
+            self._out.append(QuestionAnswered(asked.query_id, decode_body(reply_type, data)))
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:
@@ -501,7 +538,12 @@ class ClientState:
         for index, task_id in enumerate(ids):
             refusal = refused.get(index)
             if refusal is not None:
-                if task_id in self._tasks:
+                task = self._tasks.get(task_id)
+                is_full = refusal.code is RefusalCode.QUEUE_FULL
+                if task is not None and is_full and task.waits_for_room and not task.cancel:
+                    task.progress = _Progress.UNSENT
+                    self._waiting_room.enter(task_id, self._now)
+                elif task is not None:
                     self._forget(task_id)
                     self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
             elif index in held:
@@ -509,6 +551,7 @@ class ClientState:
                 if task is not None and task.progress is _Progress.SENT:
                     self._accept(task_id, task, _Progress.HELD)
             else:
+                self._waiting_room.note_room()
                 self._acknowledge(task_id)
 
     def _acknowledge(self, task_id: str) -> None:
@@ -522,7 +565,8 @@ class ClientState:
         if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
             self._deadlines.clear(task_id)
         task.progress = progress
-        task.spec = None
+        if progress is _Progress.ACKNOWLEDGED:
+            task.spec = None
         if was_sent and task.cancel is not None:
             self._to_cancel.setdefault(task.cancel, []).append(task_id)
 
@@ -545,9 +589,8 @@ class ClientState:
                     self._plan_cancel(task_id, task, task.cancel)
         for event in events:
             if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
-                event = msgspec.structs.replace(
-                    event, status=WireStatus.FAILURE, error=LOST_STORE
-                )
+                error = LOST_TASK if self._is_durable else LOST_STORE
+                event = msgspec.structs.replace(event, status=WireStatus.FAILURE, error=error)
             self._apply(event)
 
     def _apply(self, event: TaskEvent) -> None:
@@ -599,15 +642,14 @@ class ClientState:
                 self._to_cancel[cancel] = rest
             else:
                 del self._to_cancel[cancel]
-            body = TaskIds(batch, cancel.grace, cancel.wants_end)
+            body = TaskIds(batch, cancel.grace, cancel.wants_end, leaves=cancel.leaves)
             self._issue(Kind.CANCEL, encode(body), batch)
         if self._link.state is not LinkState.OPEN:
             return
         if not self._polls:
             self._polls += 1
             self._issue(Kind.POLL, encode(Poll(self._cursor)), None, reissue=False)
-        while self._unsent and self._submits < SUBMIT_WINDOW:
-            self._submits += 1
+        while (self._unheard or self._unsent) and self._submits < SUBMIT_WINDOW:
             self._submit_batch()
         if self._to_watch and not self._watches:
             self._watches += 1
@@ -623,25 +665,31 @@ class ClientState:
             if isinstance(query, QueryMade):
                 self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
             else:
-                question = query.question
-                is_functions = isinstance(question, FunctionsAsked)
-                kind = Kind.FUNCTIONS if is_functions else Kind.CALLBACKS
-                self._issue(kind, encode(question), query)
+                kind, _ = QUESTIONS[type(query.question)]
+                self._issue(kind, encode(query.question), query)
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
         hurry = False
         size = 0
-        while self._unsent and len(specs) < MAX_BATCH_ITEMS:
-            task = self._unsent[0]
+        queue = self._unheard or self._unsent
+        while queue and len(specs) < MAX_BATCH_ITEMS:
+            task = queue[0]
+            is_gone = self._tasks.get(task.event.task_id) is not task
+            if is_gone or task.progress in _ACCEPTED:
+                queue.popleft()  # heard of, or given up, in the meantime
+                continue
             spec = task.to_send(self._now)
             size += spec.size
             if specs and size > BATCH_BYTES:
                 break
-            self._unsent.popleft()
+            queue.popleft()
             task.progress = _Progress.SENT
             hurry = hurry or not task.wants_outcome
             specs.append(spec)
+        if not specs:
+            return
+        self._submits += 1
         self._issue(Kind.SUBMIT, encode(Submit(specs, hurry)), [spec.id for spec in specs])
 
     def _issue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -18,12 +19,26 @@ from fastworker._core._messages import (
     CallbacksReply,
     FunctionsAsked,
     FunctionsReply,
+    Kind,
     RefusalCode,
     StreamValue,
     TaskEvent,
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._stored import TasksAsked, TasksPage
+from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
+
+# What can be asked about the control plane itself, and what comes as the answer.
+Question: TypeAlias = FunctionsAsked | CallbacksAsked | TasksAsked | TaskAsked | TasksNamed
+QuestionReply: TypeAlias = FunctionsReply | CallbacksReply | TasksPage | TaskDetail | TasksDone
+QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
+    FunctionsAsked: (Kind.FUNCTIONS, FunctionsReply),
+    CallbacksAsked: (Kind.CALLBACKS, CallbacksReply),
+    TasksAsked: (Kind.TASKS, TasksPage),
+    TaskAsked: (Kind.TASK, TaskDetail),
+    TasksNamed: (Kind.TASK_ACTION, TasksDone),
+}
 
 # --- events -----------------------------------------------------------------
 
@@ -38,6 +53,7 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     """A caller hands in a task.
 
     It waits for the outcome, or only for the acknowledgement, until ``deadline``.
+    ``waits_for_room``: should the queue be full, it is submitted again.
     The task must start before ``expires_at`` and end before ``budget_at``: what
     is left of that goes along when it is sent.
     """
@@ -47,6 +63,7 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     deadline: float = math.inf
     expires_at: float = math.inf
     budget_at: float = math.inf
+    waits_for_room: bool = False
 
 
 class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +101,7 @@ class QuestionAsked(msgspec.Struct, frozen=True, gc=False):
     """A caller asks about the control plane itself. Numbered as QueryMade is."""
 
     query_id: int
-    question: FunctionsAsked | CallbacksAsked
+    question: Question
 
 
 class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
@@ -166,7 +183,7 @@ class QuestionAnswered(msgspec.Struct, frozen=True, gc=False):
     """The answer to QuestionAsked."""
 
     query_id: int
-    answer: FunctionsReply | CallbacksReply
+    answer: QuestionReply
 
 
 class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -14,20 +15,28 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._callbacks import CallbackStatistics
-from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, encode
+from fastworker._core._codec import REQUEST_BODIES, AnyBody, decode_body, decode_frame, encode
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
     CallbacksDescribed,
+    CalledBack,
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    OldProcessesEnded,
+    PageRead,
     Port,
     ProcessExited,
+    ReadPage,
+    ReadTasks,
     RecordsDurable,
+    RecordsFailed,
+    StoreRecovered,
+    TasksRead,
 )
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._known_functions import ANNOUNCED_BYTES
@@ -44,7 +53,7 @@ from fastworker._core._messages import (
     BATCH_BYTES,
     LEASE_SECONDS,
     PROTOCOL_VERSION,
-    Body,
+    Assignment,
     Callback,
     CallbacksAsked,
     Credits,
@@ -71,13 +80,16 @@ from fastworker._core._messages import (
     TaskEvents,
     TaskIds,
     Welcome,
+    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
+    ActionDone,
     Assign,
     AttemptsReported,
     CapacityStated,
+    ChildrenEnded,
     Dispatch,
     OwnerGone,
     PassCredit,
@@ -88,13 +100,24 @@ from fastworker._core._scheduler_events import (
     TaskChanged,
     TasksCancelled,
     TasksDescribed,
+    TasksPurged,
+    TasksRequeued,
     TasksSubmitted,
     TasksWatched,
     ValueCame,
     ValuesRead,
 )
 from fastworker._core._sessions import Session
-from fastworker._core._task_states import TaskRecord
+from fastworker._core._stored import StoredTask, TasksAsked
+from fastworker._core._task_questions import (
+    TaskAction,
+    TaskAsked,
+    TaskDetail,
+    TasksDone,
+    TasksNamed,
+    Untouched,
+    detail_of,
+)
 from fastworker._errors import RemoteProtocolError
 
 BEAT_SECONDS: Final = 5.0
@@ -119,10 +142,16 @@ ALLOWED_KINDS: Final = {
             Kind.FUNCTIONS,
             Kind.CALLBACKS,
             Kind.CREDIT,
+            Kind.TASKS,
+            Kind.TASK,
+            Kind.TASK_ACTION,
         }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
 }
+
+
+_NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
 
 class SubworkerView(msgspec.Struct, frozen=True):
@@ -159,6 +188,7 @@ class ControlPlaneState:
       worker_id: a label.
       base_port, management_port: where HELLO on the discovery port sends
         clients and subworkers.
+      is_durable: whether the store outlives this process.
     """
 
     def __init__(
@@ -169,8 +199,11 @@ class ControlPlaneState:
         worker_id: str,
         base_port: int,
         management_port: int,
+        is_durable: bool = False,
     ) -> None:
         self._epoch = epoch
+        self._is_durable = is_durable
+        self._store_error = ""  # why nothing can be written now
         self._scheduler = scheduler
         self._worker_id = worker_id
         self._ports = {Role.CLIENT: base_port, Role.SUBWORKER: management_port}
@@ -186,9 +219,8 @@ class ControlPlaneState:
         # records not yet appended, and effects that wait for them
         self._batch = 0
         self._durable = 0
-        self._queued: list[TaskRecord] = []
-        self._ended: list[TaskEvent] = []
-        self._effects: deque[tuple[int, Callable[[], None]]] = deque()
+        self._changes = scheduler.changes
+        self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
         self._is_draining = False
         self._malformed_frames = 0
@@ -205,9 +237,22 @@ class ControlPlaneState:
         return self._scheduler
 
     @property
+    def has_pending_changes(self) -> bool:
+        """Whether the store does not have everything yet, and can be written."""
+        is_pending = len(self._changes) > 0 or self._changes.is_under_way
+        return is_pending and not self._store_error
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing runs any more since DrainRequested."""
         return self._is_draining and self._scheduler.leased_count == 0
+
+    # --- after a restart ---
+
+    def restore(self, tasks: list[StoredTask], *, now: float) -> None:
+        """Take back tasks that have not ended; see ``Scheduler.restore``."""
+        self._now = now
+        self._carry_out(self._scheduler.restore(tasks, now=now))
 
     # --- the one mutator ---
 
@@ -221,6 +266,13 @@ class ControlPlaneState:
                 self._on_flush()
             case RecordsDurable(batch=batch):
                 self._on_durable(batch)
+            case RecordsFailed(batch=batch, reason=reason):
+                self._on_failed(batch, reason)
+            case StoreRecovered():
+                self._store_error = ""
+            case CalledBack(task_ids=task_ids):
+                for task_id in task_ids:
+                    self._changes.mark_called_back(task_id)
             case PipeOpened(pipe=pipe):
                 self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
@@ -231,6 +283,15 @@ class ControlPlaneState:
                 session = self._sessions.get(key)
                 if session is not None:
                     self._answer(session, ticket, reply, keep=False)
+            case PageRead(session=key, ticket=ticket, page=page):
+                session = self._sessions.get(key)
+                if session is not None:
+                    self._answer(session, ticket, page, keep=False)
+            case TasksRead():
+                self._on_tasks_read(event)
+            case OldProcessesEnded(worker_ids=worker_ids):
+                ended = ChildrenEnded(worker_ids)
+                self._carry_out(self._scheduler.handle(ended, now=now))
             case ProcessExited(worker_id=worker_id):
                 self._on_process_exited(worker_id)
             case DeadlinePassed():
@@ -301,8 +362,12 @@ class ControlPlaneState:
         assert sum(self._opened_by_pipe.values()) == len(self._sessions)
         assert all(0 < n <= MAX_SESSIONS_OF_A_PIPE for n in self._opened_by_pipe.values())
         assert self._overfull.keys() <= self._sessions.keys()
-        assert self._durable <= self._batch
-        assert not self._effects or self._effects[0][0] > self._durable
+        assert self._durable <= self._batch <= self._durable + 1
+        assert (self._batch > self._durable) == self._changes.is_under_way
+        needed = [effect.batch for effect in self._effects]
+        assert needed == sorted(needed)
+        assert not needed or self._durable < needed[0] <= needed[-1] <= self._batch + 1
+        assert not needed or needed[-1] <= self._batch or len(self._changes), "waits for ever"
 
     # --- pipes and sessions ---
 
@@ -358,7 +423,7 @@ class ControlPlaneState:
                 )
                 self._send(route, Refused(hello.nonce, reason))
                 return
-            session = self._open_session(hello, route.pipe)
+            session = self._open_session(hello, route.pipe, port)
         elif session.role is not hello.role:
             self._send(route, Refused(hello.nonce, "this session has another role"))
             return
@@ -373,10 +438,12 @@ class ControlPlaneState:
                 lease=LEASE_SECONDS,
                 beat=BEAT_SECONDS,
                 worker_id=self._worker_id,
+                kept=self._scheduler.kept_attempts(session.key, hello.held),
+                durable=self._is_durable,
             ),
         )
 
-    def _open_session(self, hello: Hello, pipe: int) -> Session:
+    def _open_session(self, hello: Hello, pipe: int, port: Port) -> Session:
         session = Session(
             hello.session, hello.role, hello.worker_id, hello.address, self._epoch, self._now
         )
@@ -384,8 +451,15 @@ class ControlPlaneState:
         self._opened_by_pipe[pipe] = self._opened_by_pipe.get(pipe, 0) + 1
         self._sessions[session.key] = session
         if session.role is Role.SUBWORKER:
+            is_inside = port is Port.INSIDE
             joined = SubworkerJoined(
-                session.key, hello.worker_id, hello.address, hello.functions
+                session.key,
+                hello.worker_id,
+                hello.address,
+                hello.functions,
+                b"" if is_inside else holder_of(session.key),
+                hello.held,
+                is_inside,
             )
             self._carry_out(self._scheduler.handle(joined, now=self._now))
         return session
@@ -504,10 +578,18 @@ class ControlPlaneState:
                     Refusal(index, RefusalCode.STOPPING, message) for index in range(len(tasks))
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
+            case Submit(tasks=tasks) if self._store_error:
+                message = f"the store cannot be written: {self._store_error}; try again later"
+                refusals = [
+                    Refusal(index, RefusalCode.STORE, message[:4096])
+                    for index in range(len(tasks))
+                ]
+                self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
                 submitted = TasksSubmitted(session.key, tasks)
                 commands = self._scheduler.handle(submitted, now=self._now)
-                self._carry_out(commands, (session, ticket), hurry=hurry)
+                ids = [spec.id for spec in tasks]
+                self._carry_out(commands, _Asker(session, ticket, hurry, ids))
             case Report():
                 reported = AttemptsReported(session.key, body)
                 self._carry_out(self._scheduler.handle(reported, now=self._now))
@@ -536,6 +618,13 @@ class ControlPlaneState:
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
+            case TasksAsked():
+                self._out.append(ReadPage(session.key, ticket, body))
+            case TaskAsked(task_id=task_id):
+                self._out.append(ReadTasks(session.key, ticket, request.kind, [task_id]))
+            case TasksNamed(action=action, ids=ids):
+                asked = ReadTasks(session.key, ticket, request.kind, ids, action)
+                self._out.append(asked)
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
@@ -546,15 +635,72 @@ class ControlPlaneState:
         ids = asked.ids
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
-            self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
+            self._tell_events(session, ticket, kind, events)
             return
         event: TasksCancelled | TasksWatched
         if kind is Kind.CANCEL:
             watcher = session.key if asked.wants_end else None
-            event = TasksCancelled(ids, asked.grace, watcher)
+            leaver = session.key if asked.leaves else None
+            event = TasksCancelled(ids, asked.grace, watcher, leaver)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
-        self._carry_out(self._scheduler.handle(event, now=self._now), (session, ticket))
+        self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))
+
+    def _tell_events(
+        self,
+        session: Session,
+        ticket: Ticket,
+        kind: Kind,
+        events: list[TaskEvent],
+        *,
+        keep: bool = False,
+    ) -> None:
+        """Answer with these events; what memory has lost may still be in the store (S13)."""
+        gone = [event.task_id for event in events if event.status in _NOT_KEPT]
+        if gone:
+            asked = ReadTasks(session.key, ticket, kind, gone, events=events)
+            self._out.append(asked)
+        else:
+            self._answer(session, ticket, TaskEvents(_cut(events)), keep=keep)
+
+    def _on_tasks_read(self, read: TasksRead) -> None:
+        question = read.question
+        session = self._sessions.get(question.session)
+        if session is None:
+            return
+        ticket, problem = question.ticket, read.problem
+        if question.kind is Kind.TASK:
+            detail = detail_of(read.tasks[0]) if read.tasks else TaskDetail(problem=problem)
+            self._answer(session, ticket, detail, keep=False)
+        elif question.kind is Kind.TASK_ACTION:
+            self._act_on_tasks(session, ticket, read)
+        else:
+            found = {t.spec.id: t.outcome for t in read.tasks if t.outcome is not None}
+            events = [found.get(event.task_id, event) for event in question.events]
+            self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
+
+    def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
+        if read.problem:
+            self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
+            return
+        is_requeue = read.question.action is TaskAction.REQUEUE
+        action = TasksRequeued(read.tasks) if is_requeue else TasksPurged(read.tasks)
+        found = {task.spec.id for task in read.tasks}
+        missing = [
+            Untouched(task_id, self._why_missing(task_id))
+            for task_id in read.question.ids
+            if task_id not in found
+        ]
+        commands = self._scheduler.handle(action, now=self._now)
+        asker = _Asker(session, ticket)
+        asker.untouched = missing
+        self._carry_out(commands, asker)
+
+    def _why_missing(self, task_id: str) -> str:
+        status = self._scheduler.describe(task_id, now=self._now).status
+        if status in _NOT_KEPT:
+            return "no such task is kept"
+        return "it has not ended, or its end is not in the store yet"
 
     def _park(self, session: Session, ticket: Ticket, cursor: int) -> None:
         """Let a long request wait; one that waited before is answered empty."""
@@ -579,7 +725,7 @@ class ControlPlaneState:
         return ticket
 
     def _answer(
-        self, session: Session, ticket: Ticket, body: Body, *, keep: bool = True
+        self, session: Session, ticket: Ticket, body: AnyBody, *, keep: bool = True
     ) -> None:
         if self._sessions.get(session.key) is session and session.link.waits(ticket):
             answered = Answered(ticket, encode(body), keep)
@@ -590,40 +736,60 @@ class ControlPlaneState:
     def _carry_out(
         self,
         commands: list[SchedulerCommand],
-        asked_by: tuple[Session, Ticket] | None = None,
-        *,
-        hurry: bool = True,
+        asker: _Asker | None = None,
     ) -> None:
-        answer: Body | None = None
+        answer: AnyBody | None = None
         for command in commands:
             match command:
-                case TaskChanged(owner=owner, event=event, is_final=is_final):
-                    if is_final:
-                        self._ended.append(event)
+                case TaskChanged(owner=owner, event=event):
                     self._tell_when_durable(owner, event)
                     if command.callback is not None:
                         self._call_back_when_durable(command.callback, event)
-                case SubmitDecided(reply=reply, queued=queued):
-                    self._queued += queued
+                case SubmitDecided(reply=reply):
                     answer = reply
                 case TasksDescribed(events=events):
-                    answer = TaskEvents(_cut(events))
+                    answer = TaskEvents(events)
+                case ActionDone(done=done, untouched=untouched):
+                    more = [] if asker is None else asker.untouched
+                    answer = TasksDone(done, [*untouched, *more])
                 case ValueCame(owner=owner, value=value):
                     self._pass_when_durable(owner, value)
                 case PassCredit(key=key, credit=credit):
                     self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
-                    self._sessions[key].handout.put(assignments)
-                    self._sessions[key].handout.put(cancels)
+                    handout = self._sessions[key].handout
+                    if command.careful and self._is_durable:
+                        careful = {item.task_id for item in command.careful}
+                        self._give_when_durable(key, command.careful)
+                        assignments = [i for i in assignments if i.task_id not in careful]
+                    handout.put(assignments)
+                    handout.put(cancels)
                 case _:
                     assert_never(command)
-        if asked_by is not None and answer is not None:
-            asker, ticket = asked_by
-            body = answer
-            self._when_durable(lambda: self._acknowledge(asker, ticket, body, hurry=hurry))
+        if asker is not None and answer is not None:
+            asker.answer = answer
+            self._when_durable(lambda: self._answer_asker(asker), asker)
+
+    def _answer_asker(self, asker: _Asker) -> None:
+        assert asker.answer is not None
+        if isinstance(asker.answer, TaskEvents):
+            # Of what is kept in memory no longer, the store may have the end.
+            events = asker.answer.events
+            self._tell_events(asker.session, asker.ticket, Kind.WATCH, events, keep=True)
+            return
+        self._acknowledge(asker.session, asker.ticket, asker.answer, hurry=asker.hurry)
+
+    def _give_when_durable(self, key: bytes, careful: list[Assignment]) -> None:
+        def give() -> None:
+            # Should the lease have ended meanwhile, _give() leaves it out.
+            session = self._sessions.get(key)
+            if session is not None:
+                session.handout.put(careful)
+
+        self._when_durable(give)
 
     def _acknowledge(
-        self, session: Session, ticket: Ticket, body: Body, *, hurry: bool = False
+        self, session: Session, ticket: Ticket, body: AnyBody, *, hurry: bool = False
     ) -> None:
         """Answer a request of which only the fact of the answer matters.
 
@@ -678,19 +844,46 @@ class ControlPlaneState:
 
     # --- durability ---
 
-    def _when_durable(self, effect: Callable[[], None]) -> None:
+    def _when_durable(self, effect: Callable[[], None], asker: _Asker | None = None) -> None:
         """Do something once everything decided so far is in the store."""
-        needed = self._batch + 1 if self._queued or self._ended else self._batch
+        needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
             effect()
         else:
-            self._effects.append((needed, effect))
+            self._effects.append(_Effect(needed, effect, asker))
 
     def _on_durable(self, batch: int) -> None:
-        self._durable = max(self._durable, batch)
-        while self._effects and self._effects[0][0] <= self._durable:
-            _, effect = self._effects.popleft()
-            effect()
+        assert batch == self._batch == self._durable + 1
+        self._durable = batch
+        self._changes.note_durable()
+        while self._effects and self._effects[0].batch <= self._durable:
+            self._effects.popleft().act()
+
+    def _on_failed(self, batch: int, reason: str) -> None:
+        """Nothing of the batch is kept: it goes into the next one, without what can go."""
+        assert batch == self._batch == self._durable + 1
+        self._store_error = reason
+        self._batch -= 1
+        new = self._changes.put_back()
+        gone = {r.spec.id for r in self._scheduler.withdraw(new, now=self._now)}
+        message = f"the store cannot be written: {reason}; try again later"[:4096]
+        waiting, self._effects = self._effects, deque()
+        for effect in waiting:
+            asker = effect.asker
+            if asker is not None and isinstance(asker.answer, SubmitReply):
+                refused = [n for n, task_id in enumerate(asker.ids) if task_id in gone]
+                if refused:
+                    asker.answer.refusals.extend(
+                        Refusal(index, RefusalCode.STORE, message) for index in refused
+                    )
+                if len(asker.answer.refusals) == len(asker.ids):
+                    effect.act()  # it promises nothing any more
+                    continue
+            effect.batch = min(effect.batch, self._batch + 1)
+            self._effects.append(effect)
+        if not len(self._changes):
+            while self._effects:
+                self._effects.popleft().act()
 
     def _on_flush(self) -> None:
         """Make frames of what has gathered: work, records, news, receipts.
@@ -710,11 +903,9 @@ class ControlPlaneState:
         for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
             reply = session.outbox.take(session.cursor)
             self._answer(session, self._unpark(session), reply, keep=False)
-        if self._queued or self._ended:
+        if len(self._changes) and not self._changes.is_under_way and not self._store_error:
             self._batch += 1
-            self._out.append(AppendRecords(self._batch, self._queued, self._ended))
-            self._queued = []
-            self._ended = []
+            self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
 
     def _give(self, session: Session) -> None:
         """Answer a LEASE with what is new, and with what may have been lost before."""
@@ -725,6 +916,38 @@ class ControlPlaneState:
 
     def _send(self, route: Route, frame: Welcome | Redirect | Refused | Rehello) -> None:
         self._out.append(SendTo(route, encode(frame)))
+
+
+class _Asker:
+    """Who asked something whose answer waits for the store. ``ids`` are of a SUBMIT."""
+
+    __slots__ = ("answer", "hurry", "ids", "session", "ticket", "untouched")
+
+    def __init__(
+        self, session: Session, ticket: Ticket, hurry: bool = True, ids: list[str] | None = None
+    ) -> None:
+        self.session = session
+        self.ticket = ticket
+        self.hurry = hurry
+        self.ids = ids or []
+        self.untouched: list[Untouched] = []
+        self.answer: AnyBody | None = None
+
+
+class _Effect:
+    """What happens once a batch is durable."""
+
+    __slots__ = ("act", "asker", "batch")
+
+    def __init__(self, batch: int, act: Callable[[], None], asker: _Asker | None) -> None:
+        self.batch = batch
+        self.act = act
+        self.asker = asker
+
+
+def holder_of(session: bytes) -> bytes:
+    """What the store calls a session, whose id is a secret."""
+    return hashlib.blake2b(session, digest_size=16, person=b"fw-holder").digest()
 
 
 def _cut(events: list[TaskEvent]) -> list[TaskEvent]:

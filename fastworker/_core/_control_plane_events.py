@@ -7,15 +7,17 @@ import enum
 import msgspec
 
 from fastworker._core._link_responder import SendTo, Ticket
-from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
+from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, Kind, TaskEvent
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
-from fastworker._core._task_states import TaskRecord
+from fastworker._core._stored import Changes, StoredTask, TasksAsked, TasksPage
+from fastworker._core._task_questions import TaskAction
 
 
 class Port(enum.Enum):
     """Which of the three addresses a frame came in by."""
 
     BASE = "base"
+    INSIDE = "inside"  # lanes of the control plane's own process
     MANAGEMENT = "management"
     DISCOVERY = "discovery"
 
@@ -37,10 +39,52 @@ class RecordsDurable(msgspec.Struct, frozen=True, gc=False):
     batch: int
 
 
+class RecordsFailed(msgspec.Struct, frozen=True, gc=False):
+    """The store could not take this batch, and has nothing of it.
+
+    It is not to be asked again before StoreRecovered. ``reason`` is for people.
+    """
+
+    batch: int
+    reason: str
+
+
+class StoreRecovered(msgspec.Struct, frozen=True, gc=False):
+    """The store can be written again."""
+
+
+class CalledBack(msgspec.Struct, frozen=True, gc=False):
+    """All has been done to tell somebody of the ends of these tasks."""
+
+    task_ids: list[str]
+
+
 class ProcessExited(msgspec.Struct, frozen=True, gc=False):
     """Our own supervisor saw the process of this subworker end."""
 
     worker_id: str
+
+
+class TasksRead(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ReadTasks: those that the store has, or why it cannot say."""
+
+    question: ReadTasks
+    tasks: list[StoredTask]
+    problem: str = ""
+
+
+class PageRead(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ReadPage with this session and ticket."""
+
+    session: bytes
+    ticket: Ticket
+    page: TasksPage
+
+
+class OldProcessesEnded(msgspec.Struct, frozen=True, gc=False):
+    """The subworker processes have ended that an earlier control plane had started."""
+
+    worker_ids: list[str]
 
 
 class DrainRequested(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +104,13 @@ ControlPlaneEvent = (
     | CallbacksDescribed
     | DrainRequested
     | RecordsDurable
+    | RecordsFailed
+    | StoreRecovered
+    | CalledBack
     | ProcessExited
+    | OldProcessesEnded
+    | TasksRead
+    | PageRead
     | PipeOpened
     | PipeClosed
     | Flush
@@ -77,11 +127,10 @@ class ClosePipe(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendRecords(msgspec.Struct, frozen=True, gc=False):
-    """Make these durable, then say RecordsDurable(batch)."""
+    """Make these durable, then say RecordsDurable(batch), or RecordsFailed."""
 
     batch: int
-    queued: list[TaskRecord]
-    ended: list[TaskEvent]
+    changes: Changes
 
 
 class CallBack(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +138,28 @@ class CallBack(msgspec.Struct, frozen=True, gc=False):
 
     callback: Callback
     event: TaskEvent
+
+
+class ReadPage(msgspec.Struct, frozen=True, gc=False):
+    """Read a page of tasks from the store, and say PageRead."""
+
+    session: bytes
+    ticket: Ticket
+    asked: TasksAsked
+
+
+class ReadTasks(msgspec.Struct, frozen=True, gc=False):
+    """Read these tasks from the store, and say TasksRead.
+
+    ``events`` is what memory knows of the tasks that a QUERY or WATCH is about.
+    """
+
+    session: bytes
+    ticket: Ticket
+    kind: Kind
+    ids: list[str]
+    action: TaskAction | None = None
+    events: list[TaskEvent] = []
 
 
 class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
@@ -99,4 +170,6 @@ class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
     asked: CallbacksAsked
 
 
-ControlPlaneCommand = SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks
+ControlPlaneCommand = (
+    SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks | ReadPage | ReadTasks
+)

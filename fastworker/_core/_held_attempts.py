@@ -45,15 +45,23 @@ class Held:
         "is_waiting",
         "lane",
         "name",
+        "retries_timeout",
         "started_at",
         "timeout",
         "why",
     )
 
     def __init__(
-        self, lane: str, info: FunctionInfo, options: CallOptions | None, deadline_at: float
+        self,
+        lane: str,
+        info: FunctionInfo,
+        options: CallOptions | None,
+        deadline_at: float,
+        *,
+        retries_timeout: bool,
     ) -> None:
         self.lane = lane
+        self.retries_timeout = retries_timeout
         self.name = info.name
         self.timeout = info.timeout or math.inf
         self.grace = info.grace

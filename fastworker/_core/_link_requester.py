@@ -37,6 +37,7 @@ from fastworker._core._messages import (
     Closed,
     Frame,
     FunctionInfo,
+    HeldAttempt,
     Hello,
     Kind,
     Redirect,
@@ -134,12 +135,18 @@ class CallDropped(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionOpened(msgspec.Struct, frozen=True, gc=False):
-    """A session is open; ``resumed`` is False if the other side knew nothing of us."""
+    """A session is open; ``resumed`` is False if the other side knew nothing of us.
+
+    ``kept`` are attempts whose leases hold all the same, ``durable`` says that the
+    other side keeps what it acknowledges.
+    """
 
     epoch: int
     resumed: bool
     lease: float
     worker_id: str
+    kept: list[HeldAttempt] = []
+    durable: bool = False
 
 
 class Redirected(msgspec.Struct, frozen=True, gc=False):
@@ -210,6 +217,8 @@ class RequesterLink:
       new_session_id: draws 16 random bytes; the id is the session's secret.
       functions: what a subworker can run.
       address: a label for the status.
+      held: what a subworker holds and may keep, should the control plane be
+        another one when the session is continued.
     """
 
     def __init__(
@@ -220,7 +229,9 @@ class RequesterLink:
         new_session_id: Callable[[], bytes],
         functions: list[FunctionInfo] | None = None,
         address: str = "",
+        held: Callable[[], list[HeldAttempt]] | None = None,
     ) -> None:
+        self._held = held
         self._role = role
         self._worker_id = worker_id
         self._address = address
@@ -441,7 +452,14 @@ class RequesterLink:
                     )
         self._epoch = welcome.epoch
         commands.append(
-            SessionOpened(welcome.epoch, is_resumed, welcome.lease, welcome.worker_id)
+            SessionOpened(
+                welcome.epoch,
+                is_resumed,
+                welcome.lease,
+                welcome.worker_id,
+                welcome.kept,
+                welcome.durable,
+            )
         )
         commands += [
             self._send(n, now) for n, slot in enumerate(self._slots) if slot is not None
@@ -506,6 +524,7 @@ class RequesterLink:
             worker_id=self._worker_id,
             address=self._address,
             functions=self._functions,
+            held=self._held() if self._held is not None and self._epoch else [],
         )
         return SendFrame(encode(hello))
 

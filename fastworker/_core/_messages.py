@@ -101,6 +101,9 @@ class Kind(enum.IntEnum):
     FUNCTIONS = 9
     CALLBACKS = 10
     CREDIT = 11
+    TASKS = 12
+    TASK = 13
+    TASK_ACTION = 14
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -124,11 +127,25 @@ class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_stream: bool = False
 
 
+class HeldAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An attempt that a subworker was leased, and whose end it may still have to report.
+
+    ``epoch`` and ``attempt`` are its fence. ``started``: user code of it may have run.
+    """
+
+    task_id: Name
+    epoch: Epoch
+    attempt: Attempts
+    started: bool = False
+
+
 class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
     """Open the session ``session``, or come back to it on a new pipe.
 
     ``epoch`` is the one the session was opened in, 0 for a new session.
     ``nonce`` is echoed, so that an answer to an earlier HELLO is known as such.
+    ``held`` is what a subworker has of the session, should the control plane be
+    another one by now.
     """
 
     protocol: Count
@@ -139,10 +156,15 @@ class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
     worker_id: ShortText
     address: ShortText = ""
     functions: Annotated[list[FunctionInfo], Meta(max_length=MAX_BATCH_ITEMS)] = []
+    held: Annotated[list[HeldAttempt], Meta(max_length=MAX_BATCH_ITEMS)] = []
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
-    """The session is open. ``lease`` and ``beat`` are in seconds."""
+    """The session is open. ``lease`` and ``beat`` are in seconds.
+
+    ``kept`` are those of the HELLO's held attempts whose leases still hold though
+    the epoch is another. ``durable``: what was acknowledged outlives this process.
+    """
 
     nonce: Count
     session: SessionId
@@ -151,6 +173,8 @@ class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
     lease: float
     beat: float
     worker_id: ShortText
+    kept: list[HeldAttempt] = []
+    durable: bool = False
 
 
 class Redirect(msgspec.Struct, array_like=True, tag=2, frozen=True, gc=False):
@@ -256,7 +280,8 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``expires`` and ``budget`` are seconds from the moment of sending: until
     when it must have started, and until when it must have ended. They shrink
-    while a task waits to be sent, and are no part of its content.
+    while a task waits to be sent, and are no part of its content. ``key_ttl``:
+    the id was made of an idempotency key, which counts for so many seconds.
     """
 
     id: Name
@@ -270,6 +295,7 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     options: CallOptions | None = None
     expires: Seconds | None = None
     budget: Seconds | None = None
+    key_ttl: Seconds | None = None
 
     @property
     def size(self) -> int:
@@ -295,6 +321,7 @@ class RefusalCode(enum.IntEnum):
     CONFLICT = 2
     QUEUE_FULL = 3
     STOPPING = 4
+    STORE = 5
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -436,14 +463,16 @@ class TaskIds(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``grace`` is for CANCEL: seconds that a running attempt gets to end; None is
     what its function or its call says. A CANCEL with ``wants_end`` also watches:
-    the asker hears by POLL how each of the tasks ends. A WATCH is for tasks of
-    the asker's own unless ``is_owner`` is false.
+    the asker hears by POLL how each of the tasks ends. One that ``leaves`` only
+    does not want them any more: others that have submitted them too may. A WATCH
+    is for tasks of the asker's own unless ``is_owner`` is false.
     """
 
     ids: Annotated[list[Name], Meta(max_length=MAX_BATCH_ITEMS)]
     grace: Seconds | None = None
     wants_end: bool = False
     is_owner: bool = True
+    leaves: bool = False
 
 
 class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -572,11 +601,15 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Stop this attempt; ``grace`` seconds from now it is given up, or killed."""
+    """Stop this attempt; ``grace`` seconds from now it is given up, or killed.
+
+    ``epoch`` is the one of its lease, 0 for the session's.
+    """
 
     task_id: Name
     attempt: Attempts
     grace: Seconds | None = None
+    epoch: Epoch = 0
 
 
 class StreamCredit(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -12,12 +12,14 @@ from fastworker._core._task_states import Step, TaskRecord
 class Round:
     """What one subworker is given in one Dispatch."""
 
-    __slots__ = ("assignments", "closed_lanes", "now", "size", "worker")
+    __slots__ = ("assignments", "careful", "closed_lanes", "epoch", "now", "size", "worker")
 
-    def __init__(self, worker: SubworkerRecord, now: float) -> None:
+    def __init__(self, worker: SubworkerRecord, epoch: int, now: float) -> None:
         self.worker = worker
+        self.epoch = epoch
         self.now = now
         self.assignments: list[Assignment] = []
+        self.careful: list[Assignment] = []  # not to be given before the store has it
         self.closed_lanes: dict[str, bool] = {}
         self.size = 0
 
@@ -41,23 +43,27 @@ class Round:
     def lease(self, record: TaskRecord) -> None:
         record.step(Step.LEASE)
         record.fence += 1
+        record.fence_epoch = self.epoch
         self.worker.lease(record)
         spec = record.spec
-        self.assignments.append(
-            Assignment(
-                spec.id,
-                record.fence,
-                spec.name,
-                spec.format,
-                spec.payload,
-                record.attempts,
-                spec.priority,
-                self._left(record.deadline_at),
-                spec.options,
-                spec.created,
-                self._left(record.expires_at),
-            )
+        is_careful = self.worker.functions[spec.name].on_lost == "fail"
+        record.is_careful = is_careful
+        assignment = Assignment(
+            spec.id,
+            record.fence,
+            spec.name,
+            spec.format,
+            spec.payload,
+            record.attempts,
+            spec.priority,
+            self._left(record.deadline_at),
+            spec.options,
+            spec.created,
+            self._left(record.expires_at),
         )
+        self.assignments.append(assignment)
+        if is_careful or self.worker.is_inside:
+            self.careful.append(assignment)
         self.size += len(spec.payload) + 100
 
     def _left(self, at: float) -> float | None:

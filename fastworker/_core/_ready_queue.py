@@ -62,6 +62,20 @@ class ReadyQueue:
         if self._dead > 1000 and self._dead > len(self):
             self._compact()
 
+    def remove(self, record: TaskRecord) -> None:
+        """Take out a record that is still READY, and may be pushed again.
+
+        It is searched for, which costs the more the farther back it stands.
+        """
+        line = self._lines[record.spec.priority][record.spec.name]
+        entry = (record.sequence, record)
+        if entry in line.returned:
+            line.returned.remove(entry)
+            heapq.heapify(line.returned)
+        else:
+            line.fresh.remove(record)
+        self._counts[record.spec.priority] -= 1
+
     def head(self, priority: int, name: str) -> TaskRecord | None:
         """The first record of this priority and name, which stays."""
         line = self._lines[priority].get(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Container
 from typing import Final
 
 from fastworker._core._attempts import AttemptKey
@@ -99,32 +100,44 @@ class ReportQueue:
         self._started.pop(key, None)
         self._drop_progress([key])
 
-    def clear(self, *, with_ends: bool) -> None:
-        """Forget what is about attempts whose lease is gone."""
+    def clear(self) -> None:
+        """Forget what is about attempts that go on: their leases are gone."""
         self._started.clear()
         self._drop_progress(list(self._progress))
-        if with_ends:
-            self._ended.clear()
-            self._handed_back.clear()
-            self._streamed.clear()
+
+    def keys(self) -> list[AttemptKey]:
+        """The attempts whose ends have still to be told."""
+        keys = [AttemptKey(i.task_id, e, i.attempt) for e, i in self._ended]
+        keys += [AttemptKey(i.task_id, e, i.attempt) for e, i in self._handed_back]
+        keys += [AttemptKey(i.task_id, e, i.attempt) for e, i in self._streamed]
+        return keys
+
+    def keep(self, kept: Container[AttemptKey]) -> None:
+        """Forget everything about other attempts than these."""
+
+        def is_kept(entry: tuple[int, EndedAttempt | HandedBack | YieldedValue]) -> bool:
+            epoch, item = entry
+            return AttemptKey(item.task_id, epoch, item.attempt) in kept
+
+        self._ended = deque(filter(is_kept, self._ended))
+        self._handed_back = deque(filter(is_kept, self._handed_back))
+        self._streamed = deque(filter(is_kept, self._streamed))
+        for key in [key for key in self._started if key not in kept]:
+            del self._started[key]
+        self._drop_progress([key for key in self._progress if key not in kept])
 
     def take(self, epoch: int) -> Report:
         """Take one epoch's news off the queues, as much as fits into a batch.
 
         Args:
-          epoch: the one of the session; older news goes first.
+          epoch: the one of the session, for a report without news.
         """
-        started = [item for key, (_, item) in self._started.items() if key.epoch == epoch]
-        progress = [item for key, item in self._progress.items() if key.epoch == epoch]
-        self._started.clear()
-        self._drop_progress(list(self._progress))
-        reported = epoch
-        if self._ended:
-            reported = self._ended[0][0]
-        elif self._handed_back:
-            reported = self._handed_back[0][0]
-        elif self._streamed and not self.is_streaming:
-            reported = self._streamed[0][0]
+        reported = self._next_epoch(epoch)
+        begun = [key for key in self._started if key.epoch == reported]
+        started = [self._started.pop(key)[1] for key in begun]
+        told = [key for key in self._progress if key.epoch == reported]
+        progress = [self._progress[key] for key in told]
+        self._drop_progress(told)
         ended = self._take_ended(reported)
         yielded = self._take_streamed(reported, ended)
         handed_back: list[HandedBack] = []
@@ -133,9 +146,19 @@ class ReportQueue:
                 break
             handed_back.append(self._handed_back.popleft()[1])
         busy, self._busy = self._busy, {}
-        if reported != epoch:
-            started, progress = [], []
         return Report(reported, started, ended, handed_back, busy, progress, yielded)
+
+    def _next_epoch(self, epoch: int) -> int:
+        if self._ended:
+            return self._ended[0][0]
+        if self._handed_back:
+            return self._handed_back[0][0]
+        if self._streamed and not self.is_streaming:
+            return self._streamed[0][0]
+        for news in (self._started, self._progress):
+            if news:
+                return next(iter(news)).epoch
+        return epoch
 
     def _take_streamed(self, epoch: int, ended: list[EndedAttempt]) -> list[YieldedValue]:
         """Take values, and the ends behind them, which are added to ``ended``."""

@@ -75,6 +75,12 @@ class Results:
             return TaskEvent(task_id, WireStatus.EVICTED)
         return None
 
+    def forget(self, task_id: str) -> None:
+        """Keep nothing of this task any more, not even that it was there."""
+        if task_id in self._kept:
+            self._remove(task_id)
+        self._tombstones.pop(task_id, None)
+
     def content(self, task_id: str, *, now: float) -> int | None:
         """Return the content number given to :meth:`put`, None if not kept."""
         self._expire(now)

@@ -15,14 +15,18 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._away import AwayLeases, is_later_lease, is_same_lease
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._idempotency import IdempotencyKeys
 from fastworker._core._known_functions import KnownFunctions
 from fastworker._core._live_functions import list_live_functions
 from fastworker._core._messages import (
+    LEASE_SECONDS,
     EndedAttempt,
     Ending,
     FunctionInfo,
     FunctionsReply,
+    HeldAttempt,
     Lease,
     ReadUpTo,
     Refusal,
@@ -38,14 +42,17 @@ from fastworker._core._messages import (
     WireStatus,
     YieldedValue,
 )
+from fastworker._core._pending_changes import PendingChanges, restore_life
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round
 from fastworker._core._results import Results
 from fastworker._core._retry import decide
 from fastworker._core._scheduler_events import (
+    ActionDone,
     Assign,
     AttemptsReported,
     CapacityStated,
+    ChildrenEnded,
     Dispatch,
     OwnerGone,
     PassCredit,
@@ -57,12 +64,16 @@ from fastworker._core._scheduler_events import (
     TaskChanged,
     TasksCancelled,
     TasksDescribed,
+    TasksPurged,
+    TasksRequeued,
     TasksSubmitted,
     TasksWatched,
     ValueCame,
     ValuesRead,
 )
+from fastworker._core._stored import StoredKey, StoredState, StoredTask
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
+from fastworker._core._task_questions import Untouched
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
 from fastworker._core._waiting import WaitingTasks
 from fastworker._errors import RemoteProtocolError
@@ -79,12 +90,16 @@ MAX_EXPLAINED: Final = 5
 # Tasks that have not ended, by number and by weight.
 MAX_QUEUED: Final = 1_000_000
 MAX_QUEUED_BYTES: Final = 1024 * 1024 * 1024
+# After a restart with tasks that had not ended nothing is handed out for so long:
+# subworkers come back within 0.1 s (measured), and may hold leases that were given
+# ahead of their record.
+HOLD_SECONDS: Final = 0.75
 
 
 class SchedulerStatistics(msgspec.Struct, frozen=True):
     """A snapshot.
 
-    submitted = refused + held + ready + leased + started + retrying + ended.
+    submitted = refused + held + ready + leased + started + away + retrying + ended.
     """
 
     submitted: int
@@ -101,6 +116,7 @@ class SchedulerStatistics(msgspec.Struct, frozen=True):
     subworkers: list[SubworkerStatus]
     retrying: int = 0
     expired: int = 0
+    away: int = 0
 
 
 class Scheduler:
@@ -113,6 +129,7 @@ class Scheduler:
       rng: draws the jitter of retries.
       max_queued, max_queued_bytes: how many tasks that have not ended there
         may be, and how much they may weigh; beyond it submits are refused.
+      wall_offset: what turns the machine's time into wall time.
     """
 
     def __init__(
@@ -124,7 +141,14 @@ class Scheduler:
         rng: random.Random,
         max_queued: int = MAX_QUEUED,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
+        wall_offset: float = 0.0,
     ) -> None:
+        self.changes = PendingChanges(wall_offset)
+        self._keys = IdempotencyKeys()
+        self._wall_offset = wall_offset
+        self._away = AwayLeases()
+        self._hold_until = -math.inf  # nothing is handed out before
+        self._claims_end_at = math.inf  # when attached tasks of nobody's are cancelled
         self._rng = rng
         self.results = results
         self._epoch = epoch
@@ -175,11 +199,17 @@ class Scheduler:
             case CapacityStated(key=key, lease=lease):
                 return self._on_capacity(key, lease)
             case SubworkerJoined():
-                return self._on_join(event)
+                return self._on_join(event, now)
             case SubworkerLost(key=key, reason=reason, is_clean=is_clean):
                 return self._on_lost(key, reason, is_clean, now)
+            case ChildrenEnded(worker_ids=worker_ids):
+                return self._on_children_ended(worker_ids, now)
             case TasksCancelled():
                 return self._on_cancel(event, now)
+            case TasksRequeued(tasks=tasks):
+                return self._on_requeued(tasks, now)
+            case TasksPurged(tasks=tasks):
+                return self._on_purged(tasks)
             case TasksWatched():
                 return self._on_watch(event, now)
             case ValuesRead(owner=owner, read=read):
@@ -193,7 +223,14 @@ class Scheduler:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self._holds.next(), self._alarms.next())
+        return min(
+            self._holds.next(),
+            self._alarms.next(),
+            self._away.ends_at,
+            self._hold_until if self._is_holding else math.inf,
+            self._claims_end_at,
+            self._keys.next_deadline(),
+        )
 
     # --- reading ---
 
@@ -207,7 +244,8 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether Dispatch could have anything to hand out."""
-        return len(self._waiting) > 0 or any(w.cancels for w in self._workers.values())
+        waits = len(self._waiting) > 0 and not self._is_holding
+        return waits or any(w.cancels for w in self._workers.values())
 
     @property
     def leased_count(self) -> int:
@@ -235,6 +273,14 @@ class Scheduler:
         """Whether this attempt is leased to this subworker now."""
         return self._current(task_id, attempt, key, self._epoch) is not None
 
+    def kept_attempts(self, key: bytes, held: list[HeldAttempt]) -> list[HeldAttempt]:
+        """Those of these attempts that are leased to this subworker now."""
+        return [
+            item
+            for item in held
+            if self._current(item.task_id, item.attempt, key, item.epoch) is not None
+        ]
+
     def statistics(self) -> SchedulerStatistics:
         """Return a snapshot."""
         workers = [worker.status() for worker in self._workers.values()]
@@ -254,6 +300,7 @@ class Scheduler:
             subworkers=workers,
             retrying=len(self._retrying),
             expired=self._ended[TaskState.EXPIRED],
+            away=len(self._away),
         )
 
     def check(self) -> None:
@@ -275,6 +322,11 @@ class Scheduler:
         for task_id, record in self._retrying.items():
             assert record.state is TaskState.RETRYING
             places[task_id] += 1
+        self._away.check()
+        self._keys.check()
+        self.changes.check()
+        for record in self._away:
+            places[record.spec.id] += 1
         for parent, children in self._children.items():
             assert children, f"{parent} has an empty family"
             for task_id, record in children.items():
@@ -299,6 +351,7 @@ class Scheduler:
             + sum(snapshot.ready)
             + snapshot.leased
             + snapshot.started
+            + snapshot.away
             + snapshot.retrying
             + snapshot.succeeded
             + snapshot.failed
@@ -320,17 +373,17 @@ class Scheduler:
             known = self._tasks.get(spec.id)
             if known is not None:
                 if known.has_content(spec):
-                    self._own(known, owner)
+                    self._join(known, owner)
                     if known.state is TaskState.HELD:
                         held.append(index)
                 else:
                     refusals.append(_conflict(index, spec))
                 continue
-            ended = self.results.get(spec.id, now=now)
+            ended = self._earlier(spec, now)
             if ended is not None:
-                content = self.results.content(spec.id, now=now)
+                event, content = ended
                 if content is None or content == content_digest(spec):
-                    commands.append(TaskChanged(owner, ended, is_final=False))
+                    commands.append(TaskChanged(owner, event, is_final=False))
                 else:
                     refusals.append(_conflict(index, spec))
                 continue
@@ -346,6 +399,7 @@ class Scheduler:
                 self._accept(record, now)
                 record.step(Step.QUEUE)
                 self._waiting.add(record)
+                self.changes.mark(record)
                 queued.append(record)
             elif self._workers and now >= self._started_at + UNKNOWN_NAME_SECONDS:
                 self._refused += 1
@@ -366,6 +420,44 @@ class Scheduler:
         commands.insert(0, SubmitDecided(SubmitReply(refusals, held), queued))
         return commands
 
+    def _earlier(self, spec: TaskSpec, now: float) -> tuple[TaskEvent, int | None] | None:
+        """The end of a task of this id, and its content if that is known."""
+        key = self._keys.get(spec.id, now=now)
+        ended = self.results.get(spec.id, now=now)
+        if spec.key_ttl is not None and key is None:
+            return None  # its key has expired: the id is free again
+        if ended is not None:
+            content = self.results.content(spec.id, now=now)
+            return ended, key.content if content is None and key is not None else content
+        if key is not None:
+            return TaskEvent(spec.id, WireStatus.EVICTED), key.content
+        return None
+
+    def _remember_key(self, spec: TaskSpec, now: float) -> None:
+        """Let the id of a task that was made of a key stand for it as long as that counts."""
+        if spec.key_ttl is None:
+            return
+        content = content_digest(spec)
+        expires_at = now + spec.key_ttl
+        # What had the key before, and has ended, makes room.
+        self.results.forget(spec.id)
+        self.changes.mark_purged(spec.id)
+        self._keys.remember(spec.id, content, expires_at)
+        wall = expires_at + self._wall_offset
+        self.changes.mark_key(StoredKey(spec.id, spec.id, content, wall))
+
+    def _forget_key(self, spec: TaskSpec) -> None:
+        if spec.key_ttl is not None:
+            self._keys.forget(spec.id)
+            self.changes.drop_key(spec.id)
+
+    def restore_keys(self, keys: list[StoredKey]) -> None:
+        """Take back keys that have not expired; before the first event."""
+        for key in keys:
+            if not self._keys.is_full:
+                expires_at = key.expires_at - self._wall_offset
+                self._keys.remember(key.task_id, key.content, expires_at)
+
     def _is_orphan(self, parent_id: str, now: float) -> bool:
         """Whether the task that submits this one, if one does, was cancelled."""
         parent = self._tasks.get(parent_id)
@@ -379,6 +471,7 @@ class Scheduler:
         spec = record.spec
         self._tasks[spec.id] = record
         self._queued_bytes += spec.size
+        self._remember_key(spec, now)
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
@@ -401,6 +494,11 @@ class Scheduler:
 
     def _fullness(self, spec: TaskSpec) -> str | None:
         """Why there is no room for this task, None if there is."""
+        if spec.key_ttl is not None and self._keys.is_full:
+            return (
+                f"{len(self._keys):,} idempotency keys have not expired, which is the limit; "
+                f"try again later, or use a shorter idempotency_ttl"
+            )
         if len(self._tasks) >= self._max_queued:
             return (
                 f"the queue is full: {len(self._tasks):,} tasks have not ended, and "
@@ -416,6 +514,16 @@ class Scheduler:
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
         unknown: dict[str, str] = {}
+        self._keys.expire(now)  # the store trims its own
+        if self._hold_until <= now:
+            self._hold_until = -math.inf
+        if self._away.ends_at <= now:
+            reason = "its worker did not come back after the control plane had restarted"
+            for away in self._away.take_all():
+                self._lose_away(away, away.started > 0.0, reason, now, commands)
+        if self._claims_end_at <= now:
+            self._claims_end_at = math.inf
+            self._cancel_unclaimed(now, commands)
         for task_id in self._alarms.pop_due(now):
             record = self._tasks.get(task_id)
             if record is not None and record.next_alarm <= now:
@@ -427,6 +535,7 @@ class Scheduler:
             for record in expired:
                 record.step(Step.REFUSE)
                 self._forget(record)
+                self._forget_key(record.spec)
                 self._refused += 1
                 event = record.event(error=self._explain(name, unknown))
                 commands += self._news(record, event)
@@ -437,7 +546,7 @@ class Scheduler:
 
     # --- subworkers ---
 
-    def _on_join(self, event: SubworkerJoined) -> list[SchedulerCommand]:
+    def _on_join(self, event: SubworkerJoined, now: float) -> list[SchedulerCommand]:
         self._joined += 1
         labels = {worker.label for worker in self._workers.values()}
         label, count = event.worker_id, 1
@@ -445,7 +554,15 @@ class Scheduler:
             count += 1
             # It has to stay short enough for the wire.
             label = f"{event.worker_id[:240]}#{count}"
-        worker = SubworkerRecord(event.key, label, event.address, event.functions, self._joined)
+        worker = SubworkerRecord(
+            event.key,
+            label,
+            event.address,
+            event.functions,
+            self._joined,
+            holder=event.holder,
+            is_inside=event.is_inside,
+        )
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
         self._known.announce(worker.functions.values())
@@ -457,7 +574,9 @@ class Scheduler:
             for record in queued:
                 record.step(Step.QUEUE)
                 self._waiting.add(record)
+                self.changes.mark(record)
                 commands += self._news(record, record.event())
+        self._keep_attempts(worker, event.held, now, commands)
         return commands
 
     def _on_capacity(self, key: bytes, lease: Lease) -> list[SchedulerCommand]:
@@ -520,6 +639,8 @@ class Scheduler:
         was_started = record.state is TaskState.STARTED
         record.step(step)
         record.started = 0.0
+        record.holder, record.holder_label = b"", ""
+        self.changes.mark(record)
         record.progress, record.message = -1.0, ""
         self._waiting.add(record)
         self._set_alarm(record)
@@ -536,7 +657,7 @@ class Scheduler:
             or record.worker is None
             or record.worker.key != key
             or record.fence != attempt
-            or epoch != self._epoch
+            or record.fence_epoch != epoch
         ):
             return None
         return record
@@ -599,6 +720,7 @@ class Scheduler:
         record.step(Step.START)
         record.note_started()
         record.started = started.wall
+        self.changes.mark(record)
         commands += self._news(record, record.event())
 
     def _apply_yielded(
@@ -702,6 +824,7 @@ class Scheduler:
         record.retry_at = now + decision.delay
         self._retrying[record.spec.id] = record
         self._set_alarm(record)
+        self.changes.mark(record)
         commands += self._news(record, record.event())
         return True
 
@@ -715,6 +838,7 @@ class Scheduler:
             record.step(Step.QUEUE)
             self._waiting.add(record)
             self._set_alarm(record)
+            self.changes.mark(record)
             return
         is_late = record.deadline_at <= now
         what = "its deadline passed" if is_late else "it was not started in time"
@@ -743,10 +867,12 @@ class Scheduler:
         commands: list[SchedulerCommand],
     ) -> None:
         self._forget(record)
+        record.outcome = event
+        self.changes.mark(record)
         self._ended[record.state] += 1
         self.results.put(event, content_digest(record.spec), now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        for key in record.watchers:
+        for key in (*record.joint, *record.watchers):
             commands.append(TaskChanged(key, event, False))
         children = self._children.pop(event.task_id, None)
         if children and event.ending is not Ending.COMPLETED:
@@ -766,7 +892,7 @@ class Scheduler:
 
     def _news(self, record: TaskRecord, event: TaskEvent) -> list[SchedulerCommand]:
         """Tell everybody who wants to hear of this task, of which this is not the end."""
-        keys = (record.owner, *record.watchers)
+        keys = (record.owner, *record.joint, *record.watchers)
         return [TaskChanged(key, event, is_final=False) for key in keys]
 
     # --- cancelling, watching ---
@@ -778,6 +904,8 @@ class Scheduler:
             if record is not None:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
+                if event.leaver is not None and self._leave(record, event.leaver):
+                    continue
                 self._cancel(record, now, commands, event.grace)
         self._cancel_doomed(now, commands)
         events = [self.describe(task_id, now=now) for task_id in event.ids]
@@ -791,13 +919,21 @@ class Scheduler:
         grace: float | None = None,
     ) -> None:
         """Ask a task to stop that a subworker has; end any other."""
+        if record.state is TaskState.AWAY:
+            # Who comes back with it is told to stop.
+            record.is_cancel_requested = True
+            self.changes.mark(record)
+            self._doomed.extend(self._children.get(record.spec.id, {}).values())
+            return
         if record.worker is None:
             self._remove(record, Step.CANCEL, now, commands)
             return
         # Asked again it is told again: somebody may have less patience.
         if not record.is_cancel_requested or grace is not None:
             record.is_cancel_requested = True
-            record.worker.stop(StopOrder(record.spec.id, record.fence, grace))
+            self.changes.mark(record)
+            order = StopOrder(record.spec.id, record.fence, grace, record.fence_epoch)
+            record.worker.stop(order)
         self._doomed.extend(self._children.get(record.spec.id, {}).values())
 
     def _cancel_doomed(self, now: float, commands: list[SchedulerCommand]) -> None:
@@ -842,13 +978,34 @@ class Scheduler:
                     self._watch(record, event.owner)
         return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
 
+    def _join(self, record: TaskRecord, key: bytes) -> None:
+        """Somebody submits the same task once more; whoever did so before wants it too."""
+        is_shared = record.spec.key_ttl is not None
+        if is_shared and record.owner is not None and record.owner != key:
+            others = (record.owner, *record.joint)
+            record.joint = tuple(other for other in others if other != key)[:MAX_WATCHERS]
+        self._own(record, key)
+
+    def _leave(self, record: TaskRecord, key: bytes) -> bool:
+        """One of several that have submitted a task leaves; False if it is the only one."""
+        if not record.joint or key not in (record.owner, *record.joint):
+            return False
+        if record.owner == key:
+            record.owner, *others = record.joint
+            record.joint = tuple(others)
+        else:
+            record.joint = tuple(other for other in record.joint if other != key)
+        self._watch(record, key)  # it still wants to know when nothing runs any more
+        return True
+
     def _own(self, record: TaskRecord, key: bytes) -> None:
         record.owner = key
         # An owner hears everything once.
         record.watchers = tuple(other for other in record.watchers if other != key)
+        record.joint = tuple(other for other in record.joint if other != key)
 
     def _watch(self, record: TaskRecord, key: bytes) -> None:
-        if key != record.owner and key not in record.watchers:
+        if key not in (record.owner, *record.joint, *record.watchers):
             record.watchers = (*record.watchers, key)[-MAX_WATCHERS:]
 
     def _on_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
@@ -856,6 +1013,9 @@ class Scheduler:
         for record in list(self._tasks.values()):
             if owner in record.watchers:
                 record.watchers = tuple(other for other in record.watchers if other != owner)
+            if owner in (record.owner, *record.joint) and self._leave(record, owner):
+                record.watchers = tuple(other for other in record.watchers if other != owner)
+                continue
             if record.owner != owner or record.spec.id not in self._tasks:
                 continue  # another's, or gone by now with its parent
             record.owner = None
@@ -863,20 +1023,248 @@ class Scheduler:
                 self._cancel(record, now, commands)
         return commands
 
+    # --- what operators do ---
+
+    def _on_requeued(self, tasks: list[StoredTask], now: float) -> list[SchedulerCommand]:
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        for task in tasks:
+            spec = task.spec
+            reason = self._why_not_ended(task) or self._fullness(spec)
+            if spec.options is not None and spec.options.stream:
+                reason = "it was a stream, whose reader is gone"
+            if reason:
+                untouched.append(Untouched(spec.id, reason[:256]))
+                continue
+            # Whoever submitted it has had its outcome; what it was in time for is over.
+            spec = msgspec.structs.replace(spec, attached=False, expires=None, budget=None)
+            self._submitted += 1
+            self._sequence += 1
+            record = TaskRecord(spec, self._sequence, None)
+            self.results.forget(spec.id)
+            self.changes.mark_purged(spec.id)
+            self._take_back(record)
+            record.step(Step.QUEUE)
+            self._waiting.add(record)
+            self.changes.mark(record)
+            done.append(spec.id)
+        return [ActionDone(done, untouched)]
+
+    def _on_purged(self, tasks: list[StoredTask]) -> list[SchedulerCommand]:
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        for task in tasks:
+            reason = self._why_not_ended(task)
+            if reason:
+                untouched.append(Untouched(task.spec.id, reason))
+                continue
+            self.results.forget(task.spec.id)
+            self.changes.mark_purged(task.spec.id)
+            done.append(task.spec.id)
+        return [ActionDone(done, untouched)]
+
+    def _why_not_ended(self, task: StoredTask) -> str:
+        record = self._tasks.get(task.spec.id)
+        if record is not None:
+            return f"it has not ended: it is {record.state.value}"
+        return "" if task.state.is_terminal else "its end is not in the store yet"
+
+    # --- after a restart ---
+
+    def restore(self, tasks: list[StoredTask], *, now: float) -> list[SchedulerCommand]:
+        """Take back tasks that have not ended, in the order of their numbers.
+
+        Before the first event. A lease counts as fresh: its subworker has
+        LEASE_SECONDS to come back. What was with lanes of the process that has
+        ended is lost; what it was running runs alone next time.
+        """
+        ends_at = now + LEASE_SECONDS
+        commands: list[SchedulerCommand] = []
+        for task in tasks:
+            record = TaskRecord(task.spec, task.sequence, None)
+            restore_life(record, task.life, self._wall_offset)
+            record.has_row = record.is_durable = record.is_restored = True
+            self._sequence = max(self._sequence, task.sequence)
+            self._submitted += 1
+            self._take_back(record)
+            if record.stream is not None:
+                self._wait_again(record, TaskState.READY)
+                error = "lost: the control plane restarted, and values of this stream with it"
+                self._remove(record, Step.CANCEL, now, commands, error=error)
+            elif task.state is StoredState.RETRYING:
+                self._wait_again(record, TaskState.RETRYING)
+            elif task.state is StoredState.QUEUED:
+                self._wait_again(record, TaskState.READY)
+            else:
+                record.state = _LEASED_STATES[task.state]
+                record.step(Step.RESTART)
+                record.holder, record.holder_label = task.life.holder, task.life.worker
+                if record.holder:
+                    self._away.add(record, ends_at)
+                else:
+                    reason = "the process of the control plane, in which it ran, ended"
+                    self._lose_away(record, True, reason, now, commands)
+        if self._tasks:
+            self._hold_until = now + HOLD_SECONDS
+            self._claims_end_at = ends_at
+        return commands
+
+    def restore_sequence(self, last: int) -> None:
+        """Give out only numbers that come after this one."""
+        self._sequence = max(self._sequence, last)
+
+    @property
+    def _is_holding(self) -> bool:
+        return self._hold_until > -math.inf
+
+    def _take_back(self, record: TaskRecord) -> None:
+        spec = record.spec
+        self._tasks[spec.id] = record
+        self._queued_bytes += spec.size
+        if spec.options is not None and spec.options.parent:
+            self._children.setdefault(spec.options.parent, {})[spec.id] = record
+
+    def _wait_again(self, record: TaskRecord, state: TaskState) -> None:
+        record.state = state
+        if state is TaskState.RETRYING:
+            self._retrying[record.spec.id] = record
+        else:
+            record.retry_at = math.inf
+            self._waiting.add(record)
+        self._set_alarm(record)
+
+    def _keep_attempts(
+        self,
+        worker: SubworkerRecord,
+        held: list[HeldAttempt],
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        """Let a subworker that comes back go on with what it was leased before a restart."""
+        away = self._away.take(worker.holder) if worker.holder else {}
+        for item in held:
+            record = self._tasks.get(item.task_id)
+            if record is None:
+                continue
+            if item.task_id in away:
+                if is_same_lease(record, item) and record.spec.name in worker.functions:
+                    del away[item.task_id]
+                    self._resume(record, worker, item)
+            elif self._may_claim(record, worker, item):
+                self._resume(record, worker, item)
+        for record in away.values():
+            # It never got it, or has stopped it when its lease ended.
+            reason = f"{worker.label} came back without it after a restart"
+            self._lose_away(record, record.started > 0.0, reason, now, commands)
+
+    def _may_claim(
+        self, record: TaskRecord, worker: SubworkerRecord, item: HeldAttempt
+    ) -> bool:
+        """Whether a lease of before the restart holds that the store does not know of."""
+        function = worker.functions.get(record.spec.name)
+        return (
+            function is not None
+            and function.on_lost != "fail"  # such leases are never ahead of their record
+            and record.is_restored
+            and record.state is TaskState.READY
+            and item.epoch < self._epoch
+            and is_later_lease(record, item)
+        )
+
+    def _resume(self, record: TaskRecord, worker: SubworkerRecord, item: HeldAttempt) -> None:
+        if record.state is TaskState.READY:
+            self._waiting.remove(record)
+        record.step(Step.RESUME)
+        record.fence, record.fence_epoch = item.attempt, item.epoch
+        record.holder, record.holder_label = b"", ""
+        worker.lease(record)
+        if item.started or record.started:
+            record.step(Step.START)
+            record.note_started()
+        if record.is_cancel_requested:
+            worker.stop(StopOrder(record.spec.id, record.fence, None, record.fence_epoch))
+        self.changes.mark(record)
+
+    def _lose_away(
+        self,
+        record: TaskRecord,
+        was_running: bool,
+        reason: str,
+        now: float,
+        commands: list[SchedulerCommand],
+    ) -> None:
+        """A lease of before the restart has ended without a word of its attempt."""
+        if was_running or record.is_careful:
+            record.last_ending, record.loss = Ending.LOST, reason
+        fate: tuple[Step, str] | None = None
+        if record.is_cancel_requested:
+            fate = Step.CANCEL, reason
+        elif record.is_careful:
+            fate = Step.FAIL, f"lost: {reason}; it is not run again (on_lost='fail')"
+        elif was_running and record.is_solo:
+            record.losses = (*record.losses, reason)
+            if len(record.losses) >= MAX_SOLO_LOSSES:
+                fate = Step.FAIL, _poison(record.losses)
+        else:
+            record.uncounted += 1
+            record.is_solo = record.is_solo or was_running
+            record.is_wary = True
+        if fate is not None:
+            step, error = fate
+            self._end(record, step, now, commands, error=error, ending=Ending.LOST)
+        else:
+            self._requeue(record, Step.LOSE, commands)
+
+    def _on_children_ended(self, worker_ids: list[str], now: float) -> list[SchedulerCommand]:
+        commands: list[SchedulerCommand] = []
+        reason = "its worker ended with the control plane that had started it"
+        for record in self._away.take_of(worker_ids):
+            self._lose_away(record, record.started > 0.0, reason, now, commands)
+        return commands
+
+    def _cancel_unclaimed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel attached tasks whose clients have not come back after a restart."""
+        for record in list(self._tasks.values()):
+            is_unclaimed = record.is_restored and record.owner is None
+            if is_unclaimed and record.spec.attached and record.spec.id in self._tasks:
+                self._cancel(record, now, commands)
+
+    def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
+        """Forget new tasks that the store could not take, and that nobody was given.
+
+        Returns those that were forgotten; the others may run already, and stay.
+        """
+        gone: list[TaskRecord] = []
+        for record in records:
+            if record.state is not TaskState.READY or record.fence:
+                continue
+            self._waiting.remove(record)
+            record.step(Step.WITHDRAW)
+            self.changes.forget(record)
+            self._forget(record)
+            self._forget_key(record.spec)
+            self._refused += 1
+            gone.append(record)
+        return gone
+
     # --- handing out ---
 
     def _on_dispatch(
         self, keys: list[bytes], only_cancels: bool, now: float
     ) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in keys if key in self._workers]
-        rounds = [Round(worker, now) for worker in workers]
-        if not only_cancels:
+        rounds = [Round(worker, self._epoch, now) for worker in workers]
+        if not only_cancels and not self._is_holding:
             self._waiting.place(rounds, self._workers.values())
         commands: list[SchedulerCommand] = []
         for given in rounds:
+            for assignment in given.assignments:
+                self.changes.mark(self._tasks[assignment.task_id])
             cancels = given.worker.take_cancels()
             if given.assignments or cancels:
-                commands.append(Assign(given.worker.key, given.assignments, cancels))
+                commands.append(
+                    Assign(given.worker.key, given.assignments, cancels, given.careful)
+                )
         return commands
 
 
@@ -889,7 +1277,8 @@ def _poison(losses: tuple[str, ...]) -> str:
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:
-    message = f"task id {spec.id!r} is already used by a task with other content"
+    what = "task id" if spec.key_ttl is None else "the idempotency key of task"
+    message = f"{what} {spec.id!r} is already used by a task with other content"
     return Refusal(index, RefusalCode.CONFLICT, message)
 
 
@@ -898,6 +1287,10 @@ _STEP_OF = {
     WireStatus.FAILURE: Step.FAIL,
     WireStatus.CANCELLED: Step.CANCEL,
     WireStatus.EXPIRED: Step.EXPIRE,
+}
+_LEASED_STATES = {
+    StoredState.LEASED: TaskState.LEASED,
+    StoredState.STARTED: TaskState.STARTED,
 }
 _STATUS_OF = {
     TaskState.SUCCESS: WireStatus.SUCCESS,

@@ -8,6 +8,7 @@ from fastworker._core._messages import (
     Assignment,
     Callback,
     FunctionInfo,
+    HeldAttempt,
     Lease,
     ReadUpTo,
     Report,
@@ -19,6 +20,8 @@ from fastworker._core._messages import (
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._stored import StoredTask
+from fastworker._core._task_questions import Untouched
 from fastworker._core._task_states import TaskRecord
 
 # --- events -----------------------------------------------------------------
@@ -32,12 +35,20 @@ class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class SubworkerJoined(msgspec.Struct, frozen=True, gc=False):
-    """A subworker opened a session."""
+    """A subworker opened a session.
+
+    ``held`` is what it was leased by an earlier control plane, of which it may keep
+    some. ``holder`` names the session in the store, and is empty for lanes in the
+    control plane's own process.
+    """
 
     key: bytes
     worker_id: str
     address: str
     functions: list[FunctionInfo]
+    holder: bytes = b""
+    held: list[HeldAttempt] = []
+    is_inside: bool = False
 
 
 class CapacityStated(msgspec.Struct, frozen=True, gc=False):
@@ -65,16 +76,36 @@ class SubworkerLost(msgspec.Struct, frozen=True, gc=False):
     is_clean: bool = False
 
 
+class ChildrenEnded(msgspec.Struct, frozen=True, gc=False):
+    """The processes of an earlier control plane that had these worker ids have ended."""
+
+    worker_ids: list[str]
+
+
 class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
     """Somebody wants these tasks not to run, or to stop.
 
     ``grace`` is how many seconds a running attempt gets, None for what its
-    function or its call says. ``watcher`` wants to hear how they end.
+    function or its call says. ``watcher`` wants to hear how they end. A ``leaver``
+    takes back its own interest only; they go on if others have submitted them too.
     """
 
     ids: list[str]
     grace: float | None = None
     watcher: bytes | None = None
+    leaver: bytes | None = None
+
+
+class TasksRequeued(msgspec.Struct, frozen=True, gc=False):
+    """These tasks, which have ended, are to run again under their ids."""
+
+    tasks: list[StoredTask]
+
+
+class TasksPurged(msgspec.Struct, frozen=True, gc=False):
+    """These tasks, which have ended, are to be forgotten."""
+
+    tasks: list[StoredTask]
 
 
 class TasksWatched(msgspec.Struct, frozen=True, gc=False):
@@ -117,7 +148,10 @@ SchedulerEvent = (
     | CapacityStated
     | AttemptsReported
     | SubworkerLost
+    | ChildrenEnded
     | TasksCancelled
+    | TasksRequeued
+    | TasksPurged
     | TasksWatched
     | ValuesRead
     | OwnerGone
@@ -129,14 +163,14 @@ SchedulerEvent = (
 
 
 class SubmitDecided(msgspec.Struct, frozen=True, gc=False):
-    """The answer to TasksSubmitted; ``queued`` are new and want a durable record."""
+    """The answer to TasksSubmitted; ``queued`` are new."""
 
     reply: SubmitReply
     queued: list[TaskRecord]
 
 
 class TaskChanged(msgspec.Struct, frozen=True, gc=False):
-    """Tell ``owner`` what became of a task. ``is_final`` wants a durable record.
+    """Tell ``owner`` what became of a task. ``is_final``: it has ended.
 
     ``callback`` is somebody else who wants to be told of the end.
     """
@@ -148,11 +182,16 @@ class TaskChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Assign(msgspec.Struct, frozen=True, gc=False):
-    """Lease these attempts to the subworker ``key``, and tell it what to stop."""
+    """Lease these attempts to the subworker ``key``, and tell it what to stop.
+
+    Those among them that are ``careful`` are not to be given to it before the store
+    has these leases: they must not start twice, or may end this very process.
+    """
 
     key: bytes
     assignments: list[Assignment]
     cancels: list[StopOrder]
+    careful: list[Assignment] = []
 
 
 class ValueCame(msgspec.Struct, frozen=True, gc=False):
@@ -169,6 +208,13 @@ class PassCredit(msgspec.Struct, frozen=True, gc=False):
     credit: StreamCredit
 
 
+class ActionDone(msgspec.Struct, frozen=True, gc=False):
+    """The answer to TasksRequeued and TasksPurged."""
+
+    done: list[str]
+    untouched: list[Untouched]
+
+
 class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
     """The answer to TasksCancelled and TasksWatched: each task as it is now."""
 
@@ -176,5 +222,5 @@ class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
 
 
 SchedulerCommand = (
-    SubmitDecided | TaskChanged | ValueCame | Assign | PassCredit | TasksDescribed
+    SubmitDecided | TaskChanged | ValueCame | Assign | PassCredit | TasksDescribed | ActionDone
 )

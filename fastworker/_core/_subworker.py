@@ -12,7 +12,8 @@ asked to stop, and given up after its grace. See ``_held_attempts.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import chain
 from typing import Final, assert_never
 
 import msgspec
@@ -48,14 +49,17 @@ from fastworker._core._link_requester import (
     SessionRefused,
 )
 from fastworker._core._messages import (
+    MAX_BATCH_ITEMS,
     Assignment,
     FunctionInfo,
     HandedBack,
+    HeldAttempt,
     Kind,
     Lease,
     LeaseReply,
     Nothing,
     Progress,
+    Report,
     Role,
     StartedAttempt,
     YieldedValue,
@@ -114,6 +118,8 @@ class SubworkerState:
       slots: how many attempts each lane runs at the same time.
       new_session_id: draws 16 random bytes.
       address: a label for the status.
+      final_timeouts: the functions that are not to be retried after an attempt
+        that ran longer than its timeout.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class SubworkerState:
         slots: dict[str, int],
         new_session_id: Callable[[], bytes],
         address: str = "",
+        final_timeouts: Collection[str] = (),
     ) -> None:
         self._link = RequesterLink(
             role=Role.SUBWORKER,
@@ -131,8 +138,10 @@ class SubworkerState:
             new_session_id=new_session_id,
             functions=functions,
             address=address,
+            held=self._held_attempts,
         )
         self._functions = {function.name: function for function in functions}
+        self._final_timeouts = frozenset(final_timeouts)
         self._attempts = HeldAttempts(slots)
         self._alarms: Deadlines[AttemptKey] = Deadlines()
         self._news = ReportQueue()
@@ -141,6 +150,8 @@ class SubworkerState:
         self._cursor = 0
         self._call_id = 0
         self._reports = 0
+        # The attempts whose ends are in reports under way, by call.
+        self._reported: dict[int, list[AttemptKey]] = {}
         self._stream_report: int | None = None  # the call that has values and their ends
         self._leases = 0  # LEASEs under way
         self._lease_due = -math.inf
@@ -301,13 +312,18 @@ class SubworkerState:
 
     def _orphan_everything(self) -> None:
         """The leases are gone: nothing that happens here counts any more."""
+        self._news.clear()
+        self._orphan_all_but(())
+
+    def _orphan_all_but(self, kept: Collection[AttemptKey]) -> None:
+        """Only these leases still hold."""
+        # What is kept and has not started goes back too, and is leased again.
         self._take_back_everything()
         for key, held in self._attempts:
-            if not held.is_orphan:
+            if not held.is_orphan and key not in kept:
                 held.is_orphan = True
                 self._alarms.clear(key)
                 self._out.append(CancelAttempt(held.lane, key, held.grace))
-        self._news.clear(with_ends=False)
         self._must_restate = True
 
     # --- stopping attempts ---
@@ -428,12 +444,26 @@ class SubworkerState:
         if not opened.resumed:
             self._cursor = 0
             self._epoch = opened.epoch
-            self._news.clear(with_ends=True)
-            self._orphan_everything()
+            kept = {AttemptKey(k.task_id, k.epoch, k.attempt) for k in opened.kept}
+            self._news.keep(kept)
+            self._orphan_all_but(kept)
+
+    def _held_attempts(self) -> list[HeldAttempt]:
+        """What it was leased and has not told the end of, as far as that is heard."""
+        held = {
+            key: HeldAttempt(key.task_id, key.epoch, key.attempt, h.started_at is not None)
+            for key, h in self._attempts
+            if not h.is_orphan
+        }
+        ended = [*self._news.keys(), *chain.from_iterable(self._reported.values())]
+        for key in ended:
+            held[key] = HeldAttempt(key.task_id, key.epoch, key.attempt, started=True)
+        return list(held.values())[:MAX_BATCH_ITEMS]
 
     def _on_answer(self, call_id: int, kind: Kind, data: bytes) -> None:
         if kind is Kind.REPORT:
             self._reports -= 1
+            self._reported.pop(call_id, None)
             if call_id == self._stream_report:
                 self._stream_report = None
                 self._news.is_streaming = False
@@ -445,18 +475,16 @@ class SubworkerState:
 
     def _on_leased(self, reply: LeaseReply) -> None:
         by_lane: dict[str, list[Assignment]] = {}
-        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
-            if number <= self._cursor:
-                continue  # two LEASEs crossed, and both answers gave it
-            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
-            info = self._functions.get(assignment.name)
-            if info is None:
-                raise RemoteProtocolError(
-                    f"leased {assignment.name!r}, which is not known here"
-                )
+        for key, info, assignment in self._leased_by(reply):
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
-            held = Held(info.lane, info, assignment.options, deadline_at)
+            held = Held(
+                info.lane,
+                info,
+                assignment.options,
+                deadline_at,
+                retries_timeout=info.name not in self._final_timeouts,
+            )
             self._attempts.add(key, held, self._now)
             by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
@@ -471,12 +499,35 @@ class SubworkerState:
             if streaming is not None:
                 self._out.append(GiveCredit(streaming.lane, key, credit.count))
         for item in reply.cancels:
-            key = AttemptKey(item.task_id, self._epoch, item.attempt)
+            key = AttemptKey(item.task_id, item.epoch or self._epoch, item.attempt)
             stopped = self._attempts.get(key)
             if stopped is not None and not stopped.is_orphan:
                 self._stop(key, stopped, Why.CANCELLED, item.grace)
         if self._is_draining or self._is_stopping:
             self._take_back_everything()
+
+    def _leased_by(
+        self, reply: LeaseReply
+    ) -> list[tuple[AttemptKey, FunctionInfo, Assignment]]:
+        """What is new in it. Whatever is wrong is found before anything is held.
+
+        Raises:
+          RemoteProtocolError: that cannot be held here.
+        """
+        leased: dict[AttemptKey, tuple[AttemptKey, FunctionInfo, Assignment]] = {}
+        for number, assignment in zip(reply.numbers, reply.assignments, strict=False):
+            if number <= self._cursor:
+                continue  # two LEASEs crossed, and both answers gave it
+            info = self._functions.get(assignment.name)
+            if info is None:
+                raise RemoteProtocolError(
+                    f"leased {assignment.name!r}, which is not known here"
+                )
+            key = AttemptKey(assignment.task_id, self._epoch, assignment.attempt)
+            if key in leased or self._attempts.get(key) is not None:
+                raise RemoteProtocolError(f"leased attempt {key.attempt} of a task twice")
+            leased[key] = key, info, assignment
+        return list(leased.values())
 
     def _goodbye(self) -> None:
         self._said_goodbye = True
@@ -528,6 +579,7 @@ class SubworkerState:
             has_sent = True
             if self._news.is_streaming and self._stream_report is None:
                 self._stream_report = self._call_id + 1
+            self._reported[self._call_id + 1] = _told_ends(report)
             self._issue(Kind.REPORT, encode(report), reissue=True)
         return has_sent
 
@@ -535,3 +587,9 @@ class SubworkerState:
         self._call_id += 1
         call = CallIssued(self._call_id, kind, body, reissue)
         self._follow(self._link.handle(call, now=self._now))
+
+
+def _told_ends(report: Report) -> list[AttemptKey]:
+    """The attempts that are over by this report."""
+    ended = [AttemptKey(e.task_id, report.epoch, e.attempt) for e in report.ended]
+    return ended + [AttemptKey(e.task_id, report.epoch, e.attempt) for e in report.handed_back]

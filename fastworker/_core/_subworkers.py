@@ -84,12 +84,24 @@ class SubworkerRecord:
       key: the session id, a secret.
       label: the worker id, made unique for people to read.
       functions: what it announced.
+      holder: names its session in the store, and tells nobody the key.
+      is_inside: whether its lanes are in the control plane's own process.
     """
 
     def __init__(
-        self, key: bytes, label: str, address: str, functions: list[FunctionInfo], order: int
+        self,
+        key: bytes,
+        label: str,
+        address: str,
+        functions: list[FunctionInfo],
+        order: int,
+        *,
+        holder: bytes = b"",
+        is_inside: bool = False,
     ) -> None:
         self.key = key
+        self.holder = holder
+        self.is_inside = is_inside
         self.label = label
         self.address = address
         self.order = order

@@ -7,11 +7,15 @@ in the docs is drawn from it.
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastworker._core._messages import (
     MAX_EARLIER_ERRORS,
+    CallOptions,
     Ending,
     TaskEvent,
     TaskSpec,
@@ -31,6 +35,7 @@ class TaskState(enum.Enum):
     READY = "ready"
     LEASED = "leased"  # given to a subworker, not known to run
     STARTED = "started"
+    AWAY = "away"  # leased before a restart; its subworker has not come back yet
     RETRYING = "retrying"  # an attempt failed; it waits for the next
     SUCCESS = "success"
     FAILURE = "failure"
@@ -51,11 +56,14 @@ class Step(enum.Enum):
     START = "start"
     HAND_BACK = "hand back"
     LOSE = "lose"
+    RESTART = "restart"  # of the control plane
+    RESUME = "resume"
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    WITHDRAW = "withdraw"  # the store could not take it
 
     __hash__ = object.__hash__
 
@@ -82,6 +90,14 @@ TASK_TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
     (TaskState.STARTED, Step.FAIL): TaskState.FAILURE,
     (TaskState.STARTED, Step.RETRY): TaskState.RETRYING,
     (TaskState.STARTED, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.LEASED, Step.RESTART): TaskState.AWAY,
+    (TaskState.STARTED, Step.RESTART): TaskState.AWAY,
+    (TaskState.AWAY, Step.RESUME): TaskState.LEASED,
+    (TaskState.AWAY, Step.LOSE): TaskState.READY,
+    (TaskState.AWAY, Step.FAIL): TaskState.FAILURE,
+    (TaskState.AWAY, Step.CANCEL): TaskState.CANCELLED,
+    (TaskState.READY, Step.WITHDRAW): TaskState.REFUSED,
+    (TaskState.READY, Step.RESUME): TaskState.LEASED,
     (TaskState.RETRYING, Step.QUEUE): TaskState.READY,
     (TaskState.RETRYING, Step.CANCEL): TaskState.CANCELLED,
     (TaskState.RETRYING, Step.EXPIRE): TaskState.EXPIRED,
@@ -100,6 +116,7 @@ WIRE_STATUS: dict[TaskState, WireStatus] = {
     TaskState.READY: WireStatus.PENDING,
     TaskState.LEASED: WireStatus.PENDING,
     TaskState.STARTED: WireStatus.STARTED,
+    TaskState.AWAY: WireStatus.PENDING,
     TaskState.RETRYING: WireStatus.PENDING,
     TaskState.SUCCESS: WireStatus.SUCCESS,
     TaskState.FAILURE: WireStatus.FAILURE,
@@ -120,10 +137,15 @@ class TaskRecord:
     ``expires_at`` is when it must have started (and did not), ``deadline_at`` when it must have
     ended, ``retry_at`` when it is its turn again while RETRYING: all ``inf``
     where there is no such time. ``errors`` are those of failed attempts.
-    ``watchers`` want to hear of it besides its owner. ``last_ending`` is how the
-    latest attempt ended of which code ran, ``loss`` why if nobody knows. ``stream``
-    is None unless it gives values
-    while it runs.
+    ``fence_epoch`` is the epoch of the latest lease: after a restart it may be
+    an earlier one. ``holder`` and ``holder_label`` say who has it while AWAY;
+    ``is_careful`` that this lease must not be followed by another
+    (on_lost="fail"). ``has_row`` says that the store was told of it,
+    ``is_durable`` that the store has it, ``is_restored`` that it came from there;
+    ``outcome`` is None until it has ended.
+    ``joint`` have submitted it too, ``watchers`` want to hear of it besides.
+    ``last_ending`` is how the latest attempt ended of which code ran, ``loss`` why
+    if nobody knows. ``stream`` is None unless it gives values while it runs.
     """
 
     __slots__ = (
@@ -133,14 +155,23 @@ class TaskRecord:
         "expires_at",
         "failures",
         "fence",
+        "fence_epoch",
+        "has_row",
         "held_until",
+        "holder",
+        "holder_label",
         "is_cancel_requested",
+        "is_careful",
+        "is_durable",
+        "is_restored",
         "is_solo",
         "is_wary",
+        "joint",
         "last_ending",
         "loss",
         "losses",
         "message",
+        "outcome",
         "owner",
         "progress",
         "retry_at",
@@ -160,7 +191,15 @@ class TaskRecord:
         self.owner = owner
         self.state = TaskState.HELD
         self.fence = 0
+        self.fence_epoch = 0
         self.uncounted = 0
+        self.has_row = False
+        self.is_durable = False
+        self.is_restored = False
+        self.is_careful = False
+        self.holder = b""
+        self.holder_label = ""
+        self.outcome: TaskEvent | None = None
         self.worker: SubworkerRecord | None = None
         self.estimate: float | None = None
         self.started = 0.0
@@ -179,6 +218,7 @@ class TaskRecord:
         self.progress = -1.0
         self.message = ""
         self.watchers: tuple[bytes, ...] = ()
+        self.joint: tuple[bytes, ...] = ()
         self.stream = progress_of(spec.options)
 
     def __repr__(self) -> str:
@@ -205,14 +245,23 @@ class TaskRecord:
             and own.payload == spec.payload
             and own.priority == spec.priority
             and own.format == spec.format
-            and own.callback == spec.callback
-            and own.options == spec.options
+            and _callback_content(own) == _callback_content(spec)
+            and _options_content(own) == _options_content(spec)
         )
 
     @property
     def attempts(self) -> int:
         """How many attempts have counted so far, a live one included."""
         return self.fence - self.uncounted
+
+    @property
+    def is_as_new(self) -> bool:
+        """Whether nothing has happened to it but that it was queued."""
+        return (
+            self.fence == 0
+            and self.expires_at == self.deadline_at == self.retry_at == math.inf
+            and not self.is_cancel_requested
+        )
 
     @property
     def has_yielded(self) -> bool:
@@ -225,7 +274,7 @@ class TaskRecord:
 
         While a subworker has it, that keeps the time.
         """
-        if self.worker is not None:
+        if self.worker is not None or self.state is TaskState.AWAY:
             return math.inf
         return min(self.deadline_at, self.expires_at, self.retry_at)
 
@@ -258,12 +307,15 @@ class TaskRecord:
 
     def event(self, *, error: str = "", ending: Ending = Ending.COMPLETED) -> TaskEvent:
         """What a client is told about this task now."""
+        status = WIRE_STATUS[self.state]
+        if self.state is TaskState.AWAY and self.started:
+            status = WireStatus.STARTED
         return TaskEvent(
             task_id=self.spec.id,
-            status=WIRE_STATUS[self.state],
+            status=status,
             error=error,
             started=self.started,
-            worker_id=self.worker.label if self.worker is not None else "",
+            worker_id=self.holder_label if self.worker is None else self.worker.label,
             attempts=self.attempts,
             ending=ending,
             errors=list(self.errors),
@@ -273,9 +325,36 @@ class TaskRecord:
 
 
 def content_digest(spec: TaskSpec) -> int:
-    """Tells the contents of two tasks with one id apart, long after the task ended."""
-    # A collision would accept a second, different task under a used id as the
-    # first one; within one process's life 64 bits of hash are plenty for that.
-    return hash(
-        (spec.name, spec.payload, spec.priority, spec.format, spec.callback, spec.options)
+    """Tells the contents of two tasks with one id apart, long after the task ended.
+
+    The same in every process; not a protection against forgery.
+    """
+    content = (
+        spec.name,
+        spec.payload,
+        spec.priority,
+        spec.format,
+        _callback_content(spec),
+        _options_content(spec),
     )
+    hashed = hashlib.blake2b(_encode(content), digest_size=8).digest()
+    return int.from_bytes(hashed, "big") >> 1  # what fits everywhere
+
+
+def _callback_content(spec: TaskSpec) -> tuple[str, bytes] | None:
+    """Whom to tell; without the name of the event, which each call makes anew."""
+    callback = spec.callback
+    return None if callback is None else (callback.address, callback.data)
+
+
+def _options_content(spec: TaskSpec) -> CallOptions | None:
+    """What the call wants; who makes it, from inside which task, is no part of that."""
+    options = spec.options
+    if options is None or not options.parent:
+        return options
+    options = msgspec.structs.replace(options, parent="")
+    return None if options == _NO_OPTIONS else options
+
+
+_NO_OPTIONS: Final = CallOptions()
+_encode: Final = msgspec.msgpack.Encoder().encode

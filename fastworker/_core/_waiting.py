@@ -54,6 +54,13 @@ class WaitingTasks:
         self._suspects.remove(record)
         _drop_reservation(record, workers)
 
+    def remove(self, record: TaskRecord) -> None:
+        """Take out a record that is still READY, and may come back."""
+        if record.is_solo:
+            self._suspects.remove(record)
+        else:
+            self._ready.remove(record)
+
     def check(self) -> None:
         """Assert every invariant."""
         self._ready.check()

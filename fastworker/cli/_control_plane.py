@@ -50,6 +50,26 @@ _LATER = "Accepted; the dashboard comes with a later version."
     default=None,
     help="Listen also where other machines can connect; there is no authentication.",
 )
+@click.option(
+    "--store",
+    metavar="PATH",
+    help=with_default(
+        "Where tasks are kept: a file, or 'memory'.",
+        "<worker id>-<base port>.db in $XDG_STATE_HOME/fastworker",
+    ),
+)
+@click.option(
+    "--history-size",
+    type=int,
+    metavar="N",
+    help=with_default("Maximum ended tasks that are kept there.", "100000"),
+)
+@click.option(
+    "--history-ttl",
+    type=float,
+    metavar="SECONDS",
+    help=with_default("And for how long.", "604800"),
+)
 @_options.task_modules("Task modules to load.")
 @click.option(
     "--processes",
@@ -86,6 +106,9 @@ def control_plane(
     result_cache_ttl: float | None,
     max_queued: int | None,
     insecure: bool | None,
+    store: str | None,
+    history_size: int | None,
+    history_ttl: float | None,
     task_modules: tuple[str, ...],
     processes: int,
     concurrency: int | None,
@@ -102,8 +125,9 @@ def control_plane(
 
     Task modules are found from the current folder. The first Ctrl-C or
     SIGTERM lets running tasks end, the second ends them, the third ends the
-    process at once. Tasks that have not ended then are lost, as they are kept
-    in memory; how many there are is said at the first signal and at the end.
+    process at once. Tasks that have not ended then come back with the next
+    start; with --store memory they are lost, and how many there are is said
+    at the first signal and at the end.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
@@ -114,6 +138,7 @@ def control_plane(
         from fastworker._control_plane import ControlPlaneWorker
         from fastworker._modules import load_task_modules, split_module_names
         from fastworker.cli._service import Service
+        from fastworker.cli._store_choice import store_to_use
 
         worker = ControlPlaneWorker(
             worker_id,
@@ -125,6 +150,9 @@ def control_plane(
             result_cache_ttl,
             max_queued=max_queued,
             insecure=insecure,
+            store=store_to_use(store, worker_id, base_address),
+            history_max_size=history_size,
+            history_ttl_seconds=history_ttl,
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click

@@ -26,6 +26,8 @@ from fastworker.cli._supervised import (
 
 # A drained subworker says goodbye before it ends.
 FAREWELL_SECONDS: Final = 1.0
+# A supervised subworker ends at most two seconds after its parent.
+ORPHAN_SECONDS: Final = 2.5
 _SHOWN_NAMES: Final = 12
 
 
@@ -79,8 +81,15 @@ class Service:
                 await subworkers.start(self._supervisor.run)
                 self._announce()
                 self._drainable.is_up()
+                if self._worker.replayed.tasks:
+                    subworkers.start_soon(self._outlive_old_processes)
             # The control plane has drained: so have they, or they never will.
             subworkers.cancel_scope.deadline = trio.current_time() + FAREWELL_SECONDS
+
+    async def _outlive_old_processes(self) -> None:
+        """Whoever had this store before had subworkers too, which ended with it."""
+        await trio.sleep(ORPHAN_SECONDS)
+        self._worker.note_old_processes_ended(list(self._commands()))
 
     def _drain(self) -> None:
         self._worker.drain()
@@ -123,12 +132,22 @@ class Service:
             f"epoch {worker.epoch}, process {os.getpid()}",
             f"  clients     {worker.discovery_address} (discovery), {worker.base_address}",
             f"  subworkers  {worker.management_address}",
-            "  store       memory: when this process ends, tasks that have not ended are "
-            "lost, and their clients are told",
+            f"  store       {self._store()}",
             f"  tasks       {self._tasks()}",
             f"  run by      {self._runners()}",
         ]
         click.echo("\n".join(lines), file=sys.stderr)
+
+    def _store(self) -> str:
+        store, back = self._worker.store, self._worker.replayed
+        if not store.is_durable:
+            return (
+                "memory: when this process ends, tasks that have not ended are lost, and "
+                "their clients are told"
+            )
+        if not back.tasks and not back.outcomes:
+            return store.name
+        return f"{store.name}; {count(back.tasks)} and {back.outcomes} results came back"
 
     def _tasks(self) -> str:
         if not self._modules:
@@ -150,5 +169,8 @@ class Service:
             return "nothing is running"
         tasks = statistics.tasks
         text = f"{count(tasks.started + tasks.leased)} running"
+        if self._worker.store.is_durable:
+            kept = sum(waiting(tasks).values())
+            return f"{text}, {kept} waiting are kept" if kept else text
         lost = sum(waiting(tasks).values())
         return f"{text}, {lost} waiting will be lost" if lost else text

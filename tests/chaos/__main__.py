@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the first run; drawn if not given")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run")
     parser.add_argument("--minutes", type=float, default=0.0, help="more runs until then")
-    parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+    parser.add_argument("--store", choices=["memory", "sqlite"], default="sqlite")
     parser.add_argument("--no-validate", action="store_true", help="machines do not check")
     parser.add_argument("--keep", action="store_true", help="keep the folders of sound runs")
     given = parser.parse_args()

@@ -222,7 +222,8 @@ def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
         for earlier, later in pairwise(by_fence):
             raised = earlier.end is not None and earlier.end.what == "raise"
             faults = excuses(story, rules, earlier, later.start.at)
-            if raised and retries:
+            if raised and retries and not faults:
+                # With a fault the report of the failure may be lost: no retry is used up.
                 retries -= 1
             elif task.name == "chaos_poison":
                 # Its own kill is a fault too; the others' are said to be ours.

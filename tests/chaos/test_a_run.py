@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.nng, pytest.mark.slow]
 
 
 def test_a_short_run_is_sound_and_its_history_would_show_if_it_were_not(tmp_path: Path) -> None:
-    plan = Plan(seed=7, seconds=8.0, workers=2, clients=2, lease=3.0, slack=4.0)
+    plan = Plan(seed=7, seconds=8.0, store="sqlite", workers=2, clients=2, lease=3.0, slack=4.0)
     result = run_plan(plan, tmp_path)
     assert result.is_sound, str(result)
     for kind in (Kind.STORM, Kind.EXIT, Kind.STOP, Kind.FAULT, Kind.SETTLED):

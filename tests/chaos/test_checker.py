@@ -253,6 +253,16 @@ def test_s9_retries_are_a_reason_as_often_as_was_asked() -> None:
     assert past(4).broken() == ["S9"]
 
 
+def test_s9_a_failure_whose_report_a_fault_has_lost_uses_up_no_retry() -> None:
+    past = Past("chaos_flaky")
+    for attempt in range(1, 5):
+        how = "return" if attempt == 4 else "raise"
+        past.run(100 + attempt, 100.5 + attempt, attempt=attempt, how=how)
+    past.add(102.6, Kind.STOP, process="w1", what="x")
+    past.add(102.9, Kind.CONT, process="w1")
+    assert past.tell(105, 4).settle(attempt=4).broken() == []
+
+
 def test_s9_poison_that_is_never_given_up() -> None:
     def past(starts: int, what: str = "") -> Past:
         past = Past("chaos_poison")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fastworker._core._attempts import (
@@ -36,7 +37,11 @@ class Bench(OnePeer):
     """A subworker; of itself it has one lane of two slots."""
 
     def __init__(
-        self, *functions: FunctionInfo, slots: int = 2, kinds: tuple[str, ...] = ("thread",)
+        self,
+        *functions: FunctionInfo,
+        slots: int = 2,
+        kinds: tuple[str, ...] = ("thread",),
+        final_timeouts: Collection[str] = (),
     ) -> None:
         count = iter(range(1, 1000))
         state = SubworkerState(
@@ -44,6 +49,7 @@ class Bench(OnePeer):
             functions=list(functions) or [FunctionInfo("add", "thread")],
             slots=dict.fromkeys(kinds, slots),
             new_session_id=lambda: next(count).to_bytes(16, "big"),
+            final_timeouts=final_timeouts,
         )
         super().__init__(state, FrameArrived)
         self.number = 0

@@ -418,16 +418,20 @@ class Cluster:
                     self.reset_pipe(peer)
             else:
                 assert isinstance(command, AppendRecords)
-                self._append(command)
-                self._control(RecordsDurable(command.batch))
-                self._control(Flush())
+                self._take_append(command)
         self._check_losses()
 
+    def _take_append(self, command: AppendRecords) -> None:
+        self._append(command)
+        self._control(RecordsDurable(command.batch))
+        self._control(Flush())
+
     def _append(self, command: AppendRecords) -> None:
-        for record in command.queued:
-            self.queued[self.epoch, record.spec.id] += 1
-        for event in command.ended:
-            if event.status is WireStatus.SUCCESS:
+        for task in command.changes.created:
+            self.queued[self.epoch, task.spec.id] += 1
+        for task in (*command.changes.created, *command.changes.updated):
+            event = task.outcome
+            if event is not None and event.status is WireStatus.SUCCESS:
                 _, epoch, attempt = event.payload.decode().split(":")
                 assert int(epoch) == self.epoch, f"a report of epoch {epoch} was accepted"
                 assert int(attempt) >= event.attempts

@@ -83,6 +83,19 @@ def test_one_that_stops_in_its_grace_has_timed_out_and_may_be_retried() -> None:
     assert bench.capacity() == {"thread": 2}
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_timeout_that_its_function_does_not_retry_is_final(stops: bool) -> None:
+    bench = connected(TIMED, final_timeouts=["add"])
+    bench.run("a")
+    bench.pass_time(10.0)
+    if stops:
+        bench.end("a", kind=OUTCOME_CANCELLED)
+    else:
+        bench.pass_time(2.0)
+    (end,) = bench.ended()
+    assert (end.outcome, end.is_retryable) == (WireStatus.FAILURE, False)
+
+
 def test_one_that_returns_in_its_grace_has_returned() -> None:
     bench = connected(TIMED)
     bench.run("a")

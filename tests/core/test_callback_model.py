@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from fastworker._core import _callbacks
-from fastworker._core._callback_events import CallbackDue, Deliver, DeliveryEnded
+from fastworker._core._callback_events import CallbackDue, Deliver, DeliveryEnded, Settled
 from fastworker._core._callbacks import CallbackLimits, CallbackState
 from fastworker._core._messages import Callback, TaskEvent, WireStatus
 from fastworker._core._pipes import DeadlinePassed
@@ -163,6 +163,7 @@ class CallbackModel(RuleBasedStateMachine):
         self.state = CallbackState(rng=random.Random(seed), limits=LIMITS)
         self.twin = Twin(random.Random(seed))
         self.count = 0
+        self.settled = 0
         self.under_way: dict[str, list[str]] = {}
         self.arrived: dict[str, list[str]] = {address: [] for address in ADDRESSES}
 
@@ -175,10 +176,14 @@ class CallbackModel(RuleBasedStateMachine):
                 assert command.address not in self.under_way, "two deliveries to one address"
                 self.under_way[command.address] = ids
                 wanted.append((command.address, [(e["event_id"], e["delivery"]) for e in said]))
+            elif isinstance(command, Settled):
+                self.settled += len(command.task_ids)
             else:
                 assert command.address not in self.under_way, "disconnected while in use"
                 wanted.append(("disconnect", command.address))
         assert wanted == self.twin.commands()
+        told = self.state.statistics()
+        assert self.settled == told.delivered + told.dropped, "the store has to know"
 
     @rule(address=st.sampled_from(ADDRESSES), size=st.sampled_from([1, 1, 300, 3_000, 9_000]))
     def due(self, address: str, size: int) -> None:

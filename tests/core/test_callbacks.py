@@ -15,6 +15,7 @@ from fastworker._core._callback_events import (
     Deliver,
     DeliveryEnded,
     Disconnect,
+    Settled,
 )
 from fastworker._core._callbacks import CallbackLimits, CallbackState, CallbackStatistics
 from fastworker._core._codec import decode_body, encode
@@ -31,6 +32,7 @@ class Talk:
     def __init__(self, seed: int = 0, **limits: Any) -> None:
         self.state = CallbackState(rng=random.Random(seed), limits=CallbackLimits(**limits))
         self.now = 0.0
+        self.settled: list[str] = []
 
     def due(self, task_id: str, address: str = A, size: int = 0) -> list[Any]:
         event = TaskEvent(task_id, WireStatus.SUCCESS, 1, b'"' + b"x" * size + b'"')
@@ -57,7 +59,12 @@ class Talk:
     def _handle(self, event: Any) -> list[Any]:
         commands = self.state.handle(event, now=self.now)
         self.state.check()
-        return [shown(command) for command in commands]
+        for command in commands:
+            if isinstance(command, Settled):
+                self.settled += command.task_ids
+        told = self.statistics()
+        assert len(self.settled) == told.delivered + told.dropped, "the store has to know"
+        return [shown(each) for each in commands if not isinstance(each, Settled)]
 
 
 def shown(command: CallbackCommand) -> Any:
@@ -343,7 +350,7 @@ def a_spec(callback: Callback | None) -> TaskSpec:
 
 @pytest.mark.parametrize(
     "other",
-    [None, Callback(A, "e2", b"{}"), Callback(B, "e1", b"{}"), Callback(A, "e1", b"null")],
+    [None, Callback(B, "e1", b"{}"), Callback(A, "e1", b"null")],
     ids=str,
 )
 def test_another_callback_makes_another_task(other: Callback | None) -> None:
@@ -351,6 +358,8 @@ def test_another_callback_makes_another_task(other: Callback | None) -> None:
     record = TaskRecord(spec, 1, None)
     assert record.has_content(a_spec(Callback(A, "e1", b"{}")))
     assert content_digest(spec) == content_digest(a_spec(Callback(A, "e1", b"{}")))
+    # Each call makes an event of its own, also to submit the same task again.
+    assert record.has_content(a_spec(Callback(A, "e2", b"{}")))
     assert not record.has_content(a_spec(other))
     assert content_digest(spec) != content_digest(a_spec(other))
 

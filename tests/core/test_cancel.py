@@ -161,11 +161,11 @@ def test_a_cancel_asked_again_is_told_again_only_with_a_grace(plane: Plane) -> N
     plane.submit("a")
     plane.give("w")
     plane.cancel("a")
-    assert plane.stop_orders("w") == [StopOrder("a", 1, None)]
+    assert plane.stop_orders("w") == [StopOrder("a", 1, None, EPOCH)]
     plane.cancel("a")
     assert plane.stop_orders("w") == []
     plane.cancel("a", grace=0.5)
-    assert plane.stop_orders("w") == [StopOrder("a", 1, 0.5)]
+    assert plane.stop_orders("w") == [StopOrder("a", 1, 0.5, EPOCH)]
 
 
 def test_of_many_cancels_before_the_next_frame_the_shortest_grace_is_told(
@@ -179,7 +179,10 @@ def test_of_many_cancels_before_the_next_frame_the_shortest_grace_is_told(
     for grace in [9.0, 3.0, *(5.0 + n for n in range(1000))]:
         plane.cancel("a", grace=grace)
     assert len(plane.scheduler._workers[b"w"].cancels) == 2
-    assert plane.stop_orders("w") == [StopOrder("a", 1, None), StopOrder("a", 1, 3.0)]
+    assert plane.stop_orders("w") == [
+        StopOrder("a", 1, None, EPOCH),
+        StopOrder("a", 1, 3.0, EPOCH),
+    ]
 
 
 def test_an_order_for_an_earlier_attempt_does_not_hide_that_for_the_next(

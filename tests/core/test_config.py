@@ -31,6 +31,14 @@ def subworker(**settings: Any) -> SubWorkerConfig:
     return SubWorkerConfig(**{**REQUIRED, **settings})
 
 
+def test_default_ports_are_none_that_the_kernel_gives_to_outgoing_connections() -> None:
+    # N11 in docs/faults.md: from 32768 on, by default.
+    control_plane, dashboard = ControlPlaneConfig(), DashboardConfig()
+    ports = {address.port for address in (*control_plane.addresses, dashboard.address)}
+    assert len(ports) == 4
+    assert all(1024 <= port < 32768 for port in ports)
+
+
 # --- where a setting comes from ---
 
 
@@ -153,6 +161,9 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "max_queued": 1_000_000,
         "max_queued_bytes": 1024**3,
         "insecure": False,
+        "store": None,
+        "history_max_size": 100_000,
+        "history_ttl_seconds": 604_800,
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,

@@ -411,7 +411,7 @@ def test_a_cancel_reaches_the_subworker_by_its_parked_lease(hall: Hall) -> None:
         for pipe, frame in hall.sent[before:]
         if pipe == BOB_PIPE and isinstance(frame, Reply)
     ]
-    assert [reply.cancels for reply in replies] == [[StopOrder("a1", 1)]]
+    assert [reply.cancels for reply in replies] == [[StopOrder("a1", 1, epoch=EPOCH)]]
 
 
 def test_a_control_plane_that_drains_leases_nothing_and_still_passes_cancels_on(
@@ -428,7 +428,7 @@ def test_a_control_plane_that_drains_leases_nothing_and_still_passes_cancels_on(
         if pipe == BOB_PIPE and isinstance(frame, Reply)
     ]
     assert [(reply.assignments, reply.cancels) for reply in replies] == [
-        ([], [StopOrder("a1", 1)])
+        ([], [StopOrder("a1", 1, epoch=EPOCH)])
     ]
     assert not hall.state.is_drained
 

@@ -170,6 +170,20 @@ def test_it_stops_its_attempts_two_seconds_before_the_lease_could_end(bench: Ben
     assert bench.hellos[-1].epoch == 0
 
 
+@pytest.mark.parametrize("second", [("a", "add"), ("b", "unknown")])
+def test_of_a_reply_that_leases_what_cannot_be_nothing_is_held(
+    second: tuple[str, str],
+) -> None:
+    """N6: the same attempt twice, or a function that is not here."""
+    bench = Bench()
+    bench.connect()
+    leased = [Assignment(i, 1, name, 1, b"()") for i, name in (("a", "add"), second)]
+    bench.answer(Kind.LEASE, LeaseReply(2, leased, [], [1, 2]))
+    assert len(bench.take(DropPipe)) == 1
+    assert bench.take(StartAttempts) == []
+    assert len(bench.state._attempts) == 0
+
+
 def test_an_orphan_takes_up_its_slot_until_it_ends(bench: Bench) -> None:
     # T3 in docs/faults.md.
     bench.lease("a")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastworker import RegistrationError
+from fastworker import RegistrationError, TaskFailed, TaskTimedOut
 from fastworker._call_settings import CallSettings
 from fastworker._core._retry import RetryOverride
 from fastworker._registry import Registry, task
@@ -103,6 +103,30 @@ def test_what_is_worth_a_retry_is_a_class_a_tuple_or_a_function() -> None:
     assert TaskOptions(retry_on=lambda error: "busy" in str(error)).is_retryable(
         ValueError("busy")
     )
+
+
+def raise_it(error: BaseException) -> bool:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "expected"),
+    [
+        (Exception, True),
+        (TimeoutError, True),
+        (TaskTimedOut, True),
+        (OSError, True),  # which a TimeoutError is
+        ((KeyError, TimeoutError), True),
+        (ValueError, False),
+        (TaskFailed, False),
+        (lambda error: "timeout" in str(error), True),
+        (lambda error: False, False),
+        (lambda error: error.status == 503, False),
+        (raise_it, False),
+    ],
+)
+def test_a_timeout_is_an_error_that_retry_on_may_name(retry_on: Any, expected: bool) -> None:
+    assert TaskOptions(retry_on=retry_on).retries_timeouts() is expected
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Settings:
     executes: bool = False
     concurrency: int = 2
     connect: str = ""
+    patience: float = 5.0
     notes: str = ""
     lease: float | None = None
 
@@ -105,7 +106,12 @@ async def run_control_plane(settings: Settings) -> None:
 
 
 async def run_subworker(settings: Settings) -> None:
-    worker = SubWorker(settings.name, settings.connect, concurrency=settings.concurrency)
+    worker = SubWorker(
+        settings.name,
+        settings.connect,
+        concurrency=settings.concurrency,
+        connect_timeout=settings.patience,
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.start)
         print(json.dumps(own_figures()), flush=True)
@@ -115,7 +121,10 @@ async def run_subworker(settings: Settings) -> None:
 
 async def run_client(settings: Settings) -> None:
     """A caller that waits, and some tasks that nobody waits for."""
-    async with Client(settings.connect) as client, trio.open_nursery() as nursery:
+    async with (
+        Client(settings.connect, connect_timeout=settings.patience) as client,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(client.submit_task, "hold", (settings.notes, "attached", 60))
         for number in range(20):
             await client.delay("echo", "x" * 10_000)

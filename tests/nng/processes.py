@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ def read_line(process: subprocess.Popen[str]) -> str:
 class Peer:
     """A process of ``tests.nng.peer`` that is ready; ``facts`` is what it said then."""
 
-    def __init__(self, role: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, role: str, settings: dict[str, Any], environ: Mapping[str, str] | None = None
+    ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() does it
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.nng.peer", role, json.dumps(settings)],
@@ -80,6 +83,7 @@ class Peer:
             stderr=self._stderr,
             bufsize=0,
             cwd=ROOT,
+            env={**os.environ, **(environ or {})},
         )
         self.settings = settings
         self.facts: dict[str, Any] = {}
@@ -91,6 +95,10 @@ class Peer:
     def wait_ready(self) -> None:
         """Read what it says when it is ready."""
         self.facts = self._read()
+
+    def has_spoken(self) -> bool:
+        """Whether it has said anything that was not read."""
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def ask(self) -> dict[str, Any]:
         """Its figures now; see ``tests.nng.peer``."""
@@ -137,26 +145,34 @@ class Processes:
 
     def control_plane(self, **settings: Any) -> Peer:
         """Start a control plane, by default on free ports and without lanes."""
-        self.plane = self._start("control-plane", settings)
+        self.plane = self.start("control-plane", **{"name": "plane", **settings})
         self.plane.wait_ready()
         return self.plane
 
-    def restart(self) -> Peer:
+    def restart(self, **changed: Any) -> Peer:
         """Start a control plane on the ports of the one before, which is dead."""
         known = {name: self.plane.facts[name] for name in ("base", "management", "discovery")}
-        return self.control_plane(**{**self.plane.settings, **known})
+        return self.control_plane(**{**self.plane.settings, **known, **changed})
+
+    def start(
+        self, role: str, *, environ: Mapping[str, str] | None = None, **settings: Any
+    ) -> Peer:
+        """Start a peer, and do not wait until it is ready."""
+        peer = Peer(role, {"name": role, **settings}, environ)
+        self._peers.append(peer)
+        return peer
 
     def subworkers(self, *names: str, **settings: Any) -> list[Peer]:
         """Start several subworkers at once."""
         settings["connect"] = self.plane.facts["management_address"]
-        peers = [self._start("subworker", {"name": name, **settings}) for name in names]
+        peers = [self.start("subworker", name=name, **settings) for name in names]
         for peer in peers:
             peer.wait_ready()
         return peers
 
     def client(self, **settings: Any) -> Peer:
         """Start a client that waits for one task and has forty others."""
-        peer = self._start("client", {"connect": self.discovery, **settings})
+        peer = self.start("client", **{"connect": self.discovery, **settings})
         peer.wait_ready()
         return peer
 
@@ -168,8 +184,3 @@ class Processes:
     def close(self) -> None:
         for peer in self._peers:
             peer.close()
-
-    def _start(self, role: str, settings: dict[str, Any]) -> Peer:
-        peer = Peer(role, settings)
-        self._peers.append(peer)
-        return peer

@@ -92,6 +92,8 @@ class Shell:
             if not name.startswith("FASTWORKER_") or name == "FASTWORKER_VALIDATE"
         }
         self.environ[MARK] = self._mark
+        # Nobody's real tasks, and not another test's.
+        self.environ["XDG_STATE_HOME"] = str(folder / "state")
         self._started: list[Background] = []
 
     def run(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -155,10 +157,20 @@ class Shell:
 class Plane:
     """A control plane of a shell, and commands that know where it is."""
 
-    def __init__(self, shell: Shell, *arguments: str, terminal: bool = False) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        *arguments: str,
+        terminal: bool = False,
+        like: Plane | None = None,
+    ) -> None:
+        """``like``: where that one was, which has ended."""
         self.shell = shell
-        self.base, self.discovery = free_address(), free_address()
-        self.port = free_port()
+        if like is None:
+            self.base, self.discovery = free_address(), free_address()
+            self.port = free_port()
+        else:
+            self.base, self.discovery, self.port = like.base, like.discovery, like.port
         self.command = shell.start(
             "control-plane", *self.addresses(), *arguments, terminal=terminal
         )

@@ -357,24 +357,30 @@ async def test_newcomers_get_in_beside_fifty_garbage_connects_a_second(
     processes: Processes, target: Target
 ) -> None:
     """N8, H9: NNG pauses 100 ms after each; a client makes two connections."""
+    knocks = 0
 
-    async def knock() -> None:
+    async def knock(port: int, garbage: bytes) -> None:
+        nonlocal knocks
         while True:
-            nursery.start_soon(target.send, target.ports[0], b"GET / HTTP/1.1\r\n\r\n")
-            nursery.start_soon(target.send, target.ports[2], b"\0" * 8)
-            await trio.sleep(0.04)
+            nursery.start_soon(target.send, port, garbage)
+            knocks += 1
+            await trio.sleep(0.02)
 
     times: list[float] = []
     async with somebody_working(processes) as done, trio.open_nursery() as nursery:
-        nursery.start_soon(knock)
-        for _ in range(10):
+        nursery.start_soon(knock, target.ports[0], b"GET / HTTP/1.1\r\n\r\n")
+        nursery.start_soon(knock, target.ports[1], b"")
+        nursery.start_soon(knock, target.ports[2], b"\0" * 8)
+        while knocks < 150:  # a second of them first
+            await trio.sleep(0.01)
+        for _ in range(100):
             started_at = time.monotonic()
             async with Client(processes.discovery):
                 times.append(time.monotonic() - started_at)
         assert done() > 10
         nursery.cancel_scope.cancel()
-    assert sorted(times)[len(times) // 2] < 1, times
-    assert max(times) < 5, times
+    assert knocks > 3 * len(times), "it was no siege"
+    assert sorted(times)[98] <= 0.25, sorted(times)[-10:]  # p99
 
 
 # --- what the other side is told ----------------------------------------------

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from random import Random
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker._core._control_plane_events import AppendRecords
-from fastworker._errors import LinkError
-from fastworker._store._memory import MemoryStore
+from fastworker._core._stored import Changes
+from fastworker._errors import LinkError, StoreUnavailable
 from fastworker._transport._memory_ends import MemoryLink
+from tests.kept_store import KeptStore
 from tests.shell.callback_listener import HERE, NOWHERE, callbacks, listening, open_plane
 from tests.shell.world import open_world, settle
 
@@ -126,18 +125,21 @@ async def test_an_idle_connection_is_closed_after_ten_seconds(
 async def test_nothing_is_told_before_its_record_is_durable(
     autojump_clock: MockClock,
 ) -> None:
-    class SlowStore(MemoryStore):
-        def __init__(self) -> None:
-            super().__init__()
-            self.pending: list[tuple[AppendRecords, Callable[[int], None]]] = []
+    class FullStore(KeptStore):
+        """Has no room for an outcome until ``is_full`` is taken back."""
 
-        def append(self, records: AppendRecords, done: Callable[[int], None]) -> None:
-            if not records.ended:
-                done(records.batch)
-            else:
-                self.pending.append((records, done))
+        is_full = True
 
-    store = SlowStore()
+        def write(self, changes: Changes) -> None:
+            if self.is_full and any(t.outcome for t in (*changes.created, *changes.updated)):
+                raise StoreUnavailable("no space is left")
+            super().write(changes)
+
+        def recover(self) -> None:
+            if self.is_full:
+                raise StoreUnavailable("no space is left")
+
+    store = FullStore()
     async with (
         open_plane(store=store) as world,
         world.client() as client,
@@ -145,10 +147,9 @@ async def test_nothing_is_told_before_its_record_is_durable(
     ):
         task_id = await client.delay_with_callback("add", HERE, 1, 2)
         await trio.sleep(5)
-        [(records, done)] = store.pending
         assert listener.heard == []
-        done(records.batch)
-        await settle()
+        store.is_full = False
+        await trio.sleep(5)
         assert listener.task_ids == [task_id]
 
 

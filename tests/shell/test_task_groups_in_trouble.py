@@ -23,7 +23,7 @@ from fastworker import (
 )
 from fastworker._transport._memory import Faults
 from tests.shell.test_task_groups import cluster
-from tests.shell.world import DISCOVERY, open_world, settle
+from tests.shell.world import BASE, DISCOVERY, open_world, settle
 
 pytestmark = pytest.mark.trio
 
@@ -111,6 +111,32 @@ async def test_a_group_whose_control_plane_is_gone_ends_all_the_same(
         assert trio.current_time() - start < 60
         for handle in group.handles:
             assert isinstance(handle.outcome, Lost)
+
+
+async def test_a_moment_out_of_reach_does_not_end_the_wait_for_a_member(
+    autojump_clock: MockClock,
+) -> None:
+    ended = []
+
+    async def tidy_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+            ended.append(trio.current_time())
+
+    async with open_world(workers=0) as world:
+        world.registry.register(tidy_up)
+        await world.start_worker()
+        async with world.client() as client:
+            async with client.options(grace=100).open_task_group() as group:
+                await group.submit("tidy_up")
+                await settle()
+                world.network.reset_pipes(BASE)
+                group.cancel()
+            assert ended
+            assert isinstance(group.handles[0].outcome, Cancelled)
 
 
 async def test_a_group_whose_control_plane_comes_back_empty_has_lost_its_members(

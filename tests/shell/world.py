@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from fastworker import Client, ControlPlaneWorker, SubWorker
+from fastworker._core._subworkers import SubworkerRecord
 from fastworker._lanes._inline import InlineLane
 from fastworker._registry import Registry
 from fastworker._transport._memory import MemoryNetwork
@@ -206,6 +207,11 @@ class World:
         statistics = self.plane.statistics()
         assert statistics is not None
         return statistics.tasks
+
+    def subworkers(self) -> set[SubworkerRecord]:
+        """Whom the control plane has not taken for lost; who comes back then is another."""
+        assert self.plane._state is not None
+        return set(self.plane._state._scheduler._workers.values())
 
     def count_clients(self) -> int:
         statistics = self.plane.statistics()

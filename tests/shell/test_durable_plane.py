@@ -1,0 +1,193 @@
+"""A control plane that is killed and comes back with its store, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from fastworker import StoreUnavailable, TaskStatus
+from tests.kept_store import KeptStore
+from tests.shell.callback_listener import HERE, listening
+from tests.shell.world import World, open_world, settle
+
+pytestmark = pytest.mark.trio
+
+
+async def kill_and_restart(world: World, store: KeptStore) -> None:
+    with world.restarting():
+        await trio.sleep(2)  # callbacks that are under way get a moment
+        await world.start_plane(store=store)
+
+
+async def durable(world: World) -> KeptStore:
+    """Give the world a control plane with a store."""
+    store = KeptStore()
+    await kill_and_restart(world, store)
+    await trio.sleep(2)
+    return store
+
+
+async def test_a_caller_gets_its_result_although_the_control_plane_was_killed(
+    autojump_clock: MockClock,
+) -> None:
+    """K1, S1, S12: a running attempt goes on; a waiting one runs after the restart."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client, trio.open_nursery() as nursery:
+            results: list[object] = []
+
+            async def call(what: str) -> None:
+                results.append((await client.submit_task("wait", (what,))).result)
+
+            nursery.start_soon(call, "runs")
+            await settle()
+            nursery.start_soon(call, "waits")
+            await settle()
+            await kill_and_restart(world, store)
+            await trio.sleep(2)
+            world.let_go("runs")
+            world.let_go("waits")
+        assert sorted(map(str, results)) == ["runs", "waits"]
+        assert world.ran == ["runs", "waits"]
+        assert world.stopped == []
+        assert world.plane.replayed.tasks == 2
+
+
+async def test_a_delayed_task_survives_though_nobody_waits(autojump_clock: MockClock) -> None:
+    """S1."""
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        async with world.client() as client:
+            await world.start_worker("w0")
+            await settle()
+            world.cut_off("tcp://127.0.0.1:5560")
+            await trio.sleep(2)
+            task_id = await client.delay("note", "it ran")
+        world.network.heal("tcp://127.0.0.1:5560")
+        await kill_and_restart(world, store)
+        await trio.sleep(10)
+        assert world.ran == ["it ran"]
+        async with world.client() as client:
+            result = await client.get_task_result(task_id)
+            assert result is not None
+            assert result.status is TaskStatus.SUCCESS
+
+
+async def test_a_result_can_be_asked_for_after_a_restart(autojump_clock: MockClock) -> None:
+    """S13."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            task = await client.submit_task("add", (1, 2))
+        await kill_and_restart(world, store)
+        async with world.client() as client:
+            result = await client.get_task_result(task.task_id)
+            assert result is not None
+            assert result.result == 3
+
+
+async def test_a_callback_that_was_not_delivered_is_after_a_restart(
+    autojump_clock: MockClock,
+) -> None:
+    """L6."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            task_id = await client.delay_with_callback("add", HERE, 1, 2)
+            await settle()
+            await kill_and_restart(world, store)
+            async with listening(world.network) as listener:
+                await trio.sleep(60)
+                assert listener.task_ids == [task_id]
+                await kill_and_restart(world, store)
+                await trio.sleep(60)
+                assert listener.task_ids == [task_id], "told although it was settled"
+
+
+async def test_a_full_disk_refuses_new_tasks_until_there_is_room(
+    autojump_clock: MockClock,
+) -> None:
+    """D1: what runs goes on, and its outcome comes once it can be kept."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client, trio.open_nursery() as nursery:
+            results: list[object] = []
+
+            async def call() -> None:
+                results.append((await client.submit_task("wait", ("runs",))).result)
+
+            nursery.start_soon(call)
+            await settle()
+            store.failure = "no space is left on the disk"
+            with pytest.raises(StoreUnavailable, match="no space is left on the disk"):
+                await client.delay("note", "refused")
+            with pytest.raises(StoreUnavailable, match="try again later"):
+                await client.delay("note", "refused too")
+            world.let_go("runs")
+            await settle()
+            assert results == []
+            store.failure = ""
+            await trio.sleep(5)
+            assert results == ["runs"]
+            await client.delay("note", "taken")
+            await settle()
+        assert world.ran == ["runs", "taken"]
+        assert len(store.rows) == 2
+
+
+async def test_an_attached_task_whose_client_does_not_come_back_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        store = await durable(world)
+        async with trio.open_nursery() as nursery:
+            client = world.new_client()
+            await client.start()
+            nursery.start_soon(client.submit_task, "wait", ("runs",))
+            await settle()
+            world.cut_off("tcp://127.0.0.1:5555")
+            await kill_and_restart(world, store)
+            await trio.sleep(20)
+            assert world.stopped == []
+            await trio.sleep(15)
+            assert world.stopped == ["runs"]
+            nursery.cancel_scope.cancel()
+        client.stop()
+        await trio.sleep(1)
+
+
+async def test_a_planned_stop_keeps_what_waits(autojump_clock: MockClock) -> None:
+    """L5."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            await client.delay("wait", "runs")
+            await settle()
+            waiting = await client.delay("note", "waits")
+            world.plane.drain()
+            await trio.sleep(1)
+            world.let_go("runs")
+            await trio.sleep(40)
+        assert not store.rows[waiting].state.is_terminal
+        await world.start_plane(store=store)
+        await trio.sleep(5)
+        assert world.ran == ["runs", "waits"]
+
+
+async def test_the_history_is_as_long_as_was_said(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        store = KeptStore()
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(store=store, history_max_size=3, history_ttl_seconds=1e9)
+        await trio.sleep(2)
+        async with world.client() as client:
+            ids = [await client.delay("note", number) for number in range(5)]
+            await trio.sleep(20)
+        assert set(store.rows) == set(ids[2:])
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(store=store, history_ttl_seconds=0.001)
+        await trio.sleep(20)
+        assert store.rows == {}
