@@ -344,6 +344,12 @@ def test_l1_work_that_waits_while_a_worker_idles() -> None:
     assert gone.broken() == []
 
 
+def test_l1_what_may_have_ended_unheard_is_not_ready() -> None:
+    raised = calm().run(121, 122, how="raise").settle(attempt=1)
+    assert "L1" not in raised.broken()
+    assert "L1" not in calm().settle(status="cancelled", run="").broken()
+
+
 def test_l1_what_was_lost_with_a_store_in_memory_is_not_ready() -> None:
     past = calm().run(127, 128).settle().add(**killed("control", 110))
     assert past.broken(MEMORY) == []
