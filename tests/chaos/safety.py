@@ -260,7 +260,7 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
         bool(excuses(story, rules, execution, event.at)) for execution in task.executions
     )
     if task.name == "chaos_once":
-        return hits > 0 or bool(story.all_troubles(since, event.at))
+        return hits > 0 or bool(story.all_troubles(since - rules.lease, event.at))
     if event.error.startswith(POISON):
         # A task may be lost before its function has begun, so count the faults.
         return task.name == "chaos_poison" or (
