@@ -58,6 +58,7 @@ from fastworker._core._messages import (
     CallbacksAsked,
     Credits,
     FunctionsAsked,
+    HandedBack,
     Hello,
     Kind,
     Lease,
@@ -814,7 +815,7 @@ class ControlPlaneState:
                     self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
                     handout = self._sessions[key].handout
-                    if command.careful and self._is_durable:
+                    if command.careful and self._is_durable and not self._store_error:
                         careful = {item.task_id for item in command.careful}
                         self._give_when_durable(key, command.careful)
                         assignments = [i for i in assignments if i.task_id not in careful]
@@ -842,7 +843,7 @@ class ControlPlaneState:
             if session is not None:
                 session.handout.put(careful)
 
-        self._when_durable(give)
+        self._when_durable(give, _Careful(key, careful))
 
     def _acknowledge(
         self, session: Session, ticket: Ticket, body: AnyBody, *, hurry: bool = False
@@ -900,7 +901,9 @@ class ControlPlaneState:
 
     # --- durability ---
 
-    def _when_durable(self, effect: Callable[[], None], asker: _Asker | None = None) -> None:
+    def _when_durable(
+        self, effect: Callable[[], None], asker: _Asker | _Careful | None = None
+    ) -> None:
         """Do something once everything decided so far is in the store."""
         needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
@@ -924,8 +927,12 @@ class ControlPlaneState:
         gone = {r.spec.id for r in self._scheduler.withdraw(new, now=self._now)}
         message = f"the store cannot be written: {reason}; try again later"[:4096]
         waiting, self._effects = self._effects, deque()
+        back: list[_Careful] = []
         for effect in waiting:
             asker = effect.asker
+            if isinstance(asker, _Careful):
+                back.append(asker)
+                continue
             if asker is not None and isinstance(asker.answer, SubmitReply):
                 refused = [n for n, task_id in enumerate(asker.ids) if task_id in gone]
                 if refused:
@@ -940,6 +947,11 @@ class ControlPlaneState:
         if not len(self._changes):
             while self._effects:
                 self._effects.popleft().act()
+        for careful in back:
+            # Nobody was given these; meanwhile others may have their slots.
+            items = [HandedBack(item.task_id, item.attempt) for item in careful.assignments]
+            report = AttemptsReported(careful.key, Report(self._epoch, handed_back=items))
+            self._carry_out(self._scheduler.handle(report, now=self._now))
 
     def _on_flush(self) -> None:
         """Make frames of what has gathered: work, records, news, receipts.
@@ -952,7 +964,9 @@ class ControlPlaneState:
             self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
         if self._parked_leases and self._scheduler.has_work:
             reachable = [k for k, s in self._parked_leases.items() if not s.handout.has_orders]
-            dispatch = Dispatch(reachable, only_cancels=self._is_draining)
+            dispatch = Dispatch(
+                reachable, self._is_draining, avoids_careful=bool(self._store_error)
+            )
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
         for session in [s for s in self._parked_leases.values() if len(s.handout)]:
             self._give(session)
@@ -996,12 +1010,24 @@ class _Asker:
         self.answer: AnyBody | None = None
 
 
+class _Careful:
+    """Leases that wait for the store before their subworker is told of them."""
+
+    __slots__ = ("assignments", "key")
+
+    def __init__(self, key: bytes, assignments: list[Assignment]) -> None:
+        self.key = key
+        self.assignments = assignments
+
+
 class _Effect:
     """What happens once a batch is durable."""
 
     __slots__ = ("act", "asker", "batch")
 
-    def __init__(self, batch: int, act: Callable[[], None], asker: _Asker | None) -> None:
+    def __init__(
+        self, batch: int, act: Callable[[], None], asker: _Asker | _Careful | None
+    ) -> None:
         self.batch = batch
         self.act = act
         self.asker = asker

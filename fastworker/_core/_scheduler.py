@@ -190,8 +190,8 @@ class Scheduler:
 
     def _apply(self, event: SchedulerEvent, now: float) -> list[SchedulerCommand]:
         match event:
-            case Dispatch(keys=keys, only_cancels=only_cancels):
-                return self._on_dispatch(keys, only_cancels, now)
+            case Dispatch():
+                return self._on_dispatch(event, now)
             case AttemptsReported(key=key, report=report):
                 return self._on_report(key, report, now)
             case TasksSubmitted(owner=owner, tasks=tasks):
@@ -1255,13 +1255,11 @@ class Scheduler:
 
     # --- handing out ---
 
-    def _on_dispatch(
-        self, keys: list[bytes], only_cancels: bool, now: float
-    ) -> list[SchedulerCommand]:
-        workers = [self._workers[key] for key in keys if key in self._workers]
+    def _on_dispatch(self, event: Dispatch, now: float) -> list[SchedulerCommand]:
+        workers = [self._workers[key] for key in event.keys if key in self._workers]
         rounds = [Round(worker, self._epoch, now) for worker in workers]
-        if not only_cancels and not self._is_holding:
-            self._waiting.place(rounds, self._workers.values())
+        if not event.only_cancels and not self._is_holding:
+            self._waiting.place(rounds, self._workers.values(), event.avoids_careful)
         commands: list[SchedulerCommand] = []
         for given in rounds:
             for assignment in given.assignments:

@@ -30,7 +30,9 @@ from fastworker._core._control_plane_events import (
     FrameArrived,
     Port,
     ProcessExited,
+    ReadTasks,
     RecordsDurable,
+    TasksRead,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._messages import (
@@ -106,6 +108,8 @@ class Hall:
                     self.sent.append((route.pipe, decode_frame(data)))
                 case ClosePipe(pipe=pipe):
                     self.closed.append(pipe)
+                case ReadTasks():
+                    self.handle(TasksRead(command, []))
                 case AppendRecords(batch=batch):
                     self.handle(RecordsDurable(batch))
         if check:
