@@ -163,6 +163,7 @@ class TaskRecord:
         "is_cancel_requested",
         "is_careful",
         "is_durable",
+        "is_requeued",
         "is_restored",
         "is_solo",
         "is_wary",
@@ -196,6 +197,7 @@ class TaskRecord:
         self.has_row = False
         self.is_durable = False
         self.is_restored = False
+        self.is_requeued = False  # it has ended before, and an operator wants it once more
         self.is_careful = False
         self.holder = b""
         self.holder_label = ""
