@@ -281,7 +281,9 @@ class ControlPlaneState:
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
             case PipeOpened(pipe=pipe):
-                self._deadlines.set(pipe, now + HELLO_SECONDS)
+                # Its first frames may have come before the news of it.
+                if pipe not in self._by_pipe:
+                    self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
                 self._on_pipe_closed(pipe)
             case DrainRequested():

@@ -134,18 +134,17 @@ def peers_come_back(story: Story, rules: Rules) -> Iterator[Violation]:
 
 
 def _is_ready(task: TaskStory, since: float, until: float) -> bool:
-    """Whether it waited to be started all this time."""
+    """Whether it waited all this time, and was started only then.
+
+    What never started again may have had its end, which nobody was told of; if
+    it had none, S2 says so.
+    """
     if not task.acks or task.acks[0].at > since:
         return False
-    if any(event.at <= until for event in task.endings):
-        return False
-    for execution in task.executions:
-        if execution.start.at < until and execution.ended_at > since:
-            return False  # it ran
-        has_returned = execution.end is not None and execution.end.what == "return"
-        if has_returned and execution.ended_at <= since:
-            return False  # its outcome is on its way
-    return True
+    return any(execution.start.at >= until for execution in task.executions) and not any(
+        execution.start.at < until and execution.ended_at > since
+        for execution in task.executions
+    )
 
 
 def _is_idle(story: Story, process: str, since: float, until: float) -> bool:

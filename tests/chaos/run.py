@@ -232,7 +232,7 @@ class Run:
                 case "disconnect":
                     kept.disconnect()
                 case _:
-                    await kept.suffer(faults, seconds)
+                    await kept.suffer(faults, seconds, kind)
 
     def _draw(self, kept: Kept) -> tuple[str, float, Faults]:
         rng = kept.rng
@@ -250,6 +250,8 @@ class Run:
         if kind == "stop":
             seconds = rng.uniform(0.1, 2.0)
         if kind == "partition":
+            if rng.random() < 0.3:
+                seconds = self._plan.lease + self._plan.slack + rng.uniform(1, 3)
             up, down = rng.choice([(True, False), (False, True), (False, False)])
             return kind, seconds, Faults(up=up, down=down)
 

@@ -348,6 +348,15 @@ def test_a_pipe_that_does_not_say_hello_is_closed_after_five_seconds(hall: Hall)
     assert hall.closed == [EVE_PIPE]
 
 
+def test_a_pipe_whose_hello_came_before_the_news_of_it_is_left_alone(hall: Hall) -> None:
+    # Frames and news of pipes are read by two Trio tasks, in either order.
+    hello = Hello(PROTOCOL_VERSION, 7, b"e" * 16, Role.CLIENT, 0, "eve", "", [])
+    assert isinstance(hall.frame(EVE_PIPE, hello)[0], Welcome)
+    hall.handle(PipeOpened(EVE_PIPE))
+    hall.pass_time(HELLO_SECONDS + 1)
+    assert hall.closed == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"protocol": 99}, {"port": Port.DISCOVERY}, {"epoch": EPOCH}],

@@ -89,7 +89,7 @@ def test_the_file_can_be_looked_at_checked_and_shrunk(plane: Plane, tmp_path: Pa
     shell: Shell = plane.shell
     facts = json.loads(shell.run("store", "info", "tasks.db", "--json").stdout)
     assert facts["tasks"] == {"success": 1, "failure": 1}
-    assert facts["epoch"] == 1
+    assert facts["epoch"] > 0
     assert shell.run("store", "check", "tasks.db").stdout == "2 tasks read, nothing damaged\n"
     busy = shell.run("store", "vacuum", "tasks.db")
     assert busy.returncode == 78
