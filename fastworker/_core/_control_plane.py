@@ -109,7 +109,7 @@ from fastworker._core._scheduler_events import (
     ValuesRead,
 )
 from fastworker._core._sessions import Session
-from fastworker._core._stored import StoredTask, TasksAsked, TasksPage
+from fastworker._core._stored import StoredTask, TasksAsked
 from fastworker._core._task_questions import (
     TaskAction,
     TaskAsked,
@@ -156,10 +156,6 @@ ALLOWED_KINDS: Final = {
 
 
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
-_IN_MEMORY: Final = (
-    "this control plane keeps its tasks in memory, where they cannot be looked at; start "
-    "it with a file as its store"
-)
 
 
 class SubworkerView(msgspec.Struct, frozen=True):
@@ -651,24 +647,17 @@ class ControlPlaneState:
     def _on_operator(
         self, session: Session, ticket: Ticket, asked: TasksAsked | TaskAsked | TasksNamed
     ) -> None:
-        """Ask the store, which has the answer, or what there is to be done."""
-        problem = "" if self._is_durable else _IN_MEMORY
-        if isinstance(asked, TasksNamed) and self._store_error:
-            problem = f"the store cannot be written: {self._store_error}; try again later"
-        if problem:
-            refusals: dict[type, AnyBody] = {
-                TasksAsked: TasksPage([], problem=problem[:4096]),
-                TaskAsked: TaskDetail(problem=problem[:4096]),
-                TasksNamed: TasksDone(problem=problem[:4096]),
-            }
-            self._answer(session, ticket, refusals[type(asked)], keep=False)
-            return
+        """Ask the store, which has the answer, or what something is to be done with."""
         command: ReadPage | ReadTasks
         match asked:
             case TasksAsked():
                 command = ReadPage(session.key, ticket, asked)
             case TaskAsked(task_id=task_id):
                 command = ReadTasks(session.key, ticket, Kind.TASK, [task_id])
+            case TasksNamed() if self._store_error:
+                problem = f"the store cannot be written: {self._store_error}; try again later"
+                self._answer(session, ticket, TasksDone(problem=problem[:4096]), keep=False)
+                return
             case TasksNamed(action=action, ids=ids, newest=newest):
                 kind = Kind.TASK_ACTION
                 command = ReadTasks(session.key, ticket, kind, ids, action, newest)
@@ -705,7 +694,7 @@ class ControlPlaneState:
     ) -> None:
         """Answer with these events; what memory has lost may still be in the store (S13)."""
         gone = [event.task_id for event in events if event.status in _NOT_KEPT]
-        if gone and self._is_durable:
+        if gone:
             asked = ReadTasks(session.key, ticket, kind, gone, events=events)
             self._out.append(asked)
         else:

@@ -109,7 +109,7 @@ class Hall:
                 case ClosePipe(pipe=pipe):
                     self.closed.append(pipe)
                 case ReadTasks():
-                    self.handle(TasksRead(command, []))
+                    self.handle(TasksRead(command, [], len(command.ids)))
                 case AppendRecords(batch=batch):
                     self.handle(RecordsDurable(batch))
         if check:
