@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -205,11 +206,11 @@ class StoreModel(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", sorted(MAKERS))
 def test_whatever_is_called_a_store_answers_as_a_dictionary_would(kind: str) -> None:
-    case = type(f"{kind}Model", (StoreModel,), {"kind": kind}).TestCase
-    case.settings = settings(
+    case: Any = type(f"{kind}Model", (StoreModel,), {"kind": kind})
+    case.TestCase.settings = settings(
         max_examples=25,
         stateful_step_count=15,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    case().runTest()
+    case.TestCase().runTest()
