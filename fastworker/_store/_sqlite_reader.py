@@ -31,11 +31,18 @@ class SqliteReader:
     Args:
       path: of the file, which a store has made.
       note: takes a line about a row that is not served.
+      suspect: takes an error that may say that the file is damaged.
     """
 
-    def __init__(self, path: Path, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        note: Callable[[str], None],
+        suspect: Callable[[BaseException], None],
+    ) -> None:
         self._path = path
         self._note = note
+        self._suspect = suspect
         self._file: sqlite3.Connection | None = None
         self._identity: tuple[int, int] = (0, 0)
 
@@ -52,6 +59,7 @@ class SqliteReader:
                     self._note_bad(row, error)
         except (sqlite3.Error, OSError) as error:
             self.close()
+            self._suspect(error)
             raise StoreUnavailable(in_words(self._path, error)) from error
         return TasksPage(found)
 
@@ -84,6 +92,7 @@ class SqliteReader:
                         self._note_bad(row, error)
         except (sqlite3.Error, OSError) as error:
             self.close()
+            self._suspect(error)
             raise StoreUnavailable(in_words(self._path, error)) from error
         return found
 
