@@ -66,9 +66,7 @@ def test_d5_of_a_file_with_a_flipped_bit_nothing_false_is_served_and_losses_are_
         assert len(missing) <= 40, where
 
 
-@pytest.mark.parametrize(
-    "position", [0, 16, 18, 30, 44, 52, 56, 68, 100, 103, 105, 130]
-)
+@pytest.mark.parametrize("position", [0, 16, 18, 30, 44, 52, 56, 68, 100, 103, 105, 130])
 def test_d5_a_damaged_first_page_costs_no_task(
     sound: Path, tmp_path: Path, position: int
 ) -> None:
