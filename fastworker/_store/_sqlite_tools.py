@@ -27,6 +27,7 @@ from fastworker._store._sqlite_lock import LockFile, is_locked
 from fastworker._store._sqlite_rows import (
     COLUMNS,
     KEY_COLUMNS,
+    READ_MARKS,
     SCHEMA_VERSION,
     BadRow,
     key_of,
@@ -222,7 +223,7 @@ def _telling(path: Path) -> Iterator[None]:
 
 
 def _marks(path: Path, file: sqlite3.Connection) -> dict[str, str]:
-    marks = marks_of(file.execute("SELECT * FROM meta"))
+    marks = marks_of(file.execute(READ_MARKS))
     version = marks.get("schema", str(SCHEMA_VERSION))
     if version != str(SCHEMA_VERSION):
         raise StoreError(
