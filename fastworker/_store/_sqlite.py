@@ -29,6 +29,7 @@ from fastworker._store._sqlite_rows import (
     PAGE_COLUMNS,
     PUT_KEY,
     PUT_MARK,
+    READ_MARKS,
     SCHEMA_VERSION,
     SETTLE,
     UPDATE,
@@ -100,7 +101,7 @@ class SqliteStore:
 
     def _begin_epoch(self) -> StoreOpened:
         file = self._held.connection
-        marks = marks_of(file.execute("SELECT * FROM meta"))
+        marks = marks_of(file.execute(READ_MARKS))
         self._check_marks(marks)
         if "epoch" not in marks:
             self._held.problems.append(

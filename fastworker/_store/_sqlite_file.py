@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from fastworker._store._sqlite_lock import sync_folder
-from fastworker._store._sqlite_rows import PUT_MARK, SCHEMA_VERSION, TABLES, mark_row, marks_of
+from fastworker._store._sqlite_rows import (
+    PUT_MARK,
+    READ_MARKS,
+    SCHEMA_VERSION,
+    TABLES,
+    mark_row,
+    marks_of,
+)
 
 log = logging.getLogger("fastworker.store")
 
@@ -188,13 +195,12 @@ def check_structure(path: Path, file: sqlite3.Connection) -> None:
     (size,) = file.execute("PRAGMA page_size").fetchone()
     (is_busy, _, _) = file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     length = path.stat().st_size
-    if not is_busy and length < pages * size:
+    if not is_busy and length != pages * size:
         raise Damage(f"it has {length:,} of {pages * size:,} bytes")
-    version = marks_of(file.execute("SELECT * FROM meta")).get("schema", str(SCHEMA_VERSION))
+    version = marks_of(file.execute(READ_MARKS)).get("schema", str(SCHEMA_VERSION))
     if version != str(SCHEMA_VERSION):
         return
-    if _schema(file) != _our_schema():
-        raise Damage("its tables are not as they were made")
+    check_schema(file)
     (rows,) = file.execute("SELECT count(*) FROM tasks NOT INDEXED").fetchone()
     for index in ("tasks_by_id", "tasks_by_state", "tasks_by_name"):
         (named,) = file.execute(f"SELECT count(*) FROM tasks INDEXED BY {index}").fetchone()
@@ -202,15 +208,27 @@ def check_structure(path: Path, file: sqlite3.Connection) -> None:
             raise Damage(f"it has {rows:,} tasks, and names {named:,}")
 
 
+def check_schema(file: sqlite3.Connection) -> None:
+    """See that the tables are those that we make, where we make them.
+
+    Raises:
+      sqlite3.DatabaseError: they are not (:func:`is_damage`).
+    """
+    if _schema(file) != _our_schema():
+        raise Damage("its tables are not as they were made")
+
+
 def _schema(file: sqlite3.Connection) -> list[object]:
     return file.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+        "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY name"
     ).fetchall()
 
 
 def _our_schema() -> list[object]:
     file = sqlite3.connect(":memory:")
     try:
+        file.execute("PRAGMA page_size = 4096")
+        file.execute("PRAGMA auto_vacuum = INCREMENTAL")
         file.executescript(TABLES)
         return _schema(file)
     finally:

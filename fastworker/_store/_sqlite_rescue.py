@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from fastworker._store._sqlite_file import (
+    Damage,
     Transaction,
     begin_file,
+    check_schema,
     connect,
     is_damage,
     open_to_read,
@@ -30,6 +32,7 @@ from fastworker._store._sqlite_rows import (
     INSERT_IF_NEW,
     KEY_COLUMNS,
     PUT_MARK,
+    READ_MARKS,
     BadRow,
     Row,
     bad_row,
@@ -95,11 +98,18 @@ def rescue(path: Path, reason: str, *, epoch: int) -> list[str]:
 def _open(path: Path) -> sqlite3.Connection:
     file = open_to_read(path)
     try:
-        file.execute("SELECT sequence FROM tasks LIMIT 1").fetchone()
+        check_schema(file)
+        _check_pages(path, file)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _check_pages(path: Path, file: sqlite3.Connection) -> None:
+    (pages,) = file.execute("PRAGMA page_count").fetchone()
+    if pages < path.stat().st_size // PAGE_SIZE:
+        raise Damage("its first page says that it is shorter")
 
 
 def _copy_with_new_first_page(damaged: Path, copy: Path) -> None:
@@ -112,6 +122,9 @@ def _copy_with_new_first_page(damaged: Path, copy: Path) -> None:
     finally:
         fresh.unlink()
     shutil.copyfile(damaged, copy)
+    if Path(f"{damaged}-wal").exists():
+        # With a newer first page, and all that is not in the file itself yet.
+        shutil.copyfile(f"{damaged}-wal", f"{copy}-wal")
     pages = copy.stat().st_size // PAGE_SIZE
     page[28:32] = struct.pack(">I", pages)
     page[32:40] = bytes(8)  # no free pages: nothing will be written to it
@@ -148,8 +161,8 @@ class _Rescue:
 
     def _copy_marks(self) -> None:
         with Transaction(self._target) as file:
-            marks = marks_of(file.execute("SELECT * FROM meta"))
-            old = marks_of(_until_damage(self._damaged, "SELECT * FROM meta"))
+            marks = marks_of(file.execute(READ_MARKS))
+            old = marks_of(_until_damage(self._damaged, READ_MARKS))
             marks["epoch"] = str(max(int(old.get("epoch", "0")), int(marks["epoch"])))
             marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))

@@ -28,7 +28,8 @@ from fastworker._core._stored import (
 SCHEMA_VERSION: Final = 1
 
 # ``spec`` is written once and has a checksum of its own, so that a change of a
-# task's state does not have to read or write its arguments.
+# task's state does not have to read or write its arguments. Tables come before
+# indexes, as VACUUM makes them: each begins on the same page in every file.
 TABLES: Final = """
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
@@ -52,11 +53,6 @@ CREATE TABLE tasks (
     spec BLOB NOT NULL,
     spec_sum INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
-CREATE INDEX tasks_by_state ON tasks (state, sequence);
-CREATE INDEX tasks_by_name ON tasks (name, sequence);
-CREATE INDEX tasks_by_end ON tasks (changed) WHERE state >= 5;
-CREATE INDEX tasks_due ON tasks (sequence) WHERE callback = 1;
 CREATE TABLE keys (
     key TEXT PRIMARY KEY,
     task_id TEXT NOT NULL,
@@ -64,8 +60,13 @@ CREATE TABLE keys (
     expires_at REAL NOT NULL,
     sum INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX keys_by_end ON keys (expires_at);
 CREATE TABLE bad_rows (found REAL NOT NULL, reason TEXT NOT NULL, row BLOB NOT NULL);
+CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
+CREATE INDEX tasks_by_state ON tasks (state, sequence);
+CREATE INDEX tasks_by_name ON tasks (name, sequence);
+CREATE INDEX tasks_by_end ON tasks (changed) WHERE state >= 5;
+CREATE INDEX tasks_due ON tasks (sequence) WHERE callback = 1;
+CREATE INDEX keys_by_end ON keys (expires_at);
 """
 
 # What a page of tasks needs: not the arguments.
@@ -85,6 +86,8 @@ UPDATE: Final = (
 )
 
 SETTLE: Final = "UPDATE tasks SET callback=?, sum=? WHERE sequence=?"
+# With names of their own, since those of a damaged table may be no text.
+READ_MARKS: Final = "SELECT name AS name, value AS value, sum AS sum FROM meta"
 PUT_MARK: Final = "INSERT OR REPLACE INTO meta VALUES (?,?,?)"
 PUT_KEY: Final = "INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?)"
 BAD_ROW: Final = "INSERT INTO bad_rows VALUES (?,?,?)"

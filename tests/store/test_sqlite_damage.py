@@ -79,6 +79,23 @@ def test_d5_a_damaged_first_page_costs_no_task(
         assert not found.missing(TRUTH), (bit, found.problems)
 
 
+def test_d5_a_damaged_description_of_the_tables_costs_no_task(
+    sound: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged" / "tasks.db"
+    first = sound.read_bytes()[:4096]
+    choices = random.Random(9)
+    words = [b"CREATE", b"spec_sum", b"sequence INTEGER", b"meta", b"bad_rows"]
+    for position in [first.rindex(word) for word in words] + choices.sample(
+        range(1_500, 4_096), 8
+    ):
+        copy(sound, path)
+        flip(path, position, choices.randrange(8))
+        found = Found(path, IDS)
+        assert found.served_falsely(TRUTH) == []
+        assert not found.missing(TRUTH), (position, found.problems)
+
+
 def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
     crashed: tuple[Path, list[int]], tmp_path: Path
 ) -> None:
@@ -96,6 +113,19 @@ def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
         found = Found(path, IDS)
         assert (found.rows, found.keys) == (truth.rows, truth.keys), cut
         assert found.problems == [], cut
+
+
+@pytest.mark.parametrize("position", [0, 18, 30, 56, 70, 105])
+def test_d5_a_crash_and_a_damaged_first_page_cost_no_task(
+    crashed: tuple[Path, list[int]], tmp_path: Path, position: int
+) -> None:
+    source, _ = crashed
+    path = tmp_path / "both" / "tasks.db"
+    copy(source, path)
+    flip(path, position, 1)
+    found = Found(path, IDS)
+    truth = Truth(CHANGES[:12])
+    assert (found.rows, found.keys) == (truth.rows, truth.keys), found.problems
 
 
 @pytest.mark.parametrize("seed", range(5))
