@@ -16,7 +16,7 @@ from fastworker._core._stored import (
     StoredState,
     StoredTask,
 )
-from fastworker._core._task_states import TaskRecord, TaskState, content_digest
+from fastworker._core._task_states import TaskRecord, TaskState
 
 _STATE_OF = {
     TaskState.READY: StoredState.QUEUED,
@@ -177,7 +177,7 @@ class PendingChanges:
         else:
             state = STATE_OF_STATUS[outcome.status]
             stage = CallbackStage.NONE if record.spec.callback is None else CallbackStage.DUE
-            content = content_digest(record.spec)
+            content = record.content
         return StoredTask(
             record.sequence,
             record.spec,
@@ -216,6 +216,8 @@ class PendingChanges:
             record.is_wary,
             record.is_cancel_requested,
             is_careful,
+            # After a restart those who come back first must not decide for all.
+            record.is_kept or bool(record.joint),
         )
 
 
@@ -237,3 +239,5 @@ def restore_life(record: TaskRecord, life: StoredLife, wall_offset: float) -> No
     record.is_wary = life.is_wary
     record.is_cancel_requested = life.is_cancel_requested
     record.is_careful = life.is_careful
+    # Whoever had it kept without waiting for it may have gone in the meantime.
+    record.is_kept = record.is_shared and (life.is_kept or not record.spec.attached)

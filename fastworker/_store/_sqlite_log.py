@@ -129,7 +129,7 @@ class _Mending:
             ):
                 self._put(number, frame, total)
                 self.flipped += 1
-            elif self._set_right(number, frame, total, stored):
+            elif (places := self._set_right(number, frame, total, stored)) == 1:
                 self._put(number, frame, stored)
                 self.flipped += 1
             elif number < last_sound:
@@ -138,6 +138,10 @@ class _Mending:
                 self.bad += 1
                 self._reseal(number + 1, last_sound, stored)
                 return
+            elif places:
+                # One bit, so it was written whole and not cut off by a crash.
+                self._put(number, frame, total)
+                self.bad += 1
             else:
                 self.has_open_end = True
                 return
@@ -163,14 +167,8 @@ class _Mending:
         for number in range(first, last + 1):
             frame = self._frame(number)
             stored = _stored(frame)
-            if self._sum(self._order, seed, frame[:8], frame[24:]) != stored and (
-                not self._set_right(
-                    number,
-                    frame,
-                    self._sum(self._order, seed, frame[:8], frame[24:]),
-                    stored,
-                )
-            ):
+            total = self._sum(self._order, seed, frame[:8], frame[24:])
+            if total != stored and self._set_right(number, frame, total, stored) != 1:
                 self.bad += 1
             seed = stored
             self._put(number, frame, self._sum(self._order, self._seed, frame[:8], frame[24:]))
@@ -207,9 +205,10 @@ class _Mending:
 
     def _set_right(
         self, number: int, frame: bytearray, total: tuple[int, int], stored: tuple[int, int]
-    ) -> bool:
+    ) -> int:
         """Find the one bit of a frame that was flipped, and flip it back.
 
+        Returns in how many places it may have been; it is set right only if in one.
         High bits in many places make the same difference; then it stays as it is,
         unless it is its page number that does not fit between its neighbours'.
         """
@@ -229,22 +228,21 @@ class _Mending:
                     ) & _MASK == 0:
                         found.append((index, bit))
             first, second = _one_pair_on(first), _one_pair_on(second)
-        if len(found) > 1:
+        places = len(found)
+        if places > 1:
             found = [
                 (index, bit)
                 for index, bit in found
                 if index == 0
                 and not self._fits(number, _page(frame))
-                and self._fits(
-                    number, _page(struct.pack(f"{self._order}I", words[0] ^ 1 << bit))
-                )
+                and self._fits(number, _page(self._flipped(words[0], bit)))
             ]
         if len(found) != 1:
-            return False
+            return places
         ((index, bit),) = found
         body[4 * index : 4 * index + 4] = self._flipped(words[index], bit)
         frame[:8], frame[24:] = body[:8], body[8:]
-        return True
+        return 1
 
     @staticmethod
     def _sum(order: str, seed: tuple[int, int], *parts: bytes | bytearray) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.peer ROLE SETTINGS
 
-SETTINGS is JSON. Clients read "storm", "calm" and "finish" from their stdin. At
+SETTINGS is JSON. Clients read "storm", "probe", "calm" and "finish" from their stdin. At
 the end of its input a process ends; with its parent the kernel ends it, even if
 it is stopped then.
 """
@@ -236,7 +236,7 @@ class Callers:
         weights = [weight for weight, _ in functions.values()]
         [(name, (_, longest))] = rng.choices(list(functions.items()), weights)
         seconds = rng.random() * longest
-        for share, leases in LONGER if self.weather == "storm" and longest else ():
+        for share, leases in LONGER if self.weather != "calm" and longest else ():
             # Threads are few, and would be taken for long.
             if rng.random() < share and (leases < 1 or name in ("chaos_nap", "chaos_once")):
                 seconds = self._peer.settings.lease * leases * rng.uniform(0.5, 1)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from tests.chaos.history import Event, Kind
 from tests.chaos.rules import (
     LOST_WITH_MEMORY,
+    PARTITION,
     Rules,
     Violation,
     excuses,
@@ -26,7 +27,6 @@ POISON = "lost: its worker died"
 MAX_LOSSES = 3
 # Of async tasks and of tasks in processes of their own an attempt can be ended;
 # of a thread it cannot.
-PARTITION = "partition"
 ENDABLE = frozenset({"chaos_nap", "chaos_once", "chaos_apart"})
 RETRIES = {"chaos_flaky": 2}
 

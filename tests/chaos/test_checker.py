@@ -374,11 +374,14 @@ def test_l2_what_a_dead_worker_ran_starts_again_at_once() -> None:
     assert past(104).add(102, Kind.FAULT, process="w2", what="x").broken() == []
 
 
-def test_l2_what_a_silent_worker_ran_starts_again_after_its_lease() -> None:
-    def past(again: float, cont: float = 140) -> Past:
+@pytest.mark.parametrize("silence", [(Kind.STOP, Kind.CONT), (Kind.FAULT, Kind.HEAL)])
+def test_l2_what_a_silent_worker_ran_starts_again_after_its_lease(
+    silence: tuple[Kind, Kind],
+) -> None:
+    def past(again: float) -> Past:
         past = Past("chaos_work", mode="delay").run(101, 140.1)
-        past.add(101.5, Kind.STOP, process="w1", what="x")
-        past.add(cont, Kind.CONT, process="w1")
+        past.add(101.5, silence[0], process="w1", what="partition")
+        past.add(140, silence[1], process="w1")
         return past.run(again, again + 1, attempt=2, process="w2").settle(attempt=2)
 
     assert past(113).broken() == []

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from fastworker._core._stored import CallbackStage, Changes, StoredKey, StoredTask
+from fastworker._errors import StoreUnavailable
 from fastworker._store._sqlite import SqliteStore
 
 from .rows import BEGIN, ended, flat, started, task
@@ -74,9 +75,20 @@ class Found:
             self.keys = {key.key: key for key in store.keys(now=BEGIN)}
             self.rows = {row.spec.id: row for row in came_back}
             reader = store.reader()
-            self.read = {row.spec.id: row for row in reader.read(ids)}
+            try:
+                rows = reader.read(ids)
+            except StoreUnavailable:
+                # Damage that only a reader has met is mended by the next step of trimming.
+                store.trim(max_ended=1_000_000, before=0.0)
+                rows = reader.read(ids)
+            self.read = {row.spec.id: row for row in rows}
             reader.close()
-            store.write(Changes(created=[task(1_000_000_000, id="one-more")]))
+            changes = Changes(created=[task(1_000_000_000, id="one-more")])
+            try:
+                store.write(changes)
+            except StoreUnavailable:
+                store.recover()
+                store.write(changes)
             self.problems += store.take_problems()
         finally:
             store.close()
