@@ -10,7 +10,7 @@ from typing import Any
 
 from fastworker._core._stored import StoredState
 from fastworker._errors import StoreError, StoreUnavailable
-from fastworker._store._sqlite_file import APPLICATION_ID, BUSY_SECONDS, in_words
+from fastworker._store._sqlite_file import APPLICATION_ID, BUSY_SECONDS, as_text, in_words
 from fastworker._store._sqlite_lock import LockFile
 from fastworker._store._sqlite_rows import COLUMNS, BadRow, key_of, task_of
 
@@ -35,7 +35,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "path": str(path),
         "schema": meta.get("schema"),
         "project": meta.get("project") or None,
-        "epoch": int(meta.get("epoch") or 0),
+        "epoch": _number(meta.get("epoch")),
         "tasks": {_name_of(state): number for state, number in states},
         "keys": keys,
         "set_aside": bad,
@@ -54,9 +54,12 @@ def check_file(path: Path) -> tuple[int, list[str]]:
     problems: list[str] = []
     count = 0
     with _open(path) as file:
-        for (line,) in file.execute("PRAGMA integrity_check(20)"):
-            if line != "ok":
-                problems.append(str(line))
+        try:
+            for (line,) in file.execute("PRAGMA integrity_check(20)"):
+                if line != "ok":
+                    problems.append(str(line))
+        except sqlite3.DatabaseError as error:
+            problems.append(str(error))
         try:
             for row in file.execute(f"SELECT {COLUMNS} FROM tasks NOT INDEXED"):
                 try:
@@ -102,6 +105,7 @@ def _open(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
             isolation_level=None,
             timeout=BUSY_SECONDS,
         )
+        file.text_factory = as_text
         try:
             (mark,) = file.execute("PRAGMA application_id").fetchone()
             if mark != APPLICATION_ID:
@@ -111,6 +115,13 @@ def _open(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
             file.close()
     except sqlite3.DatabaseError as error:
         raise StoreUnavailable(in_words(path, error)) from error
+
+
+def _number(text: object) -> int | None:
+    try:
+        return int(str(text))
+    except ValueError:
+        return None  # damaged
 
 
 def _name_of(state: int) -> str:

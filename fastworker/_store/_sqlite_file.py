@@ -127,7 +127,7 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        file.text_factory = _text
+        file.text_factory = as_text
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -151,7 +151,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        file.text_factory = _text
+        file.text_factory = as_text
         file.execute("PRAGMA query_only = ON")
     except BaseException:
         file.close()
@@ -159,8 +159,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return file
 
 
-def _text(raw: bytes) -> str:
-    # A flipped bit may make it none; then the checksum of its row will not fit.
+def as_text(raw: bytes) -> str:
+    """A text of a row. A flipped bit may make it none; then its checksum does not fit."""
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -15,6 +15,8 @@ from tests.nng.shell import Plane, Shell, open_shell
 pytestmark = pytest.mark.nng
 
 TASKS = """
+import os
+
 from fastworker import task
 
 @task
@@ -24,6 +26,10 @@ def add(a: int, b: int) -> int:
 @task
 def bad(why: str) -> None:
     raise ValueError(why)
+
+@task
+def deadly() -> None:
+    os._exit(9)
 """
 
 
@@ -211,3 +217,18 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
                 assert done.returncode in (75, 78), (command, file, done)
                 assert done.stderr.count("\n") == 1
                 assert file in done.stderr
+
+
+def test_why_a_task_was_given_up_is_shown_among_the_failures(plane: Plane) -> None:
+    """Poison, with how each of its workers died."""
+    assert plane.submit("deadly").returncode == 1
+    table = plane.shell.run(
+        "tasks", "--discovery-address", plane.discovery, "--status", "failure"
+    )
+    (line,) = (line for line in table.stdout.splitlines() if "deadly" in line)
+    assert "its worker died 3 times while it ran alone there" in line
+    (task,) = ask(plane, "tasks", "--name", "deadly")["tasks"]
+    one = ask(plane, "tasks", task["task_id"])
+    assert len(one["losses"]) == 3
+    for loss in one["losses"]:
+        assert loss in one["error"]

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from fastworker import Client, StoreUnavailable, TaskNotFound, TaskStatus
 from fastworker._core._messages import WireStatus
-from fastworker._core._stored import StoredState, TasksAsked, TasksPage
+from fastworker._core._stored import StoredState, StoredTask, TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAction
 from tests.kept_store import KeptStore
 from tests.shell.test_durable_plane import durable, kill_and_restart
@@ -164,3 +164,90 @@ async def test_a_store_that_cannot_be_read_is_named(
                 with pytest.raises(StoreUnavailable, match="the disk is gone"):
                     await call()
             assert (await client.submit_task("add", (1, 2))).status is TaskStatus.SUCCESS
+
+
+async def test_what_an_operator_wants_is_done_in_portions_until_all_is_done(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much the arguments weigh, and however many tasks there are."""
+    monkeypatch.setattr("fastworker._store_reader.MAX_ITEM_BYTES", 300)
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            ids = [(await client.submit_task("add", (n, 1))).task_id for n in range(10)]
+            await settle()
+            told = await client._act_on_tasks(TaskAction.REQUEUE, [*ids, "nobody"])
+            assert (sorted(told.done), len(told.untouched)) == (sorted(ids), 1)
+            await trio.sleep(1)
+            assert world.ran == [(n, 1) for n in range(10)] * 2
+            assert (await client._act_on_tasks(TaskAction.PURGE, ids)).done == ids
+            await settle()
+            assert store.rows == {}
+            assert (await client._act_on_tasks(TaskAction.PURGE, [])).done == []
+
+
+async def test_a_result_is_waited_for_while_the_store_cannot_be_read(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: "not found" would be untrue."""
+    reads: list[float] = []
+    read = KeptStore.read
+
+    def read_later(self: KeptStore, ids: list[str]) -> list[StoredTask]:
+        reads.append(trio.current_time())
+        if len(reads) < 4:
+            raise StoreUnavailable("the disk is gone")
+        return read(self, ids)
+
+    async with open_world() as world:
+        store = KeptStore()
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(store=store, result_cache_max_size=1)
+        await trio.sleep(2)
+        async with world.client() as client:
+            first = await client.submit_task("add", (1, 2))
+            await client.submit_task("add", (3, 4))
+        monkeypatch.setattr(KeptStore, "read", read_later)
+        async with world.client() as other:
+            result = await other.get_task_result(first.task_id)
+            assert result is not None
+            assert result.result == 3
+        assert reads[-1] - reads[0] == pytest.approx(1.5)
+
+
+async def test_nothing_is_done_while_the_store_cannot_be_written(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            done, failed, _ = await three_tasks(world, client)
+            store.failure = "no space left"
+            with trio.move_on_after(1):  # that the store fails comes to light
+                await client.submit_task("add", (5, 6))
+            for action in TaskAction:
+                with pytest.raises(StoreUnavailable, match="no space left"):
+                    await client._act_on_tasks(action, [done, failed])
+            assert await client.get_task_result(done) is not None
+            store.failure = ""
+            await trio.sleep(5)
+            assert (await client._act_on_tasks(TaskAction.PURGE, [done])).done == [done]
+            world.let_go("runs")
+
+
+async def _ids(client: Client) -> list[str]:
+    return [row.task_id for row in (await client._list_tasks(TasksAsked())).rows]
+
+
+async def test_tasks_in_memory_can_be_looked_at_too(autojump_clock: MockClock) -> None:
+    async with open_world() as world, world.client() as client:
+        done, failed, running = await three_tasks(world, client)
+        assert await _ids(client) == [running, failed, done]
+        assert (await client._act_on_tasks(TaskAction.REQUEUE, [done])).done == [done]
+        world.let_go("runs")
+        await trio.sleep(1)
+        assert world.ran.count((1, 2)) == 2
+        assert (await client._act_on_tasks(TaskAction.PURGE, [failed])).done == [failed]
+        await settle()
+        assert await _ids(client) == [done, running]
