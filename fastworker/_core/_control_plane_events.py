@@ -151,7 +151,8 @@ class ReadPage(msgspec.Struct, frozen=True, gc=False):
 class ReadTasks(msgspec.Struct, frozen=True, gc=False):
     """Read these tasks from the store, and say TasksRead.
 
-    ``events`` is what memory knows of the tasks that a QUERY or WATCH is about.
+    ``events`` is what memory knows of the tasks that a QUERY or WATCH is about; of
+    tasks of a SUBMIT, which has its answer already, that they have ended.
     """
 
     session: bytes
