@@ -66,6 +66,20 @@ class CallSettings:
             return task_id_of(self.idempotency_key)
         return self.task_id
 
+    def check_many(self, call: str) -> None:
+        """Look whether this call, which is no single submit, can have these settings.
+
+        Raises:
+          ValueError: it cannot. The message says why.
+        """
+        for name in ("idempotency_key", "task_id"):
+            value = getattr(self, name)
+            if value is not None:
+                raise ValueError(
+                    f"{name}={value!r} with {call}(): it stands for one task; give one to "
+                    f"each submit instead"
+                )
+
     @property
     def retry(self) -> RetryOverride | None:
         """The part that is about retries."""

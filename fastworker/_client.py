@@ -516,7 +516,7 @@ class Client(Submitter):
         payload = encode_arguments(args, kwargs, self.serialization_format)
         if len(payload) > MAX_ITEM_BYTES:
             raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
-        chosen_id = None if is_stream else settings.chosen_id
+        chosen_id = settings.chosen_id
         return TaskSpec(
             id=chosen_id or self._new_task_id(),
             name=name,
@@ -550,7 +550,9 @@ class Client(Submitter):
     def _timed_out(self, late: TaskTimedOut) -> TaskResult:
         """The outcome for a caller that has waited long enough."""
         worker = late.event.worker_id or None
-        if not late.was_sent:
+        if late.finds_no_room:
+            where = "while the queue was full"
+        elif not late.was_sent:
             where = "before it was sent: no control plane was reached"
         elif late.event.status is WireStatus.STARTED:
             where = f"while running on {worker or 'a worker'}"

@@ -50,7 +50,6 @@ from fastworker._core._messages import (
     StreamValue,
     TaskEvent,
     TaskSpec,
-    WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
 from fastworker._core._task_states import content_digest
@@ -265,8 +264,9 @@ class ClientSession:
         """
         self._check_open()
         if spec.key_ttl is not None:
+            # No deadline goes along: that of one caller is none for the others.
             submitted = TaskSubmitted(
-                spec, False, math.inf, expires_at, budget_at, waits_for_room
+                spec, expires_at=expires_at, waits_for_room=waits_for_room
             )
             return await self._share(submitted, wants_outcome, within)
         call = self._submits[spec.id] = Call(spec.name, wants_outcome=wants_outcome)
@@ -302,35 +302,58 @@ class ClientSession:
         elif shared.content != content:
             raise Conflict(f"{task_id!r} is already used by a task with other content")
         shared.users += 1
-        is_over = False
+        is_held = False
+        late: TaskTimedOut | None = None
         try:
             with anyio.move_on_after(within):
                 await shared.heard.wait()
                 if shared.make_error is not None:
                     raise shared.make_error()
                 if not wants_outcome:
-                    shared.is_kept = True
+                    # A handle goes on wanting it; an id does so for ever.
+                    is_held = submitted.spec.attached
+                    shared.is_kept = shared.is_kept or not is_held
                     return None
                 watch = self.watch(task_id)
                 await watch.done.wait()
                 if watch.error is not None:
                     raise watch.error
                 return watch.event
-            is_over = True
+            late = self._state.late(task_id)
         finally:
-            shared.users -= 1
-            if shared.is_left and self._shared.get(task_id) is shared and self._end is None:
-                if is_over:
-                    self._apply(TaskAbandoned(task_id))
-                    self._connection.wake()
+            if not is_held and self._leaves(task_id, shared):
+                if late is not None:
+                    self._abandon(task_id)
                 else:
                     await self._take_back(task_id)
-        event = self._state.progress(task_id) or TaskEvent(task_id, WireStatus.PENDING)
-        return TaskTimedOut(task_id, event, was_sent=True)
+        return late
 
-    async def _take_back(self, task_id: str) -> None:
+    def shared(self, task_id: str) -> SharedTask | None:
+        """What a handle of a task with a key has to leave, None if there is no such task."""
+        return self._shared.get(task_id)
+
+    def leave(self, task_id: str, shared: SharedTask) -> bool:
+        """A handle's owner does not want a shared task any more; say if nobody here does."""
+        if not self._leaves(task_id, shared):
+            return False
+        self._abandon(task_id)
+        return True
+
+    def _leaves(self, task_id: str, shared: SharedTask) -> bool:
+        """Count one less who wants it; say whether it is to be taken back."""
+        shared.users -= 1
+        if not shared.is_left or self._shared.get(task_id) is not shared:
+            return False
+        # Whoever comes now submits it anew.
+        del self._shared[task_id]
+        return self._end is None
+
+    def _abandon(self, task_id: str) -> None:
         self._apply(TaskAbandoned(task_id))
         self._connection.wake()
+
+    async def _take_back(self, task_id: str) -> None:
+        self._abandon(task_id)
         if self._state.holds(task_id):
             watch = self.watch(task_id)
             with anyio.move_on_after(CANCEL_SECONDS, shield=True):

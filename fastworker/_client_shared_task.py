@@ -1,7 +1,8 @@
-"""A task that was submitted under a key of its own choosing, and all who wait for it here.
+"""A task that was submitted under a key of its own choosing, and all who want it here.
 
 Several callers of one client may submit the same task; it is sent once, and
-taken back when the last of them has left.
+left when the last of them has left it. Whoever was given its id only, by
+``delay``, cannot leave it any more.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ class SharedTask:
 
     def __init__(self, content: int) -> None:
         self.content = content
-        self.users = 0
+        self.users = 0  # callers that wait, and handles
         self.heard = anyio.Event()  # the control plane has it, or will not take it
         self.is_kept = False  # somebody wants it done, and does not wait for it
         self.make_error: Callable[[], FastWorkerError] | None = None
 
     @property
     def is_left(self) -> bool:
-        """Whether nobody wants it any more."""
-        return not self.users and not self.is_kept
+        """Whether nobody here wants it any more."""
+        return self.users <= 0 and not self.is_kept
 
     def accept(self) -> None:
         """The control plane has it."""

@@ -84,12 +84,13 @@ class Submitter(abc.ABC):
             the reader, 1 to 10,000, by default 32.
           idempotency_key: a text that stands for one task: to submit again under it
             is to submit the same task, wherever, and to get its one outcome.
-            With other arguments it is a Conflict. Not for streams.
+            With other arguments it is a Conflict. Not for groups, maps and streams.
           idempotency_ttl: seconds from the first submit in which the key counts, by
             default a day. After that, and once its task has ended, it is free.
           task_id: the id that the task is to have, which is then its key.
           when_full: "wait": a submit to a queue that is full waits for room, inside
-            the scopes of its caller, instead of raising QueueFull.
+            the scopes of its caller, instead of raising QueueFull; ``submit_task``
+            no longer than the client's ``timeout``.
 
         Raises:
           ValueError: a value cannot be used.
@@ -322,7 +323,8 @@ class Submitter(abc.ABC):
             told = None if on_end is None else lambda: on_end(spec.id)
             watch = session.watch(spec.id, told)
             accepted = client.serialization_format
-            return TaskHandle(spec.id, spec.name, session, state, accepted, watch)
+            shared = session.shared(spec.id)
+            return TaskHandle(spec.id, spec.name, session, state, accepted, watch, shared)
 
         try:
             await self._acknowledged(spec, budget_at=min(budget_at, _parent_deadline(now)))
@@ -408,6 +410,7 @@ class Submitter(abc.ABC):
           All tasks under way are cancelled, and the block is left when each has
           its outcome: bounded by its grace and the lease of its worker, 30 s.
         """
+        self._settings.check_many("open_task_group")
         return open_task_group(
             self, max_in_flight=max_in_flight, on_error=on_error, first=first
         )
@@ -475,6 +478,7 @@ class Submitter(abc.ABC):
         Raises, Cancellation:
           As for :meth:`open_task_group`.
         """
+        self._settings.check_many("map")
         return open_map(
             self,
             task,
@@ -523,6 +527,7 @@ class Submitter(abc.ABC):
           and the block waits until its ``finally`` has run: bounded by its
           grace and the lease of its worker, 30 s.
         """
+        self._settings.check_many("stream")
         return open_stream(self, task, args, kwargs)
 
 

@@ -9,6 +9,7 @@ import anyio
 from fastworker._call_settings import check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_session import CANCEL_SECONDS, ClientSession, Watch
+from fastworker._client_shared_task import SharedTask
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._outcomes import STATUSES, error_of, result_of
@@ -41,6 +42,7 @@ class TaskHandle(Generic[T]):
         state: ClientState,
         accepted: SerializationFormat,
         watch: Watch,
+        shared: SharedTask | None = None,
     ) -> None:
         self.id = task_id
         self.name = name
@@ -48,6 +50,8 @@ class TaskHandle(Generic[T]):
         self._state = state
         self._accepted = accepted
         self._watch = watch
+        self._is_shared = shared is not None
+        self._shared = shared  # as long as this has a part in it
         self._lost: Lost | None = None
 
     def __repr__(self) -> str:
@@ -113,15 +117,15 @@ class TaskHandle(Generic[T]):
         Cancellation:
           Always a checkpoint. If it raises ``Cancelled``, the task is cancelled
           too, and that is waited for, one second at most; ``outcome`` then says
-          what came of it. A CANCEL that could not be delivered goes out when the
-          control plane is back. To look without owning, use :meth:`wait`.
+          what came of it. One with a key goes on if others want it too. A CANCEL
+          that could not be delivered goes out when the control plane is back. To
+          look without owning, use :meth:`wait`.
         """
         try:
             with waiting_for_others():
                 await self._watch.done.wait()
         except BaseException:
-            if not self._watch.done.is_set():
-                self._session.request_cancel(self.id)
+            if not self._watch.done.is_set() and self._give_back():
                 with anyio.move_on_after(CANCEL_SECONDS, shield=True):
                     await self._watch.done.wait()
             raise
@@ -138,6 +142,8 @@ class TaskHandle(Generic[T]):
 
     async def cancel(self, grace: float | None = None) -> CancelOutcome:
         """Have the task stopped, and wait until it is known what came of it.
+
+        Also if others have submitted it too, under its key.
 
         Args:
           grace: seconds that a running attempt gets to end; then a process is
@@ -166,6 +172,14 @@ class TaskHandle(Generic[T]):
         if not self._watch.done.is_set():
             return self._give_up()
         return outcome_of(self._ended(), self._accepted)
+
+    def _give_back(self) -> bool:
+        """Have the task stopped unless others want it; say whether nobody here does."""
+        if not self._is_shared:
+            self._session.request_cancel(self.id)
+            return True
+        shared, self._shared = self._shared, None
+        return shared is not None and self._session.leave(self.id, shared)
 
     def _give_up(self) -> Lost:
         """Nobody can say how it ended, or will; unless the control plane comes back."""

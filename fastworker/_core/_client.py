@@ -108,6 +108,7 @@ _ACCEPTED: Final = (_Progress.HELD, _Progress.ACKNOWLEDGED)
 class _ClientTask:
     __slots__ = (
         "budget_at",
+        "call_id",
         "cancel",
         "event",
         "expires_at",
@@ -131,6 +132,7 @@ class _ClientTask:
         self.is_abandoned = False
         self.cancel: _Cancel | None = None  # once it is to be cancelled
         self.losses = 0
+        self.call_id = 0  # of the SUBMIT that it went with last
         self.waits_for_room = False
         self.expires_at = math.inf
         self.budget_at = math.inf
@@ -261,6 +263,15 @@ class ClientState:
         task = self._tasks.get(task_id)
         return task.event if task is not None else self.outcome(task_id)
 
+    def late(self, task_id: str) -> TaskTimedOut:
+        """Say where a task is whose caller has waited long enough."""
+        task = self._tasks.get(task_id)
+        if task is None:
+            event = self.outcome(task_id) or TaskEvent(task_id, WireStatus.PENDING)
+            return TaskTimedOut(task_id, event, was_sent=True)
+        was_sent = task.progress is not _Progress.UNSENT
+        return TaskTimedOut(task_id, task.event, was_sent, task_id in self._waiting_room)
+
     def outcome(self, task_id: str) -> TaskEvent | None:
         """The outcome of an ended task, None if it has none here."""
         event = self._outcomes.get(task_id, now=self._now)
@@ -300,6 +311,8 @@ class ClientState:
         abandoned = {task_id for task_id, t in self._tasks.items() if t.is_abandoned}
         assert self._abandoned == abandoned
         self._waiting_room.check()
+        for task_id in self._waiting_room:
+            assert self._tasks[task_id].progress is _Progress.UNSENT
         for task in self._unsent:
             assert task.progress is _Progress.UNSENT
 
@@ -317,10 +330,7 @@ class ClientState:
                 task.waits_for_room = event.waits_for_room
                 if deadline < math.inf:
                     self._deadlines.set(spec.id, deadline)
-                self._tasks[spec.id] = task
-                self._unsent.append(task)
-                if spec.key_ttl is not None:
-                    self._outcomes.forget(spec.id)  # of an earlier task of this id
+                self._enqueue(task)
                 if spec.options is not None and spec.options.stream:
                     self._streams.open(spec.id, spec.options.stream)
             case Flush():
@@ -352,14 +362,10 @@ class ClientState:
 
     def _on_deadline(self) -> None:
         for task_id in self._deadlines.pop_due(self._now):
-            task = self._tasks[task_id]
-            was_sent = task.progress is not _Progress.UNSENT
-            self._out.append(TaskTimedOut(task_id, task.event, was_sent))
+            self._out.append(self.late(task_id))
             self._on_abandoned(task_id)
         for task_id in self._waiting_room.leave(self._now):
-            waiting = self._tasks.get(task_id)
-            if waiting is not None and waiting.progress is _Progress.UNSENT:
-                self._unsent.append(waiting)
+            self._unsent.append(self._tasks[task_id])
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
 
@@ -388,6 +394,26 @@ class ClientState:
             self._end(task_id, event)
             return
         self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
+
+    def _enqueue(self, task: _ClientTask) -> None:
+        task_id = task.event.task_id
+        if task_id in self._tasks:
+            self._take_over(task_id)
+        self._tasks[task_id] = task
+        if task.waits_for_room and len(self._waiting_room):
+            self._waiting_room.enter(task_id, self._now)  # behind those that wait already
+        else:
+            self._unsent.append(task)
+
+    def _take_over(self, task_id: str) -> None:
+        """A task that was left, or is another's, is wanted here (again) after all."""
+        for cancel, ids in list(self._to_cancel.items()):
+            rest = [other for other in ids if other != task_id]
+            if rest:
+                self._to_cancel[cancel] = rest
+            else:
+                del self._to_cancel[cancel]
+        self._forget(task_id)
 
     def _unqueue(self, task_id: str, task: _ClientTask) -> None:
         """Take out a task that is not at the control plane."""
@@ -492,7 +518,7 @@ class ClientState:
         if kind is Kind.SUBMIT:
             assert isinstance(asked, list)
             self._submits -= 1
-            self._apply_submitted(asked, decode_body(SubmitReply, data))
+            self._apply_submitted(call_id, asked, decode_body(SubmitReply, data))
         elif kind is Kind.POLL:
             self._polls -= 1
             news = decode_body(PollReply, data)
@@ -532,26 +558,26 @@ class ClientState:
         lost = TaskEvent(task_id, WireStatus.FAILURE, error=error, ending=Ending.LOST)
         self._end(task_id, lost)
 
-    def _apply_submitted(self, ids: list[str], reply: SubmitReply) -> None:
+    def _apply_submitted(self, call_id: int, ids: list[str], reply: SubmitReply) -> None:
         refused = {refusal.index: refusal for refusal in reply.refusals}
         held = dict.fromkeys(reply.held)
         for index, task_id in enumerate(ids):
+            task = self._tasks.get(task_id)
+            if task is None or task.call_id != call_id:
+                continue  # that one was left; if it is here, it is so anew
             refusal = refused.get(index)
             if refusal is not None:
-                task = self._tasks.get(task_id)
                 is_full = refusal.code is RefusalCode.QUEUE_FULL
-                if task is not None and is_full and task.waits_for_room and not task.cancel:
+                if is_full and task.waits_for_room and not task.cancel:
                     task.progress = _Progress.UNSENT
                     self._waiting_room.enter(task_id, self._now)
-                elif task is not None:
+                else:
                     self._forget(task_id)
                     self._out.append(TaskRejected(task_id, refusal.code, refusal.message))
             elif index in held:
-                task = self._tasks.get(task_id)
-                if task is not None and task.progress is _Progress.SENT:
+                if task.progress is _Progress.SENT:
                     self._accept(task_id, task, _Progress.HELD)
             else:
-                self._waiting_room.note_room()
                 self._acknowledge(task_id)
 
     def _acknowledge(self, task_id: str) -> None:
@@ -565,6 +591,9 @@ class ClientState:
         if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
             self._deadlines.clear(task_id)
         task.progress = progress
+        self._waiting_room.note_taken(task_id, self._now)
+        if task.is_shared:
+            self._outcomes.forget(task_id)  # of an earlier task of this id
         if progress is _Progress.ACKNOWLEDGED:
             task.spec = None
         if was_sent and task.cancel is not None:
@@ -576,6 +605,7 @@ class ClientState:
         self._foreign.discard(task_id)
         self._deadlines.clear(task_id)
         self._streams.forget(task_id)
+        self._waiting_room.forget(task_id, self._now)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
         if kind is Kind.WATCH:
@@ -612,10 +642,12 @@ class ClientState:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True
             )
-        self._acknowledge(event.task_id)
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
-            task.event = event
+            if task.progress is not _Progress.UNSENT:  # else of one that was left before
+                self._acknowledge(event.task_id)
+                task.event = event
             return
+        self._acknowledge(event.task_id)
         self._end(event.task_id, event)
 
     def _end(self, task_id: str, event: TaskEvent) -> None:
@@ -670,6 +702,7 @@ class ClientState:
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []
+        tasks: list[_ClientTask] = []
         hurry = False
         size = 0
         queue = self._unheard or self._unsent
@@ -687,10 +720,14 @@ class ClientState:
             task.progress = _Progress.SENT
             hurry = hurry or not task.wants_outcome
             specs.append(spec)
+            tasks.append(task)
         if not specs:
             return
         self._submits += 1
-        self._issue(Kind.SUBMIT, encode(Submit(specs, hurry)), [spec.id for spec in specs])
+        body = encode(Submit(specs, hurry))
+        call_id = self._issue(Kind.SUBMIT, body, [spec.id for spec in specs])
+        for task in tasks:
+            task.call_id = call_id
 
     def _issue(
         self,

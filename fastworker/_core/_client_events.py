@@ -165,11 +165,15 @@ class ValueArrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskTimedOut(msgspec.Struct, frozen=True, gc=False):
-    """The caller's time is over. The task is taken back; ``event`` says where it was."""
+    """The caller's time is over. The task is taken back; ``event`` says where it was.
+
+    ``finds_no_room``: the queue was full.
+    """
 
     task_id: str
     event: TaskEvent
     was_sent: bool
+    finds_no_room: bool = False
 
 
 class QueryAnswered(msgspec.Struct, frozen=True, gc=False):
