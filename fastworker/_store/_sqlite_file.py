@@ -1,17 +1,19 @@
-"""The file of the SQLite store: made, locked, opened, and set aside when it is damaged."""
+"""The file of the SQLite store: begun, opened, and set aside when it is damaged."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import logging
 import os
 import sqlite3
+import struct
 import time
 from pathlib import Path
 from typing import Final
 
-from fastworker._errors import StoreError
-from fastworker._store._sqlite_rows import SCHEMA_VERSION, TABLES
+from fastworker._store._sqlite_lock import sync_folder
+from fastworker._store._sqlite_rows import PUT_MARK, SCHEMA_VERSION, TABLES, mark_row, marks_of
+
+log = logging.getLogger("fastworker.store")
 
 APPLICATION_ID: Final = 0x46575354  # "FWST"
 # The log of what was committed and is not in the file itself yet: 4 MiB, as a rule.
@@ -19,79 +21,97 @@ WAL_PAGES: Final = 1_000
 WAL_BYTES: Final = 16 * 1024 * 1024
 BUSY_SECONDS: Final = 5.0
 
+# Format, page size 4,096, write-ahead log, and constants.
+_FIRST_BYTES: Final = b"SQLite format 3\0" + bytes([16, 0, 2, 2, 0, 64, 32, 32])
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-class LockFile:
-    """Keeps a second control plane away from the same file."""
+class Damage(sqlite3.DatabaseError):
+    """The file is not what was written, although SQLite has no objection."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
 
-    def take(self) -> None:
-        """Take it, for this process.
+class Transaction:
+    """All of it becomes durable at the end, or nothing."""
 
-        Raises:
-          StoreError: another process has it, or it cannot be made.
-        """
-        if self._descriptor is not None:
-            raise StoreError(f"{self._path} is open already")
-        lock = Path(f"{self._path}.lock")
+    def __init__(self, file: sqlite3.Connection) -> None:
+        self._file = file
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._file.execute("BEGIN IMMEDIATE")
+        return self._file
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None:
+            roll_back(self._file)
+            return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"{lock} cannot be made: {error.strerror}; choose another file with --store, "
-                f"or --store memory to keep tasks in memory only"
-            ) from error
+            self._file.execute("COMMIT")
+        except sqlite3.Error:
+            roll_back(self._file)
+            raise
+
+
+def roll_back(file: sqlite3.Connection) -> None:
+    """End a transaction, if one is open, without its changes."""
+    if file.in_transaction:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StoreError(f"{lock} cannot be locked: {error.strerror}") from error
-            raise StoreError(
-                f"another process has {self._path} open; stop that control plane, or give this "
-                f"one a file of its own with --store"
-            ) from None
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let others have it. Idempotent."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+            file.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.warning("rolling back: %s", error)
 
 
-def begin_file(path: Path) -> None:
-    """Make the file and its tables, unless they are there."""
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    file = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+def begin_file(path: Path, *, epoch: int) -> None:
+    """Make a file and its tables, durably, or nothing; one that is there is replaced.
+
+    ``epoch`` is that of the start before the first.
+    """
+    new = new_file(path)
+    file = sqlite3.connect(new, isolation_level=None)
     try:
-        (mark,) = file.execute("PRAGMA application_id").fetchone()
-        (count,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if mark == 0 and count == 0:
-            file.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = FULL")
-            file.executescript(
-                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
-                f"INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'); COMMIT;"
-            )
-        elif mark != APPLICATION_ID:
-            raise StoreError(
-                f"{path} is a database of some other program; choose another file with --store"
-            )
+        file.execute("PRAGMA page_size = 4096")
+        file.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = FULL")
+        file.executescript(
+            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};COMMIT;"
+        )
+        with Transaction(file):
+            for name, number in (("schema", SCHEMA_VERSION), ("epoch", epoch)):
+                file.execute(PUT_MARK, mark_row(name, str(number)))
     finally:
         file.close()
+    put_in_place(new, path)
+
+
+def new_file(path: Path) -> Path:
+    """Make an empty file beside this one, for :func:`put_in_place`."""
+    new = Path(f"{path}.new")
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    return new
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a closed file its name, durably; what is left of an older one's log goes."""
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    os.rename(new, path)
     sync_folder(path.parent)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a file that is there, for reading and writing."""
+    """Open a file that is there, for reading and writing.
+
+    Raises:
+      sqlite3.DatabaseError: it cannot be read, or is damaged (:func:`is_damage`).
+    """
+    _check_header(path)
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -100,6 +120,7 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        file.text_factory = _text
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -107,57 +128,114 @@ def connect(path: Path) -> sqlite3.Connection:
         file.execute("PRAGMA cell_size_check = ON")
         file.execute("PRAGMA cache_size = -16384")
         file.execute("PRAGMA trusted_schema = OFF")
-        # A file that was cut short is noticed here.
-        file.execute("SELECT count(*) FROM (SELECT 1 FROM tasks LIMIT 1)").fetchone()
-        _check_length(path, file)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _check_length(path: Path, file: sqlite3.Connection) -> None:
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file that is there, beside whoever writes to it."""
+    file = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        file.text_factory = _text
+        file.execute("PRAGMA query_only = ON")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _text(raw: bytes) -> str:
+    # A flipped bit may make it none; then the checksum of its row will not fit.
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _check_header(path: Path) -> None:
+    """See that the first bytes are those of all our files; SQLite makes its own of some."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    (application,) = struct.unpack(">I", header[68:72].rjust(4, b"\0"))
+    if header[:24] != _FIRST_BYTES or application != APPLICATION_ID:
+        raise Damage("its first bytes are not those of a store")
+
+
+def looks_like_ours(path: Path) -> bool:
+    """Whether this file, which is damaged, is one of ours, by its first bytes."""
+    with open(path, "rb") as file:
+        header = file.read(100).ljust(100, b"\0")
+    found = header[:16] + header[68:72]
+    ours = _FIRST_BYTES[:16] + struct.pack(">I", APPLICATION_ID)
+    differing = int.from_bytes(found, "big") ^ int.from_bytes(ours, "big")
+    return differing.bit_count() <= 8
+
+
+def check_structure(path: Path, file: sqlite3.Connection) -> None:
+    """See that nothing is missing as a whole: the end of the file, or a page with its rows.
+
+    Of a file of another schema nothing is known.
+
+    Raises:
+      sqlite3.DatabaseError: something is (:func:`is_damage`).
+    """
     (pages,) = file.execute("PRAGMA page_count").fetchone()
     (size,) = file.execute("PRAGMA page_size").fetchone()
-    wal = Path(f"{path}-wal")
-    has_log = wal.exists() and wal.stat().st_size > 0
-    if not has_log and path.stat().st_size < pages * size:
-        raise _Truncated(f"it has {path.stat().st_size:,} of {pages * size:,} bytes")
+    (is_busy, _, _) = file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    length = path.stat().st_size
+    if not is_busy and length < pages * size:
+        raise Damage(f"it has {length:,} of {pages * size:,} bytes")
+    version = marks_of(file.execute("SELECT * FROM meta")).get("schema", str(SCHEMA_VERSION))
+    if version != str(SCHEMA_VERSION):
+        return
+    if _schema(file) != _our_schema():
+        raise Damage("its tables are not as they were made")
+    (rows,) = file.execute("SELECT count(*) FROM tasks NOT INDEXED").fetchone()
+    for index in ("tasks_by_id", "tasks_by_state", "tasks_by_name"):
+        (named,) = file.execute(f"SELECT count(*) FROM tasks INDEXED BY {index}").fetchone()
+        if named != rows:
+            raise Damage(f"it has {rows:,} tasks, and names {named:,}")
 
 
-class _Truncated(sqlite3.DatabaseError):
-    """The file is shorter than it says."""
+def _schema(file: sqlite3.Connection) -> list[object]:
+    return file.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    ).fetchall()
+
+
+def _our_schema() -> list[object]:
+    file = sqlite3.connect(":memory:")
+    try:
+        file.executescript(TABLES)
+        return _schema(file)
+    finally:
+        file.close()
 
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether this says that the file is not what was written."""
-    if isinstance(error, _Truncated):
+    if isinstance(error, Damage):
         return True
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in _DAMAGE or "no such table" in str(error)
+    return code & 0xFF in _DAMAGE or "no such" in str(error) or "unsupported file" in str(error)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file, with what belongs to it; return its new name."""
+    """Give a damaged file, and its log, a second name under which it stays; return that."""
     aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
-    os.rename(path, aside)
-    for suffix in ("-wal", "-shm"):
-        beside = Path(f"{path}{suffix}")
-        if beside.exists():
-            os.rename(beside, f"{aside}{suffix}")
+    for suffix in ("", "-wal"):
+        source = Path(f"{path}{suffix}")
+        if source.exists() and (not suffix or source.stat().st_size):
+            os.link(source, f"{aside}{suffix}")
     sync_folder(path.parent)
     return aside
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def in_words(path: Path, error: BaseException) -> str:
