@@ -57,9 +57,6 @@ def _delivered_in_time(story: Story, rules: Rules, task: TaskStory) -> Iterator[
 def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
     """L1: once faults have ended, no worker idles while tasks are ready."""
     limit = PROGRESS_SECONDS + rules.slack
-    workers = {
-        execution.process for task in story.tasks.values() for execution in task.executions
-    }
     for since, until, _ in story.calms():
         starts = sorted(
             execution.start.at
@@ -76,7 +73,7 @@ def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
                 for task in story.tasks.values()
                 if _is_ready(task, begin, end) and not may_be_forgotten(story, rules, task)
             ]
-            idle = [name for name in sorted(workers) if _is_idle(story, name, begin, end)]
+            idle = [name for name in sorted(story.workers) if _is_idle(story, name, begin, end)]
             for task in ready[:3] if idle else []:
                 yield violation(
                     "L1",
@@ -100,6 +97,8 @@ def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
             continue
         if is_silent and all(other.until < until for other in others):
             continue  # it went on in time
+        if not _somebody_is_free(story, event, until - rules.slack):
+            continue
         for task in story.tasks.values():
             broken = _broken_by(task, event)
             if broken is None or task.name in ("chaos_once", "chaos_poison"):
@@ -157,6 +156,21 @@ def _is_idle(story: Story, process: str, since: float, until: float) -> bool:
         and execution.ended_at > since
         for task in story.tasks.values()
         for execution in task.executions
+    )
+
+
+def _somebody_is_free(story: Story, event: Event, at: float) -> bool:
+    """Whether another worker runs nothing long then: what was lost runs alone at first."""
+    busy = {
+        execution.process
+        for task in story.tasks.values()
+        for execution in task.executions
+        if execution.start.at <= at and execution.ended_at > at + RELEASE_SECONDS
+    }
+    return any(
+        life.process not in busy | {event.process} and life.since <= at <= life.until
+        for life in story.lives
+        if life.process in story.workers
     )
 
 

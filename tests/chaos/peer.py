@@ -50,9 +50,9 @@ FUNCTIONS = {
 BURST = 60
 BURSTS = 0.03
 IN_STORMS = {"chaos_poison": (0.3, 0.0)}
-# In storms some take longer, so that they are lost while they run; the longest
+# Not in calms: some take longer, so that they are lost while they run; the longest
 # outlive their lease. These are shares of all, and at most so many leases.
-LONGER = ((0.02, 2.5), (0.1, 0.3))
+LONGER = {"storm": ((0.02, 2.5), (0.1, 0.3)), "probe": ((0.1, 4.0),)}
 
 
 @dataclass
@@ -85,6 +85,11 @@ async def lines_of_stdin() -> AsyncIterator[str]:
                 yield line.decode()
 
 
+def up_mark(folder: str, pid: int) -> Path:
+    """The file that says that this process has started."""
+    return Path(folder) / f"up-{pid}"
+
+
 class Peer:
     """What all roles share."""
 
@@ -96,6 +101,10 @@ class Peer:
     def write(self, kind: Kind, **fields: Any) -> None:
         self.journal.write(kind, process=self.settings.process, pid=os.getpid(), **fields)
 
+    def is_up(self) -> None:
+        """Let the supervisor know that this process has started."""
+        up_mark(self.settings.folder, os.getpid()).touch()
+
     async def tell_link(self, look: Callable[[], Any]) -> None:
         """Write down how the link is, whenever that has changed."""
         before = None
@@ -105,6 +114,7 @@ class Peer:
             if now != before:
                 self.write(Kind.LINK, what=now)
                 before = now
+                self.is_up()
             await trio.sleep(LOOK_SECONDS)
 
     async def run_control_plane(self) -> None:
@@ -121,6 +131,7 @@ class Peer:
         async with trio.open_nursery() as nursery:
             await nursery.start(worker.start)
             self.write(Kind.LINK, what="open")
+            self.is_up()
             async for _ in lines_of_stdin():
                 pass
             worker.stop()
@@ -236,7 +247,7 @@ class Callers:
         weights = [weight for weight, _ in functions.values()]
         [(name, (_, longest))] = rng.choices(list(functions.items()), weights)
         seconds = rng.random() * longest
-        for share, leases in LONGER if self.weather != "calm" and longest else ():
+        for share, leases in LONGER.get(self.weather, ()) if longest else ():
             # Threads are few, and would be taken for long.
             if rng.random() < share and (leases < 1 or name in ("chaos_nap", "chaos_once")):
                 seconds = self._peer.settings.lease * leases * rng.uniform(0.5, 1)

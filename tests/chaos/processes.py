@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from tests.chaos.history import Journal, Kind
-from tests.chaos.peer import Settings
+from tests.chaos.peer import Settings, up_mark
 from tests.chaos.proxy import Faults, Proxy
 
 ROOT = Path(__file__).parents[2]
@@ -60,8 +60,10 @@ class Kept:
         self.ended = trio.Event()
 
     @property
-    def is_running(self) -> bool:
-        return self._process is not None
+    def is_up(self) -> bool:
+        """Whether it runs, and has come so far that it says how its link is."""
+        process = self._process
+        return process is not None and up_mark(self._settings.folder, process.pid).exists()
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -35,6 +35,7 @@ CRASH_POINTS = {
 # What one worker suffers in a calm, a calm each.
 PROBES = ["kill", "stop", "partition"]
 PROBE_SECONDS = 3.0
+START_SECONDS = 60.0
 STORE_POINTS = ["before-commit", "after-commit", "in-replay"]
 # A memory of its own makes a control plane forget everything with its process.
 MEMORY = "memory"
@@ -157,7 +158,7 @@ class Run:
         plan = self._plan
         ends_at = trio.current_time() + plan.seconds
         async with running(self._kept):
-            await trio.sleep(2)
+            await self._wait_running()
             while (left := ends_at - trio.current_time()) > 0:
                 await self._storm(min(left, self._rng.uniform(10, 30)))
                 if ends_at - trio.current_time() > plan.calm:
@@ -215,9 +216,13 @@ class Run:
         self._journal.write(Kind.SETTLED)
 
     async def _wait_running(self) -> None:
-        """Until the processes that were killed last are there again."""
-        while not all(kept.is_running for kept in self._kept):
-            await trio.sleep(0.05)
+        """Until the processes that were killed last have started again.
+
+        How long a busy machine takes for that is no concern of the rules.
+        """
+        with trio.move_on_after(START_SECONDS):
+            while not all(kept.is_up for kept in self._kept):
+                await trio.sleep(0.05)
 
     def _tell(self, weather: str) -> None:
         for client in self._clients:

@@ -117,6 +117,9 @@ class Story:
         self.last_at = events[-1].at if events else 0.0
         self._tell_lives()
         self._tell_tasks()
+        self.workers = {
+            execution.process for task in self.tasks.values() for execution in task.executions
+        }
         self.is_settled = bool(events) and any(event.kind is Kind.SETTLED for event in events)
 
     def calms(self) -> Iterator[tuple[float, float, bool]]:

@@ -19,8 +19,10 @@ def test_a_short_run_is_sound_and_its_history_would_show_if_it_were_not(tmp_path
     plan = Plan(seed=7, seconds=8.0, store="sqlite", workers=2, clients=2, lease=3.0, slack=4.0)
     result = run_plan(plan, tmp_path)
     assert result.is_sound, str(result)
-    for kind in (Kind.STORM, Kind.EXIT, Kind.STOP, Kind.FAULT, Kind.SETTLED):
-        assert result.counts[kind], kind
+    assert result.counts[Kind.STORM]
+    assert result.counts[Kind.SETTLED]
+    # Which faults a short storm has, its seed and the machine decide.
+    assert sum(result.counts[kind] for kind in (Kind.EXIT, Kind.STOP, Kind.FAULT)) > 5
     assert result.counts[Kind.ACK] > 20
     _forge_an_acknowledgement(tmp_path)
     rules = Rules(durable=True, lease=plan.lease, slack=plan.slack)

@@ -217,6 +217,7 @@ def test_s7_a_worker_that_is_cut_off_and_does_not_stop() -> None:
     def past(until: float, what: str = "partition up=0") -> Past:
         past = Past().add(101.5, Kind.FAULT, process="w1", what=what).run(101, until)
         past.add(130, Kind.HEAL, process="w1").tell(130.1)
+        past.add(102, Kind.FAULT, process="w2", what="x").add(103, Kind.HEAL, process="w2")
         return past.settle()
 
     assert past(112).broken() == []
@@ -361,6 +362,15 @@ def test_l1_a_worker_that_is_not_connected_does_not_idle() -> None:
     for process in ("w1", "w2"):
         past.add(119, Kind.LINK, process=process, what="down")
         past.add(125.5, Kind.LINK, process=process, what="open")
+    assert past.broken() == []
+
+
+def test_l2_what_was_lost_waits_while_all_others_run_something_long() -> None:
+    past = Past("chaos_work", mode="delay").run(101).add(**killed("w1", 101.5))
+    past.run(110, 111, attempt=2, process="w2").settle(attempt=2)
+    past.add(90, Kind.SUBMIT, task="u", name="chaos_nap", digest="d", mode="delay")
+    past.add(91, Kind.START, task="u", name="chaos_nap", run="u", process="w2", digest="d")
+    past.add(109, Kind.END, task="u", run="u", what="return")
     assert past.broken() == []
 
 
