@@ -44,8 +44,9 @@ MAX_PROBLEMS: Final = 1_000
 class StoreInfo(msgspec.Struct, frozen=True):
     """What a file has.
 
-    ``epoch`` is the number of the last start. ``tasks`` are counts by state, in
-    lower case, states without a task left out. ``oldest`` and ``newest`` are wall
+    ``epoch`` is the number of the last start, 0 if that is damaged. ``tasks`` are
+    counts by state, in lower case, states without a task left out. ``oldest`` and
+    ``newest`` are wall
     time: when the tasks with the lowest and the highest number were created, 0
     without tasks. ``set_aside`` are damaged rows that were taken out. ``is_in_use``:
     a process has it open for writing.
@@ -101,7 +102,7 @@ def store_info(path: Path) -> StoreInfo:
             path=str(path),
             schema=SCHEMA_VERSION,
             project=marks.get("project", ""),
-            epoch=int(marks.get("epoch", "0")),
+            epoch=_whole(marks.get("epoch", "")),
             tasks={s.name.lower(): counts[s.value] for s in StoredState if s.value in counts},
             keys=_number(file, "SELECT count(*) FROM keys"),
             set_aside=_number(file, "SELECT count(*) FROM bad_rows"),
@@ -231,6 +232,10 @@ def _marks(path: Path, file: sqlite3.Connection) -> dict[str, str]:
             f"{SCHEMA_VERSION}; use the version that wrote it"
         )
     return marks
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _number(file: sqlite3.Connection, query: str) -> int:

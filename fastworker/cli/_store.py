@@ -37,9 +37,13 @@ def info(
 ) -> None:
     """Show what is in the file, also while a control plane has it."""
     with errors_in_one_line():
-        from fastworker._store._sqlite_care import describe_file
+        import msgspec
 
-        facts = describe_file(_file(path, worker_id, base_address))
+        from fastworker._store._sqlite_tools import store_info
+
+        facts = msgspec.structs.asdict(store_info(_file(path, worker_id, base_address)))
+        for when in ("oldest", "newest"):
+            facts[when] = _moment(facts[when])
         if as_json:
             print_json(facts)
             return
@@ -50,9 +54,11 @@ def info(
                     ", ".join(f"{number:,} {state}" for state, number in value.items())
                     or "none"
                 )
+            elif isinstance(value, bool):
+                shown = "yes" if value else "no"
             elif isinstance(value, int) and name != "epoch":
                 shown = f"{value:,}"
-            if value is not None:
+            if value not in (None, ""):
                 click.echo(one_line(f"{name.replace('_', ' '):12} {shown}"))
 
 
@@ -69,10 +75,11 @@ def check(
     Nothing is changed. It may be done while a control plane has the file.
     """
     with errors_in_one_line():
-        from fastworker._store._sqlite_care import check_file
+        from fastworker._store._sqlite_tools import check_store
 
         file = _file(path, worker_id, base_address)
-        number, problems = check_file(file)
+        found = check_store(file)
+        number, problems = found.tasks, found.problems
         if as_json:
             print_json({"path": str(file), "tasks": number, "problems": problems})
         else:
@@ -96,10 +103,16 @@ def vacuum(path: str | None, *, worker_id: str | None, base_address: str | None)
     A running control plane does this by itself, bit by bit.
     """
     with errors_in_one_line():
-        from fastworker._store._sqlite_care import vacuum_file
+        from fastworker._store._sqlite_tools import vacuum_store
 
-        before, after = vacuum_file(_file(path, worker_id, base_address))
-        click.echo(f"{before:,} bytes before, {after:,} bytes now")
+        size = vacuum_store(_file(path, worker_id, base_address))
+        click.echo(f"{size.before:,} bytes before, {size.after:,} bytes now")
+
+
+def _moment(wall: float) -> str | None:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(wall, UTC).isoformat() if wall else None
 
 
 def _file(path: str | None, worker_id: str | None, base_address: str | None) -> Path:

@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from fastworker._core._stored import Changes, StoredState, TasksAsked
-from fastworker._store._sqlite_care import check_file, describe_file
 from fastworker._store._sqlite_reader import SqliteReader
+from fastworker._store._sqlite_tools import check_store, store_info
 
 from .damage import make
 from .rows import task
@@ -56,13 +56,13 @@ def test_a_text_that_is_none_does_not_keep_the_rest_from_being_checked(
         "UPDATE tasks SET worker = CAST(x'ff' AS TEXT) WHERE sequence = 1",
         "UPDATE tasks SET state = 6 WHERE sequence = 5",
     )
-    count, problems = check_file(path)
-    assert count == 7
-    assert [line.split(":")[0] for line in problems] == ["task 'task-1'", "task 'task-5'"]
+    found = check_store(path)
+    assert found.tasks == 7
+    assert [line.split(":")[0] for line in found.problems] == ["task 'task-1'", "task 'task-5'"]
 
 
 def test_a_file_whose_start_number_is_damaged_can_be_described(tmp_path: Path) -> None:
     path = a_file(tmp_path / "tasks.db", "UPDATE meta SET value = 'x' WHERE name = 'epoch'")
-    facts = describe_file(path)
-    assert facts["epoch"] is None
-    assert facts["tasks"] == {"queued": 9}
+    facts = store_info(path)
+    assert facts.epoch == 0
+    assert facts.tasks == {"queued": 9}
