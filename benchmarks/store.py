@@ -2,7 +2,7 @@
 
 One process, and a file in the folder that is given; its disk counts.
 
-    python benchmarks/store.py [--rows 100000] [--folder .] [--json]
+    python benchmarks/store.py [--rows 100000] [--folder .] [--only start] [--json]
 """
 
 from __future__ import annotations
@@ -210,17 +210,25 @@ def measure_trim(folder: Path, count: int) -> Iterator[Figures]:
     store.close()
 
 
+MEASURES: dict[str, Callable[[Path, int], Iterator[Figures]]] = {
+    "writes": measure_writes,
+    "start": measure_start_and_pages,
+    "trim": measure_trim,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=Path())
+    parser.add_argument("--only", choices=sorted(MEASURES), action="append")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     print(describe_machine())
     print(f"sqlite    {sqlite3.sqlite_version}")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for measure in (measure_writes, measure_start_and_pages, measure_trim):
-            for figures in measure(Path(folder), arguments.rows):
+        for name in arguments.only or MEASURES:
+            for figures in MEASURES[name](Path(folder), arguments.rows):
                 if arguments.json:
                     print(json.dumps(figures), flush=True)
                 else:

@@ -11,7 +11,6 @@ import math
 import os
 import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -69,6 +68,7 @@ from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
+from fastworker._task_ids import new_task_id
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
@@ -119,7 +119,7 @@ class Client(Submitter):
         max_result_bytes: int = 256 * 1024 * 1024,
         transport: Transport | None = None,
         registry: Registry = registry,
-        new_task_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        new_task_id: Callable[[], str] = new_task_id,
         new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

@@ -100,5 +100,6 @@ def _give_pages_back(file: sqlite3.Connection) -> bool:
     (pages,) = file.execute("PRAGMA page_count").fetchone()
     if free <= FREE_PAGES or free <= FREE_PART * pages:
         return False
-    file.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    # A script, since a statement would stop after its first page.
+    file.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES:d})")
     return True

@@ -50,6 +50,7 @@ def accounted_for(found: Found, missing: set[str]) -> bool:
 def test_d5_of_a_file_with_a_flipped_bit_nothing_false_is_served_and_losses_are_told(
     sound: Path, tmp_path: Path, seed: int
 ) -> None:
+    """D5."""
     choices = random.Random(seed)
     path = tmp_path / "damaged" / "tasks.db"
     size = sound.stat().st_size
@@ -70,6 +71,7 @@ def test_d5_of_a_file_with_a_flipped_bit_nothing_false_is_served_and_losses_are_
 def test_d5_a_damaged_first_page_costs_no_task(
     sound: Path, tmp_path: Path, position: int
 ) -> None:
+    """D5."""
     path = tmp_path / "damaged" / "tasks.db"
     for bit in (0, 3, 6):
         copy(sound, path)
@@ -82,6 +84,7 @@ def test_d5_a_damaged_first_page_costs_no_task(
 def test_d5_a_damaged_description_of_the_tables_costs_no_task(
     sound: Path, tmp_path: Path
 ) -> None:
+    """D5."""
     path = tmp_path / "damaged" / "tasks.db"
     first = sound.read_bytes()[:4096]
     choices = random.Random(9)
@@ -99,6 +102,7 @@ def test_d5_a_damaged_description_of_the_tables_costs_no_task(
 def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
     crashed: tuple[Path, list[int]], tmp_path: Path
 ) -> None:
+    """D5."""
     source, ends = crashed
     path = tmp_path / "cut" / "tasks.db"
     choices = random.Random(1)
@@ -119,6 +123,7 @@ def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
 def test_d5_a_crash_and_a_damaged_first_page_cost_no_task(
     crashed: tuple[Path, list[int]], tmp_path: Path, position: int
 ) -> None:
+    """D5."""
     source, _ = crashed
     path = tmp_path / "both" / "tasks.db"
     copy(source, path)
@@ -132,6 +137,7 @@ def test_d5_a_crash_and_a_damaged_first_page_cost_no_task(
 def test_d5_a_flipped_bit_in_the_log_is_set_right_and_told(
     crashed: tuple[Path, list[int]], tmp_path: Path, seed: int
 ) -> None:
+    """D5."""
     source, ends = crashed
     path = tmp_path / "flipped" / "tasks.db"
     choices = random.Random(seed)
@@ -155,6 +161,7 @@ def test_d5_a_flipped_bit_in_the_log_is_set_right_and_told(
 def test_d5_a_page_of_the_log_that_cannot_be_mended_does_not_take_the_others_with_it(
     crashed: tuple[Path, list[int]], tmp_path: Path
 ) -> None:
+    """D5."""
     source, ends = crashed
     path = tmp_path / "zeros" / "tasks.db"
     truth = Truth(CHANGES[:12])
@@ -178,6 +185,7 @@ def test_d5_a_page_of_the_log_that_cannot_be_mended_does_not_take_the_others_wit
 def test_d5_a_file_that_was_cut_short_is_set_aside_and_the_rest_of_it_kept(
     sound: Path, tmp_path: Path, part: float
 ) -> None:
+    """D5."""
     path = tmp_path / "short" / "tasks.db"
     copy(sound, path)
     store = make(path)
@@ -195,6 +203,7 @@ def test_d5_a_file_that_was_cut_short_is_set_aside_and_the_rest_of_it_kept(
 
 
 def test_d5_what_was_set_aside_can_be_looked_at(sound: Path, tmp_path: Path) -> None:
+    """D5."""
     path = tmp_path / "aside" / "tasks.db"
     copy(sound, path)
     row = CHANGES[0].created[0]
@@ -221,6 +230,7 @@ def test_d5_what_was_set_aside_can_be_looked_at(sound: Path, tmp_path: Path) -> 
 def test_d5_a_start_number_that_was_damaged_is_still_later_than_before(
     sound: Path, tmp_path: Path
 ) -> None:
+    """D5."""
     path = tmp_path / "epoch" / "tasks.db"
     copy(sound, path)
     store = make(path)
@@ -234,6 +244,7 @@ def test_d5_a_start_number_that_was_damaged_is_still_later_than_before(
 
 
 def test_d5_a_file_that_was_never_a_store_is_left_alone(tmp_path: Path) -> None:
+    """D5."""
     path = tmp_path / "letter.txt"
     path.write_text("Dear diary, " * 1_000)
     store = make(path)
@@ -246,6 +257,7 @@ def test_d5_a_file_that_was_never_a_store_is_left_alone(tmp_path: Path) -> None:
 def test_d5_a_file_that_was_deleted_between_two_starts_is_told_of(
     sound: Path, tmp_path: Path
 ) -> None:
+    """D5."""
     path = tmp_path / "gone" / "tasks.db"
     copy(sound, path)
     store = make(path)

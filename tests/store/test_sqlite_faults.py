@@ -80,6 +80,7 @@ def kept(path: Path) -> set[str]:
 def test_d1_d2_d3_nothing_is_acknowledged_while_the_disk_fails_and_all_goes_on_after_it(
     start: Start, path: Path, fault: str, words: str
 ) -> None:
+    """D1, D2, D3."""
     process = start()
     assert process.ask("write 0").startswith("ok")
     process.break_disk(fault)
@@ -103,6 +104,7 @@ def test_d1_d2_d3_nothing_is_acknowledged_while_the_disk_fails_and_all_goes_on_a
 def test_d3_after_a_failed_fsync_nothing_is_written_behind_what_never_reached_the_disk(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
+    """D3, K5."""
     process = start()
     done = [0, 1]
     for number in done:
@@ -122,6 +124,7 @@ def test_d3_after_a_failed_fsync_nothing_is_written_behind_what_never_reached_th
 def test_d4_a_slow_fsync_makes_the_acknowledgement_late_and_readers_do_not_wait(
     start: Start, path: Path
 ) -> None:
+    """D4."""
     process = start()
     process.break_disk("slow 300")
     answer = process.ask("write 0")
@@ -136,6 +139,7 @@ def test_d4_a_slow_fsync_makes_the_acknowledgement_late_and_readers_do_not_wait(
 def test_k5_what_was_acknowledged_is_there_after_a_power_cut(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
+    """K5."""
     choices = random.Random(5)
     done = 0
     for _ in range(4):
@@ -154,6 +158,7 @@ def test_k5_what_was_acknowledged_is_there_after_a_power_cut(
 def test_k4_a_copy_of_the_files_at_any_moment_has_all_that_was_acknowledged(
     start: Start, path: Path, tmp_path: Path
 ) -> None:
+    """K4."""
     process = FaultyProcess(path)
     try:
         choices = random.Random(4)
@@ -182,6 +187,7 @@ def test_k4_a_copy_of_the_files_at_any_moment_has_all_that_was_acknowledged(
 def test_k1_a_process_that_is_killed_at_a_commit_leaves_all_of_it_or_nothing(
     start: Start, path: Path, point: str, expected: list[int]
 ) -> None:
+    """K1."""
     process = start(crash=f"{point}:3")
     assert process.ask("write 0").startswith("ok")
     assert process.ask("write 1").startswith("ok")
@@ -193,6 +199,7 @@ def test_k1_a_process_that_is_killed_at_a_commit_leaves_all_of_it_or_nothing(
 def test_d6_a_second_process_is_refused_until_the_first_has_ended(
     start: Start, path: Path
 ) -> None:
+    """D6."""
     process = start()
     with pytest.raises(StoreError, match=r"another process has .*tasks\.db open; .* --store"):
         make(path).open()
@@ -202,6 +209,7 @@ def test_d6_a_second_process_is_refused_until_the_first_has_ended(
 
 
 def test_d6_a_store_is_opened_once_in_a_process_too(path: Path) -> None:
+    """D6."""
     store = make(path)
     store.open()
     with pytest.raises(StoreError, match="open already"):
@@ -224,6 +232,7 @@ def write_refused(store: SqliteStore, number: int) -> str:
 
 @pytest.mark.parametrize("gone", [[""], ["-wal"], ["", "-wal"], ["", "-wal", "-shm"]])
 def test_d2_a_file_that_was_deleted_is_written_again(path: Path, gone: list[str]) -> None:
+    """D2."""
     store = make(path)
     store.open()
     store.write(changes(0))
@@ -243,6 +252,7 @@ def test_d2_a_file_that_was_deleted_is_written_again(path: Path, gone: list[str]
 
 
 def test_d2_a_reader_follows_a_file_that_was_written_again(path: Path) -> None:
+    """D2."""
     store = make(path)
     store.open()
     store.write(changes(0))
@@ -262,6 +272,7 @@ def test_d2_a_reader_follows_a_file_that_was_written_again(path: Path) -> None:
 def test_d2_a_file_that_was_replaced_is_not_touched_and_nothing_is_acknowledged(
     path: Path,
 ) -> None:
+    """D2."""
     store = make(path)
     store.open()
     store.write(changes(0))
@@ -280,6 +291,7 @@ def test_d2_a_file_that_was_replaced_is_not_touched_and_nothing_is_acknowledged(
 
 
 def test_d2_a_folder_that_went_away_and_came_back_is_used_again(path: Path) -> None:
+    """D2."""
     store = make(path)
     store.open()
     store.write(changes(0))
