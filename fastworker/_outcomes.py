@@ -57,7 +57,7 @@ def result_of(
     error = event.error or None
     if event.status is WireStatus.SUCCESS and with_value:
         if event.value_dropped:
-            error = "the task succeeded, and its result is no longer kept"
+            error = error or "the task succeeded, and its result is no longer kept"
         else:
             value = decode_value(event, accepted)
     return TaskResult(

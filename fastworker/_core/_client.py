@@ -91,6 +91,7 @@ RESERVED_SLOTS: Final = SUBMIT_WINDOW + 2 + CREDIT_WINDOW
 
 LOST_STORE: Final = "lost: control plane restarted without a durable store"
 LOST_SESSION: Final = "lost: the session with the control plane ended, and values with it"
+GONE: Final = "the task has ended, and its outcome is no longer kept"
 LOST_TASK: Final = "lost: the control plane no longer knows this task"
 
 
@@ -640,7 +641,7 @@ class ClientState:
             return
         if event.status is WireStatus.EVICTED:
             event = msgspec.structs.replace(
-                event, status=WireStatus.SUCCESS, value_dropped=True
+                event, status=WireStatus.SUCCESS, value_dropped=True, error=GONE
             )
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             if task.progress is not _Progress.UNSENT:  # else of one that was left before

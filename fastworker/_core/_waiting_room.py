@@ -34,7 +34,8 @@ class WaitingRoom:
         return len(self._ids) + len(self._refused)
 
     def __contains__(self, task_id: str) -> bool:
-        return task_id in self._ids or task_id in self._refused
+        """Whether it has not found room yet."""
+        return any(task_id in ids for ids in (self._ids, self._refused, self._tried))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._refused

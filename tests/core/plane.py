@@ -48,6 +48,7 @@ class Plane:
 
     def __init__(self) -> None:
         self.now = 50.0
+        self.epoch = EPOCH
         results = Results(max_size=1000, ttl=60.0)
         self.scheduler = Scheduler(
             epoch=EPOCH, results=results, now=self.now, rng=random.Random(1)
@@ -120,7 +121,7 @@ class Plane:
 
     def start(self, key: str, *ids: str) -> None:
         started = [StartedAttempt(i, self.fence(i), 1.0) for i in ids]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, started=started)))
+        self.handle(AttemptsReported(key.encode(), Report(self.epoch, started=started)))
 
     def end(
         self,
@@ -146,7 +147,7 @@ class Plane:
             )
             for i in ids
         ]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, ended=ended)))
+        self.handle(AttemptsReported(key.encode(), Report(self.epoch, ended=ended)))
 
     def fail(self, key: str, *ids: str, error: str = "ValueError: bad") -> None:
         self.end(key, *ids, outcome=WireStatus.FAILURE, error=error)
@@ -154,15 +155,15 @@ class Plane:
     def interrupt(self, key: str, *ids: str) -> None:
         """Hand back what has started."""
         items = [HandedBack(i, self.fence(i), was_started=True) for i in ids]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, handed_back=items)))
+        self.handle(AttemptsReported(key.encode(), Report(self.epoch, handed_back=items)))
 
     def progress(self, key: str, task_id: str, fraction: float, message: str = "") -> None:
         said = [Progress(task_id, self.fence(task_id), fraction, message)]
-        self.handle(AttemptsReported(key.encode(), Report(EPOCH, progress=said)))
+        self.handle(AttemptsReported(key.encode(), Report(self.epoch, progress=said)))
 
     def hand_back(self, key: str, *ids: str, **busy: float) -> None:
         items = [HandedBack(i, self.fence(i)) for i in ids]
-        report = Report(EPOCH, handed_back=items, busy=busy)
+        report = Report(self.epoch, handed_back=items, busy=busy)
         self.handle(AttemptsReported(key.encode(), report))
 
     def lose(self, key: str, *, is_clean: bool = False) -> None:

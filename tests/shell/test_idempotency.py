@@ -177,6 +177,68 @@ async def test_who_leaves_while_it_waits_for_room_has_queued_nothing(
         assert world.ran == [0]
 
 
+async def test_room_is_given_in_the_order_in_which_it_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world:
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(max_queued=1)
+        await world.start_worker("w1")
+        async with world.client() as client, trio.open_nursery() as nursery:
+            await client.delay("wait", 0)
+            for number in range(1, 30):
+                waiting = client.options(when_full="wait")
+                nursery.start_soon(waiting.delay, "wait", number)
+                await trio.sleep(0.1)
+            for number in range(30):
+                world.let_go(number)
+                await trio.sleep(1.1)  # no more than the longest pause
+                assert world.ran == list(range(min(number + 2, 30)))
+
+
+async def test_a_queue_that_is_full_by_weight_is_waited_for_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world:
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(max_queued_bytes=32 * 1024 * 1024)
+        await world.start_worker("w1")
+        async with world.client() as client:
+            for letter in "ab":
+                await client.delay("wait", letter * 12_000_000)
+            with pytest.raises(QueueFull, match="max_queued_bytes"):
+                await client.delay("wait", "c" * 12_000_000)
+            async with trio.open_nursery() as nursery:
+                waiting = client.options(when_full="wait")
+                nursery.start_soon(waiting.delay, "note", "c" * 12_000_000)
+                await trio.sleep(10)
+                world.let_go("a" * 12_000_000)
+            world.let_go("b" * 12_000_000)
+        await trio.sleep(10)
+        assert [what[0] for what in world.ran] == ["a", "b", "c"]
+
+
+async def test_whose_time_is_over_in_a_full_queue_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world:
+        with world.restarting():
+            await trio.sleep(2)
+            await world.start_plane(max_queued=1)
+        await world.start_worker("w1")
+        async with world.client(timeout=5) as client:
+            await client.delay("wait", 0)
+            for key in (None, "k"):
+                waiting = client.options(when_full="wait", idempotency_key=key)
+                result = await waiting.submit_task("note", (1,))
+                assert result.error == "timed out after 5 s while the queue was full"
+            world.let_go(0)
+            await trio.sleep(5)
+        assert world.ran == [0]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
