@@ -36,8 +36,9 @@ def no_op() -> None:
     """Do nothing."""
 
 
-async def run_control_plane(announce: bool = True) -> None:
+async def run_control_plane(store: str) -> None:
     plane = ControlPlaneWorker(
+        store=store,
         base_address="tcp://127.0.0.1:0",
         discovery_address="tcp://127.0.0.1:0",
         subworker_management_port=0,
@@ -46,8 +47,30 @@ async def run_control_plane(announce: bool = True) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(plane.start)
         print(plane.discovery_address, plane.base_address, flush=True)
+        nursery.start_soon(watch_pauses)
+        await trio.to_thread.run_sync(sys.stdin.readline)
+        print(longest_pause, flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()
+
+
+longest_pause = 0.0
+
+
+async def watch_pauses() -> None:
+    """Note for how long the loop does nothing else, at the longest."""
+    global longest_pause
+    while True:
+        due = trio.current_time() + 0.005
+        await trio.sleep_until(due)
+        longest_pause = max(longest_pause, trio.current_time() - due)
+
+
+def ask_longest_pause(plane: subprocess.Popen[str]) -> float:
+    """The longest pause of a control plane's loop so far, in seconds."""
+    plane.stdin.write("\n")
+    plane.stdin.flush()
+    return float(plane.stdout.readline())
 
 
 async def run_subworker(address: str) -> None:
@@ -125,29 +148,37 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--role", choices=["control-plane", "subworker"])
     parser.add_argument("--address")
+    parser.add_argument("--store", default="memory", help="a file, or 'memory'")
     arguments = parser.parse_args()
     if arguments.role == "control-plane":
-        trio.run(run_control_plane)
+        trio.run(run_control_plane, arguments.store)
         return
     if arguments.role == "subworker":
         trio.run(run_subworker, arguments.address)
         return
-    plane = spawn("--role", "control-plane")
-    discovery, base = plane.stdout.readline().split()
-    worker = spawn("--role", "subworker", "--address", base)
-    worker.stdout.readline()
-    try:
-        figures = trio.run(measure, discovery, arguments.tasks, arguments.in_flight)
-    finally:
-        for process in (worker, plane):
-            process.stdin.close()
-            process.wait(10)
+    figures = run(arguments.tasks, arguments.in_flight, arguments.store)
     if arguments.json:
         print(json.dumps({"machine": describe_machine(), "figures": figures}, indent=2))
         return
     print(describe_machine())
     for name, figure in figures.items():
         print(f"{name:32}{figure:12,.2f}")
+
+
+def run(tasks: int, in_flight: int, store: str) -> dict[str, float]:
+    """Start the processes, measure, and end them."""
+    plane = spawn("--role", "control-plane", "--store", store)
+    discovery, base = plane.stdout.readline().split()
+    worker = spawn("--role", "subworker", "--address", base)
+    worker.stdout.readline()
+    try:
+        figures = trio.run(measure, discovery, tasks, in_flight)
+        figures["longest pause, ms"] = ask_longest_pause(plane) * 1000
+    finally:
+        for process in (worker, plane):
+            process.stdin.close()
+            process.wait(10)
+    return figures
 
 
 if __name__ == "__main__":

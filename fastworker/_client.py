@@ -29,18 +29,31 @@ from fastworker._core._messages import (
     Callback,
     CallbacksAsked,
     CallbacksReply,
+    FunctionsAsked,
+    FunctionsReply,
     TaskSpec,
     WireStatus,
     is_name,
 )
 from fastworker._core._results import Results
+from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked, TasksPage
+from fastworker._core._task_questions import (
+    TaskAction,
+    TaskAsked,
+    TaskDetail,
+    TasksDone,
+    TasksNamed,
+    Untouched,
+)
 from fastworker._errors import (
     ClientBroken,
     ClientClosed,
     ControlPlaneUnreachable,
     ForkedClient,
     PayloadTooLarge,
+    RemoteProtocolError,
     ResultExpired,
+    StoreUnavailable,
     TaskNotFound,
     UnknownTask,
 )
@@ -396,7 +409,62 @@ class Client(Submitter):
 
     async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
         """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._usable_session().list_callbacks(asked))
+        return await self._in_time(self._usable_session().ask(asked, CallbacksReply))
+
+    async def _list_tasks(self, asked: TasksAsked) -> TasksPage:
+        """Ask for a page of tasks, the newest first; raises as :meth:`get_task_result`.
+
+        Raises:
+          StoreUnavailable: the control plane cannot read its store now.
+        """
+        page = await self._in_time(self._usable_session().ask(asked, TasksPage))
+        if page.problem:
+            raise StoreUnavailable(page.problem)
+        return page
+
+    async def _describe_task(self, task_id: str) -> TaskDetail:
+        """Ask for all that is known of a task; raises as :meth:`_list_tasks`.
+
+        Raises:
+          TaskNotFound: no such task is kept.
+        """
+        session = self._usable_session()
+        detail = await self._in_time(session.ask(TaskAsked(task_id), TaskDetail))
+        if detail.problem:
+            raise StoreUnavailable(detail.problem)
+        if detail.row is None:
+            raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
+        return detail
+
+    async def _act_on_tasks(
+        self, action: TaskAction, ids: list[str], *, newest: int | None = None
+    ) -> TasksDone:
+        """Have ended tasks run again, or forgotten; raises as :meth:`_list_tasks`.
+
+        Args:
+          newest: what has a higher number is left alone; the highest one that there is
+            if not given.
+
+        After ``Cancelled`` it may have been done with some of them, or be done yet.
+        """
+        if newest is None:
+            page = await self._list_tasks(TasksAsked(limit=1))
+            newest = page.rows[0].sequence if page.rows else 0
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        left = list(dict.fromkeys(ids))
+        while left:
+            named = TasksNamed(action, left[:MAX_PAGE_ROWS], newest)
+            some = await self._in_time(self._usable_session().ask(named, TasksDone))
+            if some.problem:
+                raise StoreUnavailable(some.problem)
+            done += some.done
+            untouched += some.untouched
+            told = {*some.done, *(each.task_id for each in some.untouched)}
+            if not told.intersection(left):
+                raise RemoteProtocolError("nothing was said of any task")
+            left = [task_id for task_id in left if task_id not in told]
+        return TasksDone(done, untouched)
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         with anyio.move_on_after(self.timeout):
@@ -499,7 +567,8 @@ class Client(Submitter):
 async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
     found: list[TaskFunctionInfo] = []
     while True:
-        reply = await session.list_functions(found[-1].name if found else "")
+        asked = FunctionsAsked(found[-1].name if found else "")
+        reply = await session.ask(asked, FunctionsReply)
         for live in reply.functions:
             info = live.function
             found.append(

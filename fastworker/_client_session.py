@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 
@@ -23,8 +23,10 @@ from fastworker._core._client_events import (
     QueryAbandoned,
     QueryAnswered,
     QueryMade,
+    Question,
     QuestionAnswered,
     QuestionAsked,
+    QuestionReply,
     SaidGoodbye,
     TaskAbandoned,
     TaskAcknowledged,
@@ -44,10 +46,6 @@ from fastworker._core._link_requester import (
 )
 from fastworker._core._messages import (
     LEASE_SECONDS,
-    CallbacksAsked,
-    CallbacksReply,
-    FunctionsAsked,
-    FunctionsReply,
     RefusalCode,
     StreamValue,
     TaskEvent,
@@ -73,6 +71,8 @@ from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
 
+R = TypeVar("R")
+
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
 # How long a cancelled caller waits until its task has stopped.
@@ -89,7 +89,7 @@ class Call:
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
-        self.reply: FunctionsReply | CallbacksReply | None = None
+        self.reply: QuestionReply | None = None
         self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
 
@@ -409,25 +409,14 @@ class ClientSession:
         assert call.answer is not None
         return call.answer
 
-    async def list_functions(self, after: str) -> FunctionsReply:
-        """Ask for a page of the task functions that live workers know.
-
-        Raises:
-          what :meth:`close` was given.
-        """
-        question = FunctionsAsked(after)
-        call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
-        assert isinstance(call.reply, FunctionsReply)
-        return call.reply
-
-    async def list_callbacks(self, question: CallbacksAsked) -> CallbacksReply:
-        """Ask for the callbacks that have not arrived.
+    async def ask(self, question: Question, reply_type: type[R]) -> R:
+        """Ask the control plane something about itself, or to do something.
 
         Raises:
           what :meth:`close` was given.
         """
         call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
-        assert isinstance(call.reply, CallbacksReply)
+        assert isinstance(call.reply, reply_type)
         return call.reply
 
     async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:

@@ -194,7 +194,7 @@ class ControlPlaneConfig(_WorkerConfig):
 
     ``max_queued`` and ``max_queued_bytes`` bound the tasks that have not ended.
     ``insecure`` lets it listen where other machines can connect. ``store`` is
-    "memory" or a path.
+    "memory" or a path; so many ended tasks are kept there, for so many seconds.
     """
 
     worker_id: str = _setting("control-plane", LABEL, "WORKER_ID")
@@ -205,6 +205,8 @@ class ControlPlaneConfig(_WorkerConfig):
     max_queued_bytes: int = _setting(1024**3, _QUEUE_BYTES, "MAX_QUEUED_BYTES")
     insecure: bool = _setting(False, SWITCH, "INSECURE")
     store: str | None = _setting(None, STORE, "STORE")
+    history_max_size: int = _setting(100_000, _QUEUE_SIZE, "HISTORY_SIZE")
+    history_ttl_seconds: float = _setting(604_800, SECONDS, "HISTORY_TTL")
 
     def __post_init__(self) -> None:
         super().__post_init__()

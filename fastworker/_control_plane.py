@@ -39,8 +39,12 @@ from fastworker._core._control_plane_events import (
     DrainRequested,
     FrameArrived,
     OldProcessesEnded,
+    PageRead,
     Port,
     ProcessExited,
+    ReadPage,
+    ReadTasks,
+    TasksRead,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._messages import Kind
@@ -58,6 +62,7 @@ from fastworker._registry import Registry, registry
 from fastworker._replay import Replayed, open_for_work, replay
 from fastworker._settings import parse_address
 from fastworker._store._abc import Store
+from fastworker._store_reader import StoreQuestions
 from fastworker._store_writer import FAREWELL_SECONDS as STORE_FAREWELL_SECONDS
 from fastworker._store_writer import StoreEvent, StoreWriter
 from fastworker._stores import make_store
@@ -76,9 +81,6 @@ log = logging.getLogger("fastworker.control_plane")
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
-# How many ended tasks a store keeps, and for how long, in seconds.
-HISTORY_TASKS: Final = 100_000
-HISTORY_SECONDS: Final = 7 * 86_400.0
 # So much longer than a subworker's drain takes what it has to interrupt.
 HAND_BACK_SECONDS: Final = 1.2
 
@@ -114,6 +116,8 @@ class ControlPlaneWorker:
       drain_timeout: seconds that running tasks get when drained, by default 30.
       store: where tasks are kept, by default in memory: the path of a file, which is
         made if need be, "memory", or a store of your own making.
+      history_max_size, history_ttl_seconds: how many ended tasks are kept there, and
+        for how long, by default 100,000 and 604,800 (7 days).
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
@@ -138,6 +142,8 @@ class ControlPlaneWorker:
         backend: Backend | None = None,
         drain_timeout: float | None = None,
         store: Store | str | os.PathLike[str] | None = None,
+        history_max_size: int | None = None,
+        history_ttl_seconds: float | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -159,6 +165,8 @@ class ControlPlaneWorker:
             backend=backend,
             drain_timeout=drain_timeout,
             store=store if isinstance(store, (str, os.PathLike)) else None,
+            history_max_size=history_max_size,
+            history_ttl_seconds=history_ttl_seconds,
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -174,6 +182,8 @@ class ControlPlaneWorker:
         self.concurrency = config.concurrency
         self.backend: Backend = config.backend
         self.drain_timeout = config.drain_timeout
+        self.history_max_size = config.history_max_size
+        self.history_ttl_seconds = config.history_ttl_seconds
         if store is None or isinstance(store, (str, os.PathLike)):
             store = make_store(config.store)
         self._store = store
@@ -195,6 +205,7 @@ class ControlPlaneWorker:
         self._appended = False
         self._is_flushing = False
         self._writer: StoreWriter
+        self._questions: StoreQuestions
         self.replayed = Replayed()
 
     def __repr__(self) -> str:
@@ -406,9 +417,11 @@ class ControlPlaneWorker:
         self._writer = StoreWriter(
             self._store,
             self._on_store_event,
-            max_ended=HISTORY_TASKS,
-            max_age=HISTORY_SECONDS,
+            max_ended=self.history_max_size,
+            max_age=self.history_ttl_seconds,
+            wall_clock=lambda: self._now() + wall_offset,
         )
+        self._questions = StoreQuestions(self._store, self._on_answer)
         self._state = state
         self._handle = validated(state)
 
@@ -427,6 +440,7 @@ class ControlPlaneWorker:
                 service.start_soon(listener.run_backlog)
             service.start_soon(self._watch_deadlines)
             service.start_soon(self._writer.run)
+            service.start_soon(self._questions.run)
             await service.start(self._callbacks.run)
             self._tell_due_callbacks()
             self._flush()
@@ -590,6 +604,8 @@ class ControlPlaneWorker:
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case ReadPage() | ReadTasks():
+                    self._questions.ask(command)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
                     reply = self._callbacks.describe(asked)
                     self._apply(CallbacksDescribed(session, ticket, reply))
@@ -599,16 +615,18 @@ class ControlPlaneWorker:
                         listener.close_pipe(pipe)
 
     def _on_store_event(self, event: StoreEvent) -> None:
-        if self._state is not None:
-            self._apply(event)
-            if self._is_flushing:
-                self._appended = True
-            else:
-                self._flush()
+        self._apply_between(event)
+
+    def _on_answer(self, answer: PageRead | TasksRead) -> None:
+        self._apply_between(answer)
 
     def _on_called_back(self, task_ids: list[str]) -> None:
+        self._apply_between(CalledBack(task_ids))
+
+    def _apply_between(self, event: ControlPlaneEvent) -> None:
+        """Apply what comes from inside, perhaps while something else is being carried out."""
         if self._state is not None:
-            self._apply(CalledBack(task_ids))
+            self._apply(event)
             if self._is_flushing:
                 self._appended = True
             else:

@@ -9,7 +9,6 @@ again. In between, old rows are trimmed, in steps that nobody notices.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -44,6 +43,7 @@ class StoreWriter:
       store: is open.
       tell: takes what becomes of transactions.
       max_ended, max_age: how many ended tasks are kept, and for how many seconds.
+      wall_clock: the one that rows are stamped with.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class StoreWriter:
         *,
         max_ended: int,
         max_age: float,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._tell = tell
         self._max_ended = max_ended
         self._max_age = max_age
+        self._wall_clock = wall_clock
         self._next: AppendRecords | None = None
         self._is_busy = False
         self._has_failed = False
@@ -137,7 +139,7 @@ class StoreWriter:
 
     async def _trim(self) -> bool:
         """Take one step; return whether there is more to do at once."""
-        before = time.time() - self._max_age
+        before = self._wall_clock() - self._max_age
         try:
             return await self._in_thread(
                 lambda: self._store.trim(max_ended=self._max_ended, before=before)

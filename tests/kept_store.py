@@ -91,8 +91,10 @@ class KeptStore:
 
     def trim(self, *, max_ended: int, before: float) -> bool:
         ended = [t for t in self._sorted() if t.state.is_terminal]
-        for task in ended[: max(0, len(ended) - max_ended)]:
-            del self.rows[task.spec.id]
+        excess = len(ended) - max_ended
+        for number, task in enumerate(ended):
+            if number < excess or task.changed < before:
+                del self.rows[task.spec.id]
         return False
 
     def take_problems(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastworker._core import _control_plane, _link_requester, _subworker
+from fastworker._core import _control_plane, _link_requester, _scheduler, _subworker
 
 
 def shorten_leases(seconds: float) -> None:
@@ -10,6 +10,7 @@ def shorten_leases(seconds: float) -> None:
     factor = seconds / _control_plane.LEASE_SECONDS
     for module, names in (
         (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS"]),
+        (_scheduler, ["LEASE_SECONDS"]),
         (_link_requester, ["REPEAT_INTERVAL", "SILENCE_LIMIT"]),
         (_subworker, ["FENCE_MARGIN"]),
     ):

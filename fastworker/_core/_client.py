@@ -17,6 +17,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fastworker._core._client_events import (
+    QUESTIONS,
     CancelRequested,
     ClientCommand,
     ClientEvent,
@@ -58,10 +59,7 @@ from fastworker._core._link_requester import (
 from fastworker._core._messages import (
     BATCH_BYTES,
     MAX_BATCH_ITEMS,
-    CallbacksReply,
     Ending,
-    FunctionsAsked,
-    FunctionsReply,
     Kind,
     Nothing,
     Poll,
@@ -509,14 +507,9 @@ class ClientState:
             if not events:
                 raise RemoteProtocolError("a QUERY was answered with nothing")
             self._out.append(QueryAnswered(asked.query_id, events[0]))
-        elif kind is Kind.FUNCTIONS:
-            assert isinstance(asked, QuestionAsked)
-            functions = decode_body(FunctionsReply, data)
-            self._out.append(QuestionAnswered(asked.query_id, functions))
-        elif kind is Kind.CALLBACKS:
-            assert isinstance(asked, QuestionAsked)
-            callbacks = decode_body(CallbacksReply, data)
-            self._out.append(QuestionAnswered(asked.query_id, callbacks))
+        elif isinstance(asked, QuestionAsked):
+            _, reply_type = QUESTIONS[type(asked.question)]
+            self._out.append(QuestionAnswered(asked.query_id, decode_body(reply_type, data)))
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:
@@ -672,10 +665,8 @@ class ClientState:
             if isinstance(query, QueryMade):
                 self._issue(Kind.QUERY, encode(TaskIds([query.task_id])), query)
             else:
-                question = query.question
-                is_functions = isinstance(question, FunctionsAsked)
-                kind = Kind.FUNCTIONS if is_functions else Kind.CALLBACKS
-                self._issue(kind, encode(question), query)
+                kind, _ = QUESTIONS[type(query.question)]
+                self._issue(kind, encode(query.question), query)
 
     def _submit_batch(self) -> None:
         specs: list[TaskSpec] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -18,12 +19,26 @@ from fastworker._core._messages import (
     CallbacksReply,
     FunctionsAsked,
     FunctionsReply,
+    Kind,
     RefusalCode,
     StreamValue,
     TaskEvent,
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._stored import TasksAsked, TasksPage
+from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
+
+# What can be asked about the control plane itself, and what comes as the answer.
+Question: TypeAlias = FunctionsAsked | CallbacksAsked | TasksAsked | TaskAsked | TasksNamed
+QuestionReply: TypeAlias = FunctionsReply | CallbacksReply | TasksPage | TaskDetail | TasksDone
+QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
+    FunctionsAsked: (Kind.FUNCTIONS, FunctionsReply),
+    CallbacksAsked: (Kind.CALLBACKS, CallbacksReply),
+    TasksAsked: (Kind.TASKS, TasksPage),
+    TaskAsked: (Kind.TASK, TaskDetail),
+    TasksNamed: (Kind.TASK_ACTION, TasksDone),
+}
 
 # --- events -----------------------------------------------------------------
 
@@ -86,7 +101,7 @@ class QuestionAsked(msgspec.Struct, frozen=True, gc=False):
     """A caller asks about the control plane itself. Numbered as QueryMade is."""
 
     query_id: int
-    question: FunctionsAsked | CallbacksAsked
+    question: Question
 
 
 class QueryAbandoned(msgspec.Struct, frozen=True, gc=False):
@@ -168,7 +183,7 @@ class QuestionAnswered(msgspec.Struct, frozen=True, gc=False):
     """The answer to QuestionAsked."""
 
     query_id: int
-    answer: FunctionsReply | CallbacksReply
+    answer: QuestionReply
 
 
 class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ type contains ``Any``, so nesting is bounded by the types themselves.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -26,12 +26,17 @@ from fastworker._core._messages import (
     Submit,
     TaskIds,
 )
+from fastworker._core._stored import TasksAsked, TasksPage
+from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
 from fastworker._errors import RemoteProtocolError
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
-T = TypeVar("T", bound=Body)
+AnyBody: TypeAlias = (
+    Body | TasksAsked | TasksPage | TaskAsked | TaskDetail | TasksNamed | TasksDone
+)
+T = TypeVar("T", bound=AnyBody)
 
 REQUEST_BODIES: dict[Kind, Any] = {
     Kind.SUBMIT: Submit,
@@ -45,11 +50,14 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.FUNCTIONS: FunctionsAsked,
     Kind.CALLBACKS: CallbacksAsked,
     Kind.CREDIT: Credits,
+    Kind.TASKS: TasksAsked,
+    Kind.TASK: TaskAsked,
+    Kind.TASK_ACTION: TasksNamed,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
-def encode(message: Frame | Body) -> bytes:
+def encode(message: Frame | AnyBody) -> bytes:
     """Encode a frame or a body."""
     return _encoder.encode(message)
 

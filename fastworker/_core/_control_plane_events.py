@@ -7,9 +7,10 @@ import enum
 import msgspec
 
 from fastworker._core._link_responder import SendTo, Ticket
-from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, TaskEvent
+from fastworker._core._messages import Callback, CallbacksAsked, CallbacksReply, Kind, TaskEvent
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
-from fastworker._core._stored import Changes
+from fastworker._core._stored import Changes, StoredTask, TasksAsked, TasksPage
+from fastworker._core._task_questions import TaskAction
 
 
 class Port(enum.Enum):
@@ -64,6 +65,27 @@ class ProcessExited(msgspec.Struct, frozen=True, gc=False):
     worker_id: str
 
 
+class TasksRead(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ReadTasks: those that the store has, or why it cannot say.
+
+    ``reached`` is of how many ids, the first ones, this is the answer; what is not
+    needed to answer the question may be left out of the tasks.
+    """
+
+    question: ReadTasks
+    tasks: list[StoredTask]
+    reached: int
+    problem: str = ""
+
+
+class PageRead(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ReadPage with this session and ticket."""
+
+    session: bytes
+    ticket: Ticket
+    page: TasksPage
+
+
 class OldProcessesEnded(msgspec.Struct, frozen=True, gc=False):
     """The subworker processes have ended that an earlier control plane had started."""
 
@@ -92,6 +114,8 @@ ControlPlaneEvent = (
     | CalledBack
     | ProcessExited
     | OldProcessesEnded
+    | TasksRead
+    | PageRead
     | PipeOpened
     | PipeClosed
     | Flush
@@ -121,6 +145,30 @@ class CallBack(msgspec.Struct, frozen=True, gc=False):
     event: TaskEvent
 
 
+class ReadPage(msgspec.Struct, frozen=True, gc=False):
+    """Read a page of tasks from the store, and say PageRead."""
+
+    session: bytes
+    ticket: Ticket
+    asked: TasksAsked
+
+
+class ReadTasks(msgspec.Struct, frozen=True, gc=False):
+    """Read these tasks from the store, and say TasksRead.
+
+    ``events`` is what memory knows of the tasks that a QUERY, WATCH or CANCEL is about,
+    ``action`` and ``newest`` are of a TASK_ACTION.
+    """
+
+    session: bytes
+    ticket: Ticket
+    kind: Kind
+    ids: list[str]
+    action: TaskAction | None = None
+    newest: int = 0
+    events: list[TaskEvent] = []
+
+
 class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
     """Say CallbacksDescribed: whoever sends the callbacks knows where they are."""
 
@@ -129,4 +177,6 @@ class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
     asked: CallbacksAsked
 
 
-ControlPlaneCommand = SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks
+ControlPlaneCommand = (
+    SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks | ReadPage | ReadTasks
+)

@@ -101,6 +101,9 @@ class Kind(enum.IntEnum):
     FUNCTIONS = 9
     CALLBACKS = 10
     CREDIT = 11
+    TASKS = 12
+    TASK = 13
+    TASK_ACTION = 14
 
 
 # Requests that may wait for their answer; one of each is parked at a time.

@@ -20,6 +20,8 @@ from fastworker._core._messages import (
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed
+from fastworker._core._stored import StoredTask
+from fastworker._core._task_questions import Untouched
 from fastworker._core._task_states import TaskRecord
 
 # --- events -----------------------------------------------------------------
@@ -94,6 +96,18 @@ class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
     leaver: bytes | None = None
 
 
+class TasksRequeued(msgspec.Struct, frozen=True, gc=False):
+    """These tasks, which have ended, are to run again under their ids."""
+
+    tasks: list[StoredTask]
+
+
+class TasksPurged(msgspec.Struct, frozen=True, gc=False):
+    """These tasks, which have ended, are to be forgotten."""
+
+    tasks: list[StoredTask]
+
+
 class TasksWatched(msgspec.Struct, frozen=True, gc=False):
     """A client wants to hear of these tasks under ``owner`` from now on.
 
@@ -121,11 +135,13 @@ class OwnerGone(msgspec.Struct, frozen=True, gc=False):
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
     """Hand out work to these subworkers, which can all be reached now.
 
-    ``only_cancels``: no work any more, only what is to be stopped.
+    ``only_cancels``: no work any more, only what is to be stopped. ``avoids_careful``:
+    nothing that must not start before its lease is durable; the store fails.
     """
 
     keys: list[bytes]
     only_cancels: bool = False
+    avoids_careful: bool = False
 
 
 SchedulerEvent = (
@@ -136,6 +152,8 @@ SchedulerEvent = (
     | SubworkerLost
     | ChildrenEnded
     | TasksCancelled
+    | TasksRequeued
+    | TasksPurged
     | TasksWatched
     | ValuesRead
     | OwnerGone
@@ -192,6 +210,13 @@ class PassCredit(msgspec.Struct, frozen=True, gc=False):
     credit: StreamCredit
 
 
+class ActionDone(msgspec.Struct, frozen=True, gc=False):
+    """The answer to TasksRequeued and TasksPurged."""
+
+    done: list[str]
+    untouched: list[Untouched]
+
+
 class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
     """The answer to TasksCancelled and TasksWatched: each task as it is now."""
 
@@ -199,5 +224,5 @@ class TasksDescribed(msgspec.Struct, frozen=True, gc=False):
 
 
 SchedulerCommand = (
-    SubmitDecided | TaskChanged | ValueCame | Assign | PassCredit | TasksDescribed
+    SubmitDecided | TaskChanged | ValueCame | Assign | PassCredit | TasksDescribed | ActionDone
 )

@@ -82,6 +82,7 @@ class StoredLife(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``holder`` names the session that has it leased, in a way that tells nobody
     the session's secret; empty for lanes of the control plane's own process,
     which end with it. ``is_careful``: it must not run twice (on_lost="fail").
+    ``is_kept``: somebody has submitted it too who is gone.
     """
 
     fence: int = 0
@@ -102,6 +103,7 @@ class StoredLife(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_wary: bool = False
     is_cancel_requested: bool = False
     is_careful: bool = False
+    is_kept: bool = False
 
 
 NEW_LIFE: Final = StoredLife()
@@ -200,10 +202,14 @@ class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TasksPage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Rows, the newest first; ``more`` come after the last of them."""
+    """Rows, the newest first; ``more`` come after the last of them.
+
+    ``problem`` says why there is no answer.
+    """
 
     rows: Annotated[list[TaskRow], Meta(max_length=MAX_BATCH_ITEMS)]
     more: bool = False
+    problem: str = ""
 
 
 def row_of(task: StoredTask) -> TaskRow:

@@ -9,7 +9,6 @@ import heapq
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,12 @@ class SqliteReader:
         self._identity: tuple[int, int] = (0, 0)
 
     def page(self, asked: TasksAsked) -> TasksPage:
-        """See ``StoreReader.page``."""
+        """See ``StoreReader.page``. A row that cannot be trusted takes no place on it."""
         found: list[TaskRow] = []
-        number = 0
         try:
-            for number, row in enumerate(islice(self._rows(asked), asked.limit + 1), 1):
-                if number > asked.limit:
-                    break
+            for row in self._rows(asked):
+                if len(found) == asked.limit:
+                    return TasksPage(found, more=True)
                 try:
                     found.append(page_row_of(row))
                 except BadRow as error:
@@ -63,10 +61,10 @@ class SqliteReader:
             self.close()
             self._suspect(error)
             raise StoreUnavailable(in_words(self._path, error)) from error
-        return TasksPage(found, number > asked.limit)
+        return TasksPage(found)
 
     def _rows(self, asked: TasksAsked) -> Iterator[Row]:
-        """Rows of the answer, the newest first, and then more of them."""
+        """Rows that are asked for, the newest first; read as they are taken."""
         file = self._open()
         # A state at a time is already in order, by its index; several are merged.
         states: list[StoredState | None] = list(dict.fromkeys(asked.states)) or [None]
@@ -75,9 +73,8 @@ class SqliteReader:
             where, values = _conditions(asked, state)
             answers.append(
                 file.execute(
-                    f"SELECT {PAGE_COLUMNS} FROM tasks WHERE {where} "
-                    f"ORDER BY sequence DESC LIMIT ?",
-                    (*values, asked.limit + 1),
+                    f"SELECT {PAGE_COLUMNS} FROM tasks WHERE {where} ORDER BY sequence DESC",
+                    values,
                 )
             )
         return heapq.merge(*answers, key=lambda row: -row[0])

@@ -16,8 +16,11 @@ from fastworker.cli._control_plane import control_plane
 from fastworker.cli._demo import demo
 from fastworker.cli._list import list_tasks
 from fastworker.cli._status import status
+from fastworker.cli._store import store
 from fastworker.cli._submit import submit
 from fastworker.cli._subworker import subworker
+from fastworker.cli._task_actions import purge, requeue
+from fastworker.cli._tasks import tasks
 
 __all__ = ["main"]
 
@@ -43,7 +46,11 @@ for command in (
     status,
     cancel,
     list_tasks,
+    tasks,
+    requeue,
+    purge,
     callbacks,
+    store,
     demo,
     completion,
 ):

@@ -58,6 +58,18 @@ _LATER = "Accepted; the dashboard comes with a later version."
         "<worker id>-<base port>.db in $XDG_STATE_HOME/fastworker",
     ),
 )
+@click.option(
+    "--history-size",
+    type=int,
+    metavar="N",
+    help=with_default("Maximum ended tasks that are kept there.", "100000"),
+)
+@click.option(
+    "--history-ttl",
+    type=float,
+    metavar="SECONDS",
+    help=with_default("And for how long.", "604800"),
+)
 @_options.task_modules("Task modules to load.")
 @click.option(
     "--processes",
@@ -95,6 +107,8 @@ def control_plane(
     max_queued: int | None,
     insecure: bool | None,
     store: str | None,
+    history_size: int | None,
+    history_ttl: float | None,
     task_modules: tuple[str, ...],
     processes: int,
     concurrency: int | None,
@@ -137,6 +151,8 @@ def control_plane(
             max_queued=max_queued,
             insecure=insecure,
             store=store_to_use(store, worker_id, base_address),
+            history_max_size=history_size,
+            history_ttl_seconds=history_ttl,
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click

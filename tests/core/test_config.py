@@ -162,6 +162,8 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "max_queued_bytes": 1024**3,
         "insecure": False,
         "store": None,
+        "history_max_size": 100_000,
+        "history_ttl_seconds": 604_800,
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,

@@ -281,7 +281,7 @@ def test_a_control_plane_ends_within_its_time_and_says_what_is_lost(
 ) -> None:
     plane = Plane(
         shell, "--task-modules", "mytasks", "--concurrency", "1", "--processes", processes,
-        "--drain-timeout", "1",
+        "--drain-timeout", "1", "--store", "memory",
     )  # fmt: skip
     submit(plane, "hold", "one")
     wait_noted(shell, "begun-one")
@@ -297,6 +297,21 @@ def test_a_control_plane_ends_within_its_time_and_says_what_is_lost(
     words = plane.command.stderr
     assert "3 tasks: 3 ready; these are lost" in words or "1 running, 2 ready" in words
     assert shell.processes() == []
+
+
+def test_a_control_plane_with_a_store_says_that_what_waits_is_kept(shell: Shell) -> None:
+    """L5."""
+    options = ["--task-modules", "mytasks", "--concurrency", "1", "--drain-timeout", "1"]
+    plane = Plane(shell, *options)
+    submit(plane, "hold", "one")
+    wait_noted(shell, "begun-one")
+    submit(plane, "add", "1", "2")
+    plane.command.process.send_signal(signal.SIGTERM)
+    plane.command.wait_for("draining, 1 task running, 1 waiting are kept")
+    assert plane.command.wait() == Exit.OK
+    assert "lost" not in plane.command.stderr
+    again = Plane(shell, *options, like=plane)
+    assert "2 tasks and 0 results came back" in again.command.stderr
 
 
 def test_a_subworker_whose_slots_are_all_taken_for_good_is_started_again(

@@ -249,7 +249,7 @@ def test_the_banner_says_where_what_and_how_long(plane: Plane) -> None:
     for address in (plane.base, plane.discovery, plane.management):
         assert address in banner
     assert "epoch " in banner
-    assert "store       memory: " in banner
+    assert f"store       {plane.shell.folder}/state/fastworker/control-plane-" in banner
     assert "add, echo, fail" in banner
     assert "1 supervised process: control-plane-1" in banner
 

@@ -98,6 +98,7 @@ class StoreModel(RuleBasedStateMachine):
         }
         for pick, status, callback in ends:
             for row in self.pick([pick], terminal=False):
+                updated.pop(row.spec.id, None)  # the later it ends the later it stands
                 updated[row.spec.id] = ended(row, status, at=self.tick(), callback=callback)
         called_back = [
             row.spec.id

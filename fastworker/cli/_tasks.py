@@ -1,0 +1,206 @@
+"""``fastworker tasks``: the tasks that a control plane keeps, and all about one of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastworker.cli import _options
+from fastworker.cli._errors import Exit, errors_in_one_line, say
+from fastworker.cli._logging import set_up_logging
+from fastworker.cli._output import one_line, print_json
+from fastworker.cli._task_filters import (
+    PRIORITIES,
+    STATUSES,
+    Filters,
+    NameText,
+    ago,
+    filters,
+)
+
+if TYPE_CHECKING:
+    from fastworker._core._stored import TaskRow, TasksPage
+    from fastworker._core._task_questions import TaskDetail
+
+
+@click.command("tasks")
+@click.argument("task_id", required=False, type=NameText())
+@filters(statuses=tuple(STATUSES))
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=50,
+    show_default=True,
+    help="How many are shown at most.",
+)
+@click.option(
+    "--before",
+    type=click.IntRange(1, 2**62),
+    metavar="NUMBER",
+    help="Only those before this number: the next page.",
+)
+@_options.as_json("Print one JSON object: the tasks, and the number for the next page.")
+@_options.discovery_address("Where the control plane is found.")
+@_options.timeout("How long to wait for the answer.")
+@_options.log_level("WARNING")
+def tasks(
+    task_id: str | None,
+    *,
+    statuses: tuple[str, ...],
+    name: str | None,
+    worker: str | None,
+    priorities: tuple[str, ...],
+    last: float | None,
+    older: float | None,
+    limit: int,
+    before: int | None,
+    as_json: bool,
+    discovery_address: str | None,
+    timeout: float | None,
+    log_level: str | None,
+) -> None:
+    """Show tasks, the newest first, or all about the one with TASK_ID.
+
+    Each with its number, status, attempts, worker, age and last error. Ended
+    tasks are kept for 7 days, and the latest 100,000 of them; with a store in
+    memory there are fewer. The list may be a moment behind.
+    """
+    with errors_in_one_line():
+        chosen = Filters(statuses, name, worker, priorities, last, older)
+        if task_id is not None and not (chosen.is_empty and before is None):
+            raise click.UsageError("give a task's id, or options that choose tasks; not both")
+        set_up_logging(log_level, default="WARNING")
+        import trio
+
+        from fastworker._client import Client
+        from fastworker.cli._signals import run_until_signal
+
+        client = Client(discovery_address, None, timeout)
+
+        async def command() -> int:
+            async with client:
+                if task_id is not None:
+                    show_one(await client._describe_task(task_id), as_json=as_json)
+                else:
+                    now = time.time()
+                    asked = chosen.question(now=now, limit=limit, before=before or 0)
+                    show(await client._list_tasks(asked), as_json=as_json, now=now)
+            return Exit.OK
+
+        sys.exit(trio.run(run_until_signal, command))
+
+
+def show(page: TasksPage, *, as_json: bool, now: float) -> None:
+    """Print a page."""
+    following = page.rows[-1].sequence if page.more and page.rows else None
+    if as_json:
+        print_json({"tasks": [row_as_json(row) for row in page.rows], "next": following})
+        return
+    if not page.rows:
+        say("no such tasks")
+        return
+    table: list[tuple[str, ...]] = [
+        ("NUMBER", "TASK", "NAME", "STATUS", "TRIES", "WORKER", "AGE", "ERROR")
+    ]
+    table += [_cells(row, now) for row in page.rows]
+    widths = [max(len(cells[column]) for cells in table) for column in range(7)]
+    for cells in table:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        click.echo("  ".join([*padded, cells[7]]).rstrip())
+    if following is not None:
+        say(f"there are more: --before {following}")
+
+
+def _cells(row: TaskRow, now: float) -> tuple[str, ...]:
+    texts = (
+        str(row.sequence),
+        row.task_id,
+        row.name,
+        status_of(row),
+        str(row.attempts),
+        row.worker or "-",
+        ago(row.created, now),
+        row.error,
+    )
+    return tuple(one_line(text) for text in texts)
+
+
+def status_of(row: TaskRow) -> str:
+    """The status as users know it."""
+    return next(name for name, states in STATUSES.items() if row.state.name in states)
+
+
+def row_as_json(row: TaskRow) -> dict[str, Any]:
+    """A task of a list."""
+    return {
+        "number": row.sequence,
+        "task_id": row.task_id,
+        "name": row.name,
+        "status": status_of(row),
+        "state": row.state.name.lower(),
+        "priority": PRIORITIES[row.priority],
+        "created_at": _moment(row.created),
+        "started_at": _moment(row.started),
+        "changed_at": _moment(row.changed),
+        "worker_id": row.worker or None,
+        "attempts": row.attempts,
+        "error": row.error or None,
+        "cancel_requested": row.is_cancel_requested,
+    }
+
+
+def show_one(detail: TaskDetail, *, as_json: bool) -> None:
+    """Print all that is known of one task."""
+    assert detail.row is not None
+    facts = row_as_json(detail.row) | _more_of(detail)
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if value is None or value in ([], False):
+            continue
+        lines = value if isinstance(value, list) else str(value).rstrip().splitlines()
+        first, *rest = [one_line(str(line)) for line in lines] or [""]
+        click.echo(f"{name.replace('_', ' '):17} {first}".rstrip())
+        for line in rest:
+            click.echo(f"{'':17} {line}")
+
+
+def _more_of(detail: TaskDetail) -> dict[str, Any]:
+    from fastworker._outcomes import STATUSES as NAMES
+
+    outcome = detail.outcome
+    facts: dict[str, Any] = {
+        "arguments": _shown(detail.format, detail.payload),
+        "callback": detail.callback or None,
+        "losses": list(detail.losses),
+        "errors": list(detail.errors),
+    }
+    if outcome is not None:
+        is_success = NAMES[outcome.status].value == "success"
+        facts |= {
+            "completed_at": _moment(outcome.completed),
+            "result": _shown(outcome.format, outcome.payload) if is_success else None,
+            "traceback": outcome.traceback or None,
+        }
+    return facts | {"is_cut": detail.is_cut}
+
+
+def _shown(format: int, payload: bytes) -> str | None:
+    """Bytes of a task as text: JSON as it travels; a pickle is never opened."""
+    from fastworker._models import SerializationFormat
+    from fastworker._serialization import FORMATS
+
+    if not payload:
+        return None
+    if FORMATS.get(format) is SerializationFormat.JSON:
+        return payload.decode("utf-8", "backslashreplace")
+    return f"({len(payload):,} bytes in another format)"
+
+
+def _moment(wall: float) -> str | None:
+    return datetime.fromtimestamp(wall, UTC).isoformat() if wall else None
