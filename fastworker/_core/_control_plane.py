@@ -693,9 +693,12 @@ class ControlPlaneState:
         *,
         keep: bool = False,
     ) -> None:
-        """Answer with these events; what memory has lost may still be in the store (S13)."""
+        """Answer with these events; what memory has lost may still be in the store (S13).
+
+        Not in one that is memory itself: results are kept there no longer than was said.
+        """
         gone = [event.task_id for event in events if event.status in _NOT_KEPT]
-        if gone:
+        if gone and self._is_durable:
             asked = ReadTasks(session.key, ticket, kind, gone, events=events)
             self._out.append(asked)
         else:
