@@ -235,7 +235,8 @@ class Submitter(abc.ABC):
         Returns:
           The outcome; look at ``status``. When the time is over, it is
           FAILURE with an ``error`` that says where the task was then, and the
-          task is cancelled. A deadline around the call is one for the task.
+          task is cancelled. A deadline around the call is one for the task, unless
+          that has a key: then others may want it, and this call only leaves it.
 
         Raises:
           UnknownTask, NotEncodable, PayloadTooLarge, ControlPlaneUnreachable,

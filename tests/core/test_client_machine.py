@@ -7,6 +7,7 @@ import pytest
 from fastworker._core import _client
 from fastworker._core._client import LOST_STORE, SUBMIT_WINDOW, ClientState
 from fastworker._core._client_events import (
+    CancelRequested,
     ClientStopped,
     FrameArrived,
     QueryAbandoned,
@@ -23,6 +24,7 @@ from fastworker._core._link_requester import HELLO_INTERVAL, DropPipe, SessionOp
 from fastworker._core._messages import (
     BATCH_BYTES,
     Closed,
+    Ending,
     Kind,
     Nothing,
     PollReply,
@@ -105,6 +107,50 @@ def test_an_outcome_that_overtakes_the_acknowledgement_is_both(desk: Desk) -> No
     desk.tell(done("a"))
     assert desk.take(TaskAcknowledged) == [TaskAcknowledged("a")]
     assert [ended.task_id for ended in desk.take(TaskEnded)] == ["a"]
+
+
+def keyed(payload: bytes = b"()", *, waits_for_room: bool = False) -> TaskSubmitted:
+    spec = TaskSpec("k", "add", 2, 1, payload, 0.0, key_ttl=60.0)
+    return TaskSubmitted(spec, waits_for_room=waits_for_room)
+
+
+def test_a_task_that_was_left_and_is_wanted_again_is_sent_again(desk: Desk) -> None:
+    desk.handle(keyed())
+    desk.acknowledge()
+    desk.handle(TaskAbandoned("k"))
+    assert [body.leaves for body in desk.asked(Kind.CANCEL)] == [True]
+    desk.handle(keyed())
+    desk.answer(Kind.CANCEL, TaskEvents([TaskEvent("k", WireStatus.STARTED)]))
+    assert desk.submitted() == [["k"]]
+    assert desk.take(TaskAcknowledged) == [TaskAcknowledged("k")]
+    desk.acknowledge()
+    assert desk.take(TaskAcknowledged) == [TaskAcknowledged("k")]
+    desk.tell(done("k"))
+    assert [ended.task_id for ended in desk.take(TaskEnded)] == ["k"]
+
+
+def test_what_was_answered_about_a_task_that_was_left_is_not_about_the_next(
+    desk: Desk,
+) -> None:
+    """The first of the two is acknowledged, the second is not."""
+    desk.handle(keyed())
+    desk.handle(TaskAbandoned("k"))
+    desk.handle(keyed(b"other"))
+    desk.acknowledge()
+    assert desk.take(TaskAcknowledged) == []
+    desk.acknowledge(SubmitReply([Refusal(0, RefusalCode.CONFLICT, "used")]))
+    assert desk.take(TaskRejected) == [TaskRejected("k", RefusalCode.CONFLICT, "used")]
+    assert desk.take(TaskAcknowledged) == []
+
+
+def test_a_task_that_waits_for_room_can_be_cancelled_and_left(desk: Desk) -> None:
+    for leave in (TaskAbandoned("k"), CancelRequested("k")):
+        desk.handle(keyed(waits_for_room=True))
+        desk.acknowledge(SubmitReply([Refusal(0, RefusalCode.QUEUE_FULL, "full")]))
+        desk.handle(leave)
+        desk.pass_time(4.0)
+        assert desk.submitted() == []
+    assert [e.event.ending for e in desk.take(TaskEnded)] == [Ending.NEVER_STARTED]
 
 
 def test_before_there_is_a_session_tasks_gather_and_then_go_in_one_frame() -> None:

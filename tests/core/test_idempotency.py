@@ -216,6 +216,16 @@ def test_after_a_restart_too_who_leaves_cancels_only_what_nobody_else_wants(
     )
 
 
+def test_what_was_delayed_before_a_restart_is_nobody_elses_to_cancel() -> None:
+    plane = Plane()
+    plane.join("w")
+    submit(plane, keyed(attached=False), "ann")
+    again = restarted(plane)
+    submit(again, keyed(), "bob")
+    again.handle(TasksCancelled(["k"], leaver=b"bob"))
+    assert again.scheduler.describe("k", now=again.now).status is WireStatus.PENDING
+
+
 def test_a_key_comes_back_with_the_store() -> None:
     plane = Plane()
     plane.join("w")

@@ -23,6 +23,7 @@ import trio
 from fastworker import (
     Client,
     ClientClosed,
+    Conflict,
     ControlPlaneUnreachable,
     ControlPlaneWorker,
     LocalProtocolError,
@@ -98,6 +99,32 @@ async def submit_and_wait(client: Client) -> None:
     assert failed.traceback is not None
     wrong = await client.submit_task("add", (1, 2, 3))
     assert wrong.status is TaskStatus.FAILURE
+
+
+async def share_a_task(client: Client) -> None:
+    keyed = client.options(idempotency_key="order-17", when_full="wait")
+    values: list[object] = []
+
+    async def call() -> None:
+        values.append((await keyed.submit_task(wait_at_gate)).result)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        group.start_soon(call)
+        with anyio.move_on_after(0.05) as scope:
+            await keyed.submit_task(wait_at_gate)
+        assert scope.cancelled_caught
+        handle = await keyed.submit(wait_at_gate)
+        with anyio.move_on_after(0.05):
+            await handle.result()
+        with pytest.raises(Conflict, match="other content"):
+            await keyed.delay(add, 1)
+        gate.set()
+    gate.clear()
+    assert values == ["opened"] * 2
+    assert await keyed.delay(wait_at_gate) == handle.id
+    assert await client.options(task_id="mine").delay(add, 1, 2) == "mine"
+    assert await ended(client, "mine") == 3
 
 
 async def ended(client: Client, task_id: str) -> object:
@@ -274,6 +301,7 @@ async def main() -> None:
             assert worker.statistics() is not None
             await submit_and_wait(client)
             await delay(client)
+            await share_a_task(client)
             await follow_a_status(client)
             await ask_for_nothing(client)
             await ask_for_the_functions(client)

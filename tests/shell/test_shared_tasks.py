@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import Client, Conflict, ResultExpired, TaskStatus
+from tests.shell.cancel_steps import assert_idle, cancelled_at, sweep
 from tests.shell.test_durable_plane import durable, kill_and_restart
 from tests.shell.world import BASE, DISCOVERY, open_world, settle
 
@@ -192,6 +193,40 @@ async def test_of_a_task_whose_outcome_nobody_has_any_more_it_is_said_so(
             with pytest.raises(ResultExpired, match="has ended, and its outcome is no longer"):
                 await handle.result()
         assert world.ran == [1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_wherever_one_of_two_is_cancelled_the_other_gets_the_result(
+    autojump_clock: MockClock, is_first: bool
+) -> None:
+    async with open_world() as world, world.client() as client, world.client() as other:
+
+        async def attempt(steps: int) -> bool:
+            mine, others = (c.options(task_id=f"t{steps}") for c in (client, other))
+            results: list[object] = []
+
+            async def call() -> None:
+                results.append((await others.submit_task("sleep", (steps, 0.05))).result)
+
+            async with trio.open_nursery() as nursery:
+                if not is_first:
+                    nursery.start_soon(call)
+                    await trio.sleep(0.01)
+                was_cancelled, _ = await cancelled_at(
+                    steps, lambda: mine.submit_task("sleep", (steps, 0.05))
+                )
+                if is_first:
+                    # Taken back in time, it has ended; then that is the end of it.
+                    again = await others.submit_task("sleep", (steps, 0.05))
+                    assert again.status in (TaskStatus.SUCCESS, TaskStatus.CANCELLED)
+                    assert again.status is TaskStatus.SUCCESS or was_cancelled
+            assert is_first or results == [steps]
+            await trio.sleep(0.05)
+            assert_idle(world, client)
+            return was_cancelled
+
+        await sweep(attempt)
 
 
 @pytest.mark.parametrize("option", ["idempotency_key", "task_id"])

@@ -48,6 +48,10 @@ async def check_options(client: Client) -> None:
     assert_type(view, ClientWithOptions)
     assert_type(await view.submit(fetch, "x"), TaskHandle[bytes])
     assert_type(await view.delay(add, 1), str)
+    keyed = view.options(idempotency_key="k", idempotency_ttl=60, when_full="wait")
+    assert_type(keyed, ClientWithOptions)
+    assert_type(await keyed.submit(add, 1), TaskHandle[int])
+    assert_type(await client.options(task_id="mine").delay(add, 1), str)
 
 
 async def check_many(client: Client) -> None:
@@ -65,6 +69,7 @@ async def check_wrong_calls(client: Client) -> None:
     await client.submit(fetch, "x", "y")  # type: ignore[call-overload]
     view = client.options(max_retries=1)
     await view.submit(add, 1, verbose="no")  # type: ignore[arg-type]
+    client.options(when_full="never")  # type: ignore[arg-type]
     client.options(retries=3)  # type: ignore[call-arg]
     async with client.open_task_group(on_error="ignore") as group:  # type: ignore[arg-type]
         await group.submit(add, 1, 2, 3)  # type: ignore[call-overload]
