@@ -234,3 +234,21 @@ def row_of(task: StoredTask) -> TaskRow:
         error=error[:4096],
         is_cancel_requested=life.is_cancel_requested,
     )
+
+
+def is_asked(task: StoredTask, asked: TasksAsked) -> bool:
+    """Whether this task is among those that are wanted, whatever the limit."""
+    spec = task.spec
+    return (
+        (not asked.states or task.state in asked.states)
+        and (not asked.name or spec.name == asked.name)
+        and (not asked.priorities or spec.priority in asked.priorities)
+        and spec.created >= asked.since
+        and (not asked.until or spec.created <= asked.until)
+        and (not asked.before or task.sequence < asked.before)
+        and (not asked.worker or _worker_of(task) == asked.worker)
+    )
+
+
+def _worker_of(task: StoredTask) -> str:
+    return task.life.worker if task.outcome is None else task.outcome.worker_id

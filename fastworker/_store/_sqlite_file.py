@@ -1,17 +1,20 @@
-"""The file of the SQLite store: made, locked, opened, and set aside when it is damaged."""
+"""The file of the SQLite store: locked, made, opened, and what its errors mean."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import logging
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Final
 
 from fastworker._errors import StoreError
-from fastworker._store._sqlite_rows import SCHEMA_VERSION, TABLES
+from fastworker._store._sqlite_rows import SCHEMA_VERSION, TABLES, meta_sum
+
+log = logging.getLogger("fastworker.store")
 
 APPLICATION_ID: Final = 0x46575354  # "FWST"
 # The log of what was committed and is not in the file itself yet: 4 MiB, as a rule.
@@ -20,6 +23,11 @@ WAL_BYTES: Final = 16 * 1024 * 1024
 BUSY_SECONDS: Final = 5.0
 
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGE_WORDS: Final = ("no such table", "no such column", "no such index", "Could not decode")
+
+
+class Damaged(sqlite3.DatabaseError):
+    """The file is not what was written, although SQLite does not mind."""
 
 
 class LockFile:
@@ -37,7 +45,7 @@ class LockFile:
         """
         if self._descriptor is not None:
             raise StoreError(f"{self._path} is open already")
-        lock = Path(f"{self._path}.lock")
+        lock = beside(self._path, ".lock")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -65,33 +73,100 @@ class LockFile:
             self._descriptor = None
 
 
+class Transaction:
+    """All of it becomes durable at the end, or nothing."""
+
+    def __init__(self, file: sqlite3.Connection) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        self._file.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None:
+            try:
+                self._file.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._file.in_transaction:
+            try:
+                self._file.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.warning("rolling back: %s", error)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that belongs to this one and has that suffix."""
+    return path.with_name(path.name + suffix)
+
+
 def begin_file(path: Path) -> None:
-    """Make the file and its tables, unless they are there."""
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    file = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    """Make a file with empty tables where there is none; it is there wholly or not."""
+    part = beside(path, ".part")
+    with contextlib.closing(new_part(part)):
+        pass
+    publish_part(part, path)
+
+
+def new_part(part: Path) -> sqlite3.Connection:
+    """Make a file that is to become a store under another name; what is there goes."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        beside(part, suffix).unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    file = sqlite3.connect(part, isolation_level=None, timeout=BUSY_SECONDS)
     try:
-        (mark,) = file.execute("PRAGMA application_id").fetchone()
-        (count,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if mark == 0 and count == 0:
-            file.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = FULL")
-            file.executescript(
-                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
-                f"INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'); COMMIT;"
-            )
-        elif mark != APPLICATION_ID:
-            raise StoreError(
-                f"{path} is a database of some other program; choose another file with --store"
-            )
-    finally:
+        file.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = FULL")
+        file.executescript(
+            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+        )
+        with Transaction(file):
+            put_meta(file, schema=str(SCHEMA_VERSION), project="", epoch="0")
+    except BaseException:
         file.close()
+        raise
+    return file
+
+
+def publish_part(part: Path, path: Path) -> None:
+    """Give a file that was made, and is closed, its name."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(part, path)
     sync_folder(path.parent)
 
 
+def put_meta(file: sqlite3.Connection, *, schema: str, project: str, epoch: str) -> None:
+    """Write what a file says of itself, inside a transaction."""
+    file.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+        [
+            ("schema", schema),
+            ("project", project),
+            ("epoch", epoch),
+            ("sum", meta_sum(schema, project, epoch)),
+        ],
+    )
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a file that is there, for reading and writing."""
+    """Open a file that is there, for reading and writing.
+
+    Raises:
+      StoreError: it is another program's.
+      sqlite3.Error: it is damaged (see :func:`is_damage`), or the disk does not let us.
+    """
+    if path.stat().st_size == 0:
+        raise Damaged("it is empty")
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -100,6 +175,7 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        _check_mark(path, file)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -107,48 +183,67 @@ def connect(path: Path) -> sqlite3.Connection:
         file.execute("PRAGMA cell_size_check = ON")
         file.execute("PRAGMA cache_size = -16384")
         file.execute("PRAGMA trusted_schema = OFF")
-        # A file that was cut short is noticed here.
-        file.execute("SELECT count(*) FROM (SELECT 1 FROM tasks LIMIT 1)").fetchone()
-        _check_length(path, file)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _check_length(path: Path, file: sqlite3.Connection) -> None:
+def _check_mark(path: Path, file: sqlite3.Connection) -> None:
+    (mark,) = file.execute("PRAGMA application_id").fetchone()
+    if mark != APPLICATION_ID:
+        raise StoreError(
+            f"{path} is a database of some other program; choose another file with --store"
+        )
+
+
+def check_length(path: Path, file: sqlite3.Connection) -> None:
+    """See that the file was not cut short; after a checkpoint.
+
+    Raises:
+      Damaged: it was.
+    """
     (pages,) = file.execute("PRAGMA page_count").fetchone()
     (size,) = file.execute("PRAGMA page_size").fetchone()
-    wal = Path(f"{path}-wal")
-    has_log = wal.exists() and wal.stat().st_size > 0
-    if not has_log and path.stat().st_size < pages * size:
-        raise _Truncated(f"it has {path.stat().st_size:,} of {pages * size:,} bytes")
+    there = path.stat().st_size
+    if there < pages * size:
+        raise Damaged(f"it has {there:,} of {pages * size:,} bytes")
 
 
-class _Truncated(sqlite3.DatabaseError):
-    """The file is shorter than it says."""
+def check_tables(file: sqlite3.Connection) -> None:
+    """See that the tables and indexes are the ones that this version makes.
+
+    Raises:
+      Damaged: they are not.
+    """
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    with contextlib.closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(TABLES)
+        if file.execute(query).fetchall() != model.execute(query).fetchall():
+            raise Damaged("its tables are not the ones that were made")
+
+
+def checkpoint(file: sqlite3.Connection, *, empty: bool = False) -> int:
+    """Bring what the log has into the file; return how many pages the log had.
+
+    Args:
+      empty: let the log begin anew, whatever is in it behind its end.
+    """
+    mode = "TRUNCATE" if empty else "PASSIVE"
+    is_busy, pages, _ = file.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    if empty and is_busy:
+        raise sqlite3.OperationalError("its log is being read")
+    return max(0, int(pages))
 
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether this says that the file is not what was written."""
-    if isinstance(error, _Truncated):
+    if isinstance(error, Damaged):
         return True
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in _DAMAGE or "no such table" in str(error)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file, with what belongs to it; return its new name."""
-    aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
-    os.rename(path, aside)
-    for suffix in ("-wal", "-shm"):
-        beside = Path(f"{path}{suffix}")
-        if beside.exists():
-            os.rename(beside, f"{aside}{suffix}")
-    sync_folder(path.parent)
-    return aside
+    return code & 0xFF in _DAMAGE or any(words in str(error) for words in _DAMAGE_WORDS)
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ class SqliteReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: sqlite3.Connection | None = None
+        self._inode = (0, 0)
 
     def page(self, asked: TasksAsked) -> TasksPage:
         """See ``StoreReader.page``."""
@@ -61,19 +62,32 @@ class SqliteReader:
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
         try:
-            if self._file is None:
-                self._file = sqlite3.connect(
-                    f"{self._path.absolute().as_uri()}?mode=ro",
-                    uri=True,
-                    isolation_level=None,
-                    timeout=BUSY_SECONDS,
-                    check_same_thread=False,
-                )
-                self._file.execute("PRAGMA query_only = ON")
-            return self._file.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+            return self._connection().execute(query, values).fetchall()
+        except (sqlite3.Error, OSError) as error:
             self.close()
             raise StoreUnavailable(in_words(self._path, error)) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        stat = self._path.stat()
+        if self._file is not None and self._inode != (stat.st_dev, stat.st_ino):
+            self.close()  # the writer has made a new file
+        if self._file is None:
+            self._file = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                isolation_level=None,
+                timeout=BUSY_SECONDS,
+                check_same_thread=False,
+            )
+            self._inode = stat.st_dev, stat.st_ino
+            self._file.execute("PRAGMA query_only = ON")
+            # So that a text with a flipped bit is a row that does not fit, and no error.
+            self._file.text_factory = _text
+        return self._file
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
 
 
 def _conditions(asked: TasksAsked) -> tuple[str, tuple[Any, ...]]:

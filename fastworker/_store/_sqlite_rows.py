@@ -66,6 +66,8 @@ COLUMNS: Final = (
 INSERT: Final = (
     f"INSERT OR REPLACE INTO tasks ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
+KEY_COLUMNS: Final = "key, task_id, content, expires_at, sum"
+INSERT_KEY: Final = f"INSERT OR REPLACE INTO keys ({KEY_COLUMNS}) VALUES (?,?,?,?,?)"
 UPDATE: Final = (
     "UPDATE tasks SET state=?, changed=?, worker=?, callback=?, content=?, life=?, outcome=?, "
     "sum=? WHERE sequence=?"
@@ -165,6 +167,11 @@ def key_of(row: Row) -> StoredKey:
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRow(f"it cannot be read: {error}") from None
     return StoredKey(*row[:4])
+
+
+def meta_sum(schema: str, project: str, epoch: str) -> str:
+    """A checksum over what a file says of itself."""
+    return str(zlib.crc32(_encode((schema, project, epoch))))
 
 
 def as_bytes(row: Row) -> bytes:
