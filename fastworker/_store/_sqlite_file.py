@@ -21,6 +21,7 @@ APPLICATION_ID: Final = 0x46575354  # "FWST"
 WAL_PAGES: Final = 1_000
 WAL_BYTES: Final = 16 * 1024 * 1024
 BUSY_SECONDS: Final = 5.0
+HEADER_BYTES: Final = 512
 
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _DAMAGE_WORDS: Final = ("no such table", "no such column", "no such index", "Could not decode")
@@ -165,8 +166,9 @@ def connect(path: Path) -> sqlite3.Connection:
       StoreError: it is another program's.
       sqlite3.Error: it is damaged (see :func:`is_damage`), or the disk does not let us.
     """
-    if path.stat().st_size == 0:
-        raise Damaged("it is empty")
+    if (size := path.stat().st_size) < HEADER_BYTES:
+        # For SQLite it would be a new database.
+        raise Damaged(f"it has {size} bytes")
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,

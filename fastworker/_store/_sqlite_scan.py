@@ -55,7 +55,7 @@ class Scan:
         Raises:
           sqlite3.Error: they cannot be read, or come in a wrong order.
         """
-        last = -1
+        last = -(2**63)
         # Not by an index: a flipped bit there, or in a state, would hide a task.
         query = f"SELECT {COLUMNS} FROM tasks NOT INDEXED ORDER BY sequence"
         by_id, by_state, by_end, by_due = self._sums
@@ -63,15 +63,16 @@ class Scan:
             while rows := cursor.fetchmany(LIST_ROWS):
                 tasks: list[StoredTask] = []
                 for row in rows:
+                    number, state = row[0], row[5]
+                    if number <= last:
+                        # It may have the number of another row, and would be taken for it.
+                        raise Damaged("its rows are out of order")
+                    last = number
                     try:
                         task = task_of(row)
                     except BadRow as error:
                         self.bad.append((row, str(error)))
                         continue
-                    number, state = row[0], row[5]
-                    if number <= last:
-                        raise Damaged("its rows are out of order")
-                    last = number
                     by_id += hash((row[1], number))
                     by_state += hash((state, number))
                     if state >= FIRST_ENDED:
