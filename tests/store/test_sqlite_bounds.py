@@ -102,7 +102,8 @@ def test_a_file_that_held_much_shrinks_again_step_by_step(
         with closing(sqlite3.connect(path)) as file:
             pages.append(file.execute("PRAGMA page_count").fetchone()[0])
     steps = [before - after for before, after in pairwise(pages)]
-    assert VACUUM_PAGES / 2 < max(steps) <= VACUUM_PAGES, "few pages a step, and not one"
+    # One more at times: a page that says where others belong.
+    assert VACUUM_PAGES / 2 < max(steps) <= VACUUM_PAGES + 1, "few, and not one by one"
     live = 10_000 * len(reader.read([f"task-{n:06}" for n in numbers(path)]))
     assert reader.page(TasksAsked(limit=1)).more
     reader.close()
