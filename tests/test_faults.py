@@ -12,13 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| (?P<fault>[^|]+?) \|.*\| (?P<tests>`tests/[^|]*) \|$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-NUMBERED = re.compile(r"[NTHX]\d+")
+NUMBERED = re.compile(r"[NTHXD]\d+|K[45]")
 PAGE = (ROOT / "docs" / "faults.md").read_text()
 
 # Of the faults and hazards that the parts which exist can meet.
 FAULTS = {
     *(f"N{number}" for number in range(5, 12)),
     *(f"T{number}" for number in range(1, 6)),
+    *(f"D{number}" for number in range(1, 7)),
+    "K4",
+    "K5",
     "H1",
     *(f"H{number}" for number in range(7, 17)),
     "H19",

@@ -35,6 +35,8 @@ def wait(what: str) -> str:
     return what
 """
 
+ONE_AT_A_TIME = ("--task-modules", "kept_tasks", "--concurrency", "1", "--store", "tasks.db")
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Disk:
@@ -58,9 +60,8 @@ def shell(disk: Disk, tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture
 def plane(shell: Shell) -> Plane:
-    return Plane(
-        shell, "--task-modules", "kept_tasks", "--concurrency", "2", "--store", "tasks.db"
-    )
+    """One that runs a task at a time: what was begun ahead of its commit is not refused."""
+    return Plane(shell, *ONE_AT_A_TIME)
 
 
 def ran(shell: Shell) -> list[str]:
@@ -157,10 +158,10 @@ def test_a_file_that_was_deleted_is_written_again_and_nothing_is_missing(
     assert again.command.process.poll() is None
 
 
-def test_a_damaged_task_is_named_at_the_start_and_the_others_run(shell: Shell) -> None:
+def test_a_damaged_task_is_named_at_the_start_and_the_others_run(
+    shell: Shell, plane: Plane
+) -> None:
     """D6."""
-    one = ("--task-modules", "kept_tasks", "--concurrency", "1", "--store", "tasks.db")
-    plane = Plane(shell, *one)
     caller = start_waiting(plane)
     for what in ("bad", "good"):
         done = plane.submit("note", "--args", f"{what}-argument", "--non-blocking")
@@ -175,7 +176,7 @@ def test_a_damaged_task_is_named_at_the_start_and_the_others_run(shell: Shell) -
             " WHERE instr(spec, 'bad-argument')"
         )
     (shell.folder / "go").touch()
-    again = Plane(shell, *one, like=plane)
+    again = Plane(shell, *ONE_AT_A_TIME, like=plane)
     wait_until(lambda: "good-argument" in ran(shell), "what is sound runs")
     assert "was set aside: the checksum of its arguments does not fit" in again.command.stderr
     assert not {"bad-argument", "BAD-argument"} & set(ran(shell))
