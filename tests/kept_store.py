@@ -17,7 +17,6 @@ from fastworker._core._stored import (
     StoredTask,
     TasksAsked,
     TasksPage,
-    is_asked,
     row_of,
 )
 from fastworker._errors import StoreUnavailable
@@ -51,8 +50,7 @@ class KeptStore:
 
     def outcomes(self, *, limit: int, since: float) -> list[StoredTask]:
         ended = [t for t in self.rows.values() if t.state.is_terminal and t.changed > since]
-        ended.sort(key=lambda task: (task.changed, task.sequence))
-        return ended[-limit:] if limit else []
+        return sorted(ended, key=lambda task: task.changed)[-limit:] if limit else []
 
     def due_callbacks(self) -> Iterator[list[StoredTask]]:
         yield [
@@ -94,8 +92,7 @@ class KeptStore:
     def trim(self, *, max_ended: int, before: float) -> bool:
         ended = [t for t in self._sorted() if t.state.is_terminal]
         excess = len(ended) - max_ended
-        ended = [task for task in ended if task.callback is not CallbackStage.DUE]
-        for number, task in enumerate(sorted(ended, key=lambda task: task.changed)):
+        for number, task in enumerate(ended):
             if number < excess or task.changed < before:
                 del self.rows[task.spec.id]
         return False
@@ -107,7 +104,7 @@ class KeptStore:
         return self
 
     def page(self, asked: TasksAsked) -> TasksPage:
-        rows = [row_of(t) for t in reversed(self._sorted()) if is_asked(t, asked)]
+        rows = [row_of(t) for t in reversed(self._sorted()) if _is_asked(t, asked)]
         return TasksPage(rows[: asked.limit], len(rows) > asked.limit)
 
     def read(self, task_ids: list[str]) -> list[StoredTask]:
@@ -115,3 +112,16 @@ class KeptStore:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+def _is_asked(task: StoredTask, asked: TasksAsked) -> bool:
+    row = row_of(task)
+    return (
+        (not asked.states or task.state in asked.states)
+        and (not asked.name or task.spec.name == asked.name)
+        and (not asked.worker or row.worker == asked.worker)
+        and (not asked.priorities or task.spec.priority in asked.priorities)
+        and task.spec.created >= asked.since
+        and (not asked.until or task.spec.created <= asked.until)
+        and (not asked.before or task.sequence < asked.before)
+    )

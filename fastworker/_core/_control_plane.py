@@ -58,6 +58,7 @@ from fastworker._core._messages import (
     CallbacksAsked,
     Credits,
     FunctionsAsked,
+    HandedBack,
     Hello,
     Kind,
     Lease,
@@ -116,6 +117,7 @@ from fastworker._core._task_questions import (
     TasksDone,
     TasksNamed,
     Untouched,
+    cut_page,
     detail_of,
 )
 from fastworker._errors import RemoteProtocolError
@@ -127,6 +129,8 @@ HELLO_SECONDS: Final = 5.0
 MAX_SESSIONS: Final = 10_000
 # Nobody needs a second one; without a bound one connection could take all.
 MAX_SESSIONS_OF_A_PIPE: Final = 8
+# When the store is asked again for what a client has to know, and could not be read.
+REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
@@ -222,6 +226,9 @@ class ControlPlaneState:
         self._changes = scheduler.changes
         self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
+        # By session and slot: what the store could not be asked, and when it is again.
+        self._unread: dict[tuple[bytes, int], ReadTasks] = {}
+        self._rereads: Deadlines[tuple[bytes, int]] = Deadlines()
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
@@ -274,7 +281,9 @@ class ControlPlaneState:
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
             case PipeOpened(pipe=pipe):
-                self._deadlines.set(pipe, now + HELLO_SECONDS)
+                # Its first frames may have come before the news of it.
+                if pipe not in self._by_pipe:
+                    self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
                 self._on_pipe_closed(pipe)
             case DrainRequested():
@@ -286,7 +295,7 @@ class ControlPlaneState:
             case PageRead(session=key, ticket=ticket, page=page):
                 session = self._sessions.get(key)
                 if session is not None:
-                    self._answer(session, ticket, page, keep=False)
+                    self._answer(session, ticket, cut_page(page), keep=False)
             case TasksRead():
                 self._on_tasks_read(event)
             case OldProcessesEnded(worker_ids=worker_ids):
@@ -304,7 +313,10 @@ class ControlPlaneState:
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
         return min(
-            self._deadlines.next(), self._receipts.next(), self._scheduler.next_deadline()
+            self._deadlines.next(),
+            self._receipts.next(),
+            self._rereads.next(),
+            self._scheduler.next_deadline(),
         )
 
     # --- reading ---
@@ -355,6 +367,7 @@ class ControlPlaneState:
                 self._parked_leases if session.role is Role.SUBWORKER else self._parked_polls
             )
             assert (session.parked is not None) == (key in parked)
+        assert len(self._rereads) == len(self._unread)
         for key in [*self._parked_leases, *self._parked_polls]:
             assert key in self._sessions
         for pipe, key in self._by_pipe.items():
@@ -510,6 +523,11 @@ class ControlPlaneState:
             self._end_session(session, reason)
         for key in self._receipts.pop_due(self._now):
             self._send_receipts(self._sessions[key])
+        for place in self._rereads.pop_due(self._now):
+            question = self._unread.pop(place)
+            asking = self._sessions.get(question.session)
+            if asking is not None and asking.link.waits(question.ticket):
+                self._out.append(question)
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
 
@@ -618,24 +636,42 @@ class ControlPlaneState:
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
-            case TasksAsked():
-                self._out.append(ReadPage(session.key, ticket, body))
-            case TaskAsked(task_id=task_id):
-                self._out.append(ReadTasks(session.key, ticket, request.kind, [task_id]))
-            case TasksNamed(action=action, ids=ids):
-                asked = ReadTasks(session.key, ticket, request.kind, ids, action)
-                self._out.append(asked)
+            case TasksAsked() | TaskAsked() | TasksNamed():
+                self._on_operator(session, ticket, body)
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
 
+    def _on_operator(
+        self, session: Session, ticket: Ticket, asked: TasksAsked | TaskAsked | TasksNamed
+    ) -> None:
+        """Ask the store, which has the answer, or what something is to be done with."""
+        command: ReadPage | ReadTasks
+        match asked:
+            case TasksAsked():
+                command = ReadPage(session.key, ticket, asked)
+            case TaskAsked(task_id=task_id):
+                command = ReadTasks(session.key, ticket, Kind.TASK, [task_id])
+            case TasksNamed() if self._store_error:
+                problem = f"the store cannot be written: {self._store_error}; try again later"
+                self._answer(session, ticket, TasksDone(problem=problem[:4096]), keep=False)
+                return
+            case TasksNamed(action=action, ids=ids, newest=newest):
+                kind = Kind.TASK_ACTION
+                command = ReadTasks(session.key, ticket, kind, ids, action, newest)
+        self._out.append(command)
+
     def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
         ids = asked.ids
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
-            self._tell_events(session, ticket, kind, events)
+            if any(event.status in _NOT_KEPT for event in events):
+                # The end of one may be on its way to the store, which will be asked.
+                self._when_durable(lambda: self._tell_events(session, ticket, kind, events))
+            else:
+                self._tell_events(session, ticket, kind, events)
             return
         event: TasksCancelled | TasksWatched
         if kind is Kind.CANCEL:
@@ -644,7 +680,8 @@ class ControlPlaneState:
             event = TasksCancelled(ids, asked.grace, watcher, leaver)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
-        self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))
+        asker = _Asker(session, ticket, kind=kind)
+        self._carry_out(self._scheduler.handle(event, now=self._now), asker)
 
     def _tell_events(
         self,
@@ -674,26 +711,37 @@ class ControlPlaneState:
             self._answer(session, ticket, detail, keep=False)
         elif question.kind is Kind.TASK_ACTION:
             self._act_on_tasks(session, ticket, read)
+        elif problem and question.kind is not Kind.CANCEL:
+            # "Unknown" would be untrue. A cancellation does not wait: others come after it.
+            place = session.key, ticket.slot
+            self._unread[place] = question
+            self._rereads.set(place, self._now + REREAD_SECONDS)
         else:
             found = {t.spec.id: t.outcome for t in read.tasks if t.outcome is not None}
-            events = [found.get(event.task_id, event) for event in question.events]
+            unread = set(question.ids[read.reached :])
+            events: list[TaskEvent] = []
+            for event in question.events:
+                if event.task_id in unread:
+                    break  # the peer asks again for the rest
+                events.append(found.get(event.task_id, event))
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
 
     def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
         if read.problem:
             self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
             return
-        is_requeue = read.question.action is TaskAction.REQUEUE
-        action = TasksRequeued(read.tasks) if is_requeue else TasksPurged(read.tasks)
-        found = {task.spec.id for task in read.tasks}
-        missing = [
-            Untouched(task_id, self._why_missing(task_id))
-            for task_id in read.question.ids
-            if task_id not in found
-        ]
+        question = read.question
+        tasks = [task for task in read.tasks if task.sequence <= question.newest]
+        is_requeue = question.action is TaskAction.REQUEUE
+        action = TasksRequeued(tasks) if is_requeue else TasksPurged(tasks)
         commands = self._scheduler.handle(action, now=self._now)
         asker = _Asker(session, ticket)
-        asker.untouched = missing
+        found = {task.spec.id: task.sequence for task in read.tasks}
+        for task_id in question.ids[: read.reached]:
+            if task_id not in found:
+                asker.untouched.append(Untouched(task_id, self._why_missing(task_id)))
+            elif found[task_id] > question.newest:
+                asker.untouched.append(Untouched(task_id, "it was queued again meanwhile"))
         self._carry_out(commands, asker)
 
     def _why_missing(self, task_id: str) -> str:
@@ -758,7 +806,7 @@ class ControlPlaneState:
                     self._sessions[key].handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
                     handout = self._sessions[key].handout
-                    if command.careful and self._is_durable:
+                    if command.careful and self._is_durable and not self._store_error:
                         careful = {item.task_id for item in command.careful}
                         self._give_when_durable(key, command.careful)
                         assignments = [i for i in assignments if i.task_id not in careful]
@@ -775,7 +823,7 @@ class ControlPlaneState:
         if isinstance(asker.answer, TaskEvents):
             # Of what is kept in memory no longer, the store may have the end.
             events = asker.answer.events
-            self._tell_events(asker.session, asker.ticket, Kind.WATCH, events, keep=True)
+            self._tell_events(asker.session, asker.ticket, asker.kind, events, keep=True)
             return
         self._acknowledge(asker.session, asker.ticket, asker.answer, hurry=asker.hurry)
 
@@ -786,7 +834,7 @@ class ControlPlaneState:
             if session is not None:
                 session.handout.put(careful)
 
-        self._when_durable(give)
+        self._when_durable(give, _Careful(key, careful))
 
     def _acknowledge(
         self, session: Session, ticket: Ticket, body: AnyBody, *, hurry: bool = False
@@ -844,7 +892,9 @@ class ControlPlaneState:
 
     # --- durability ---
 
-    def _when_durable(self, effect: Callable[[], None], asker: _Asker | None = None) -> None:
+    def _when_durable(
+        self, effect: Callable[[], None], asker: _Asker | _Careful | None = None
+    ) -> None:
         """Do something once everything decided so far is in the store."""
         needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
@@ -868,8 +918,12 @@ class ControlPlaneState:
         gone = {r.spec.id for r in self._scheduler.withdraw(new, now=self._now)}
         message = f"the store cannot be written: {reason}; try again later"[:4096]
         waiting, self._effects = self._effects, deque()
+        back: list[_Careful] = []
         for effect in waiting:
             asker = effect.asker
+            if isinstance(asker, _Careful):
+                back.append(asker)
+                continue
             if asker is not None and isinstance(asker.answer, SubmitReply):
                 refused = [n for n, task_id in enumerate(asker.ids) if task_id in gone]
                 if refused:
@@ -884,6 +938,11 @@ class ControlPlaneState:
         if not len(self._changes):
             while self._effects:
                 self._effects.popleft().act()
+        for careful in back:
+            # Nobody was given these; meanwhile others may have their slots.
+            items = [HandedBack(item.task_id, item.attempt) for item in careful.assignments]
+            report = AttemptsReported(careful.key, Report(self._epoch, handed_back=items))
+            self._carry_out(self._scheduler.handle(report, now=self._now))
 
     def _on_flush(self) -> None:
         """Make frames of what has gathered: work, records, news, receipts.
@@ -896,7 +955,9 @@ class ControlPlaneState:
             self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
         if self._parked_leases and self._scheduler.has_work:
             reachable = [k for k, s in self._parked_leases.items() if not s.handout.has_orders]
-            dispatch = Dispatch(reachable, only_cancels=self._is_draining)
+            dispatch = Dispatch(
+                reachable, self._is_draining, avoids_careful=bool(self._store_error)
+            )
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
         for session in [s for s in self._parked_leases.values() if len(s.handout)]:
             self._give(session)
@@ -921,11 +982,17 @@ class ControlPlaneState:
 class _Asker:
     """Who asked something whose answer waits for the store. ``ids`` are of a SUBMIT."""
 
-    __slots__ = ("answer", "hurry", "ids", "session", "ticket", "untouched")
+    __slots__ = ("answer", "hurry", "ids", "kind", "session", "ticket", "untouched")
 
     def __init__(
-        self, session: Session, ticket: Ticket, hurry: bool = True, ids: list[str] | None = None
+        self,
+        session: Session,
+        ticket: Ticket,
+        hurry: bool = True,
+        ids: list[str] | None = None,
+        kind: Kind = Kind.WATCH,
     ) -> None:
+        self.kind = kind
         self.session = session
         self.ticket = ticket
         self.hurry = hurry
@@ -934,12 +1001,24 @@ class _Asker:
         self.answer: AnyBody | None = None
 
 
+class _Careful:
+    """Leases that wait for the store before their subworker is told of them."""
+
+    __slots__ = ("assignments", "key")
+
+    def __init__(self, key: bytes, assignments: list[Assignment]) -> None:
+        self.key = key
+        self.assignments = assignments
+
+
 class _Effect:
     """What happens once a batch is durable."""
 
     __slots__ = ("act", "asker", "batch")
 
-    def __init__(self, batch: int, act: Callable[[], None], asker: _Asker | None) -> None:
+    def __init__(
+        self, batch: int, act: Callable[[], None], asker: _Asker | _Careful | None
+    ) -> None:
         self.batch = batch
         self.act = act
         self.asker = asker

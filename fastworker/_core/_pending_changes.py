@@ -16,7 +16,7 @@ from fastworker._core._stored import (
     StoredState,
     StoredTask,
 )
-from fastworker._core._task_states import TaskRecord, TaskState, content_digest
+from fastworker._core._task_states import TaskRecord, TaskState
 
 _STATE_OF = {
     TaskState.READY: StoredState.QUEUED,
@@ -83,6 +83,15 @@ class PendingChanges:
     def mark_purged(self, task_id: str) -> None:
         """This task, which has ended, is to be forgotten."""
         self._purged[task_id] = None
+
+    def ids(self) -> set[str]:
+        """The tasks whose rows in the store are not what they will be."""
+        ids = {*self._records, *self._purged}
+        if self._under_way is not None:
+            ids.update(record.spec.id for record in self._created)
+            ids.update(record.spec.id for record in self._updated)
+            ids.update(self._under_way.purged)
+        return ids
 
     # --- transactions ---
 
@@ -168,7 +177,7 @@ class PendingChanges:
         else:
             state = STATE_OF_STATUS[outcome.status]
             stage = CallbackStage.NONE if record.spec.callback is None else CallbackStage.DUE
-            content = content_digest(record.spec)
+            content = record.content
         return StoredTask(
             record.sequence,
             record.spec,
@@ -207,6 +216,8 @@ class PendingChanges:
             record.is_wary,
             record.is_cancel_requested,
             is_careful,
+            # After a restart those who come back first must not decide for all.
+            record.is_kept or bool(record.joint),
         )
 
 
@@ -228,3 +239,5 @@ def restore_life(record: TaskRecord, life: StoredLife, wall_offset: float) -> No
     record.is_wary = life.is_wary
     record.is_cancel_requested = life.is_cancel_requested
     record.is_careful = life.is_careful
+    # Whoever had it kept without waiting for it may have gone in the meantime.
+    record.is_kept = record.is_shared and (life.is_kept or not record.spec.attached)

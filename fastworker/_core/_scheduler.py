@@ -85,6 +85,8 @@ UNKNOWN_NAME_SECONDS: Final = 5.0
 MAX_SOLO_LOSSES: Final = 3
 # So many may watch a task besides its owner; of more, the first hear nothing.
 MAX_WATCHERS: Final = 16
+# So many may have submitted one task, under its key.
+MAX_OWNERS: Final = 1_000
 # Looking for similar names takes a while: not for each of thousands at once.
 MAX_EXPLAINED: Final = 5
 # Tasks that have not ended, by number and by weight.
@@ -190,8 +192,8 @@ class Scheduler:
 
     def _apply(self, event: SchedulerEvent, now: float) -> list[SchedulerCommand]:
         match event:
-            case Dispatch(keys=keys, only_cancels=only_cancels):
-                return self._on_dispatch(keys, only_cancels, now)
+            case Dispatch():
+                return self._on_dispatch(event, now)
             case AttemptsReported(key=key, report=report):
                 return self._on_report(key, report, now)
             case TasksSubmitted(owner=owner, tasks=tasks):
@@ -372,12 +374,11 @@ class Scheduler:
         for index, spec in enumerate(tasks):
             known = self._tasks.get(spec.id)
             if known is not None:
-                if known.has_content(spec):
-                    self._join(known, owner)
-                    if known.state is TaskState.HELD:
-                        held.append(index)
-                else:
-                    refusals.append(_conflict(index, spec))
+                refusal = self._join(known, owner, index, spec)
+                if refusal is not None:
+                    refusals.append(refusal)
+                elif known.state is TaskState.HELD:
+                    held.append(index)
                 continue
             ended = self._earlier(spec, now)
             if ended is not None:
@@ -433,11 +434,10 @@ class Scheduler:
             return TaskEvent(spec.id, WireStatus.EVICTED), key.content
         return None
 
-    def _remember_key(self, spec: TaskSpec, now: float) -> None:
+    def _remember_key(self, record: TaskRecord, now: float) -> None:
         """Let the id of a task that was made of a key stand for it as long as that counts."""
-        if spec.key_ttl is None:
-            return
-        content = content_digest(spec)
+        spec, content = record.spec, record.content
+        assert spec.key_ttl is not None
         expires_at = now + spec.key_ttl
         # What had the key before, and has ended, makes room.
         self.results.forget(spec.id)
@@ -471,7 +471,8 @@ class Scheduler:
         spec = record.spec
         self._tasks[spec.id] = record
         self._queued_bytes += spec.size
-        self._remember_key(spec, now)
+        if record.is_shared:
+            self._remember_key(record, now)
         if spec.expires is not None:
             record.expires_at = now + spec.expires
         if spec.budget is not None:
@@ -870,7 +871,7 @@ class Scheduler:
         record.outcome = event
         self.changes.mark(record)
         self._ended[record.state] += 1
-        self.results.put(event, content_digest(record.spec), now=now)
+        self.results.put(event, record.content, now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
         for key in (*record.joint, *record.watchers):
             commands.append(TaskChanged(key, event, False))
@@ -904,7 +905,8 @@ class Scheduler:
             if record is not None:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
-                if event.leaver is not None and self._leave(record, event.leaver):
+                leaver = event.leaver if record.is_shared else None
+                if leaver is not None and self._leave(record, leaver):
                     continue
                 self._cancel(record, now, commands, event.grace)
         self._cancel_doomed(now, commands)
@@ -941,6 +943,8 @@ class Scheduler:
         while self._doomed:
             child = self._doomed.popleft()
             # Whoever submits itself as its own parent gets no endless loop.
+            if child.is_shared and (child.joint or child.is_kept):
+                continue  # others want it; who has submitted it inside leaves it by itself
             if not child.is_cancel_requested and self._tasks.get(child.spec.id) is child:
                 self._cancel(child, now, commands)
 
@@ -972,37 +976,54 @@ class Scheduler:
         for task_id in event.ids:
             record = self._tasks.get(task_id)
             if record is not None:
-                if event.is_owner:
+                if not event.is_owner:
+                    self._watch(record, event.owner)
+                elif not record.is_shared:
                     self._own(record, event.owner)
-                else:
+                elif not self._own_too(record, event.owner):
                     self._watch(record, event.owner)
         return [TasksDescribed([self.describe(each, now=now) for each in event.ids])]
 
-    def _join(self, record: TaskRecord, key: bytes) -> None:
-        """Somebody submits the same task once more; whoever did so before wants it too."""
-        is_shared = record.spec.key_ttl is not None
-        if is_shared and record.owner is not None and record.owner != key:
-            others = (record.owner, *record.joint)
-            record.joint = tuple(other for other in others if other != key)[:MAX_WATCHERS]
-        self._own(record, key)
-
-    def _leave(self, record: TaskRecord, key: bytes) -> bool:
-        """One of several that have submitted a task leaves; False if it is the only one."""
-        if not record.joint or key not in (record.owner, *record.joint):
-            return False
-        if record.owner == key:
-            record.owner, *others = record.joint
-            record.joint = tuple(others)
-        else:
-            record.joint = tuple(other for other in record.joint if other != key)
-        self._watch(record, key)  # it still wants to know when nothing runs any more
-        return True
+    def _join(
+        self, record: TaskRecord, key: bytes, index: int, spec: TaskSpec
+    ) -> Refusal | None:
+        """Somebody submits a task that is here already."""
+        if not record.has_content(spec):
+            return _conflict(index, spec)
+        if not record.is_shared:
+            self._own(record, key)
+        elif not self._own_too(record, key):
+            message = f"{MAX_OWNERS:,} clients have submitted task {spec.id!r}; try again later"
+            return Refusal(index, RefusalCode.QUEUE_FULL, message)
+        return None
 
     def _own(self, record: TaskRecord, key: bytes) -> None:
         record.owner = key
         # An owner hears everything once.
         record.watchers = tuple(other for other in record.watchers if other != key)
-        record.joint = tuple(other for other in record.joint if other != key)
+
+    def _own_too(self, record: TaskRecord, key: bytes) -> bool:
+        """Note one more who has submitted a task; False if they are too many."""
+        if record.owner is None:
+            self._own(record, key)
+        elif key not in record.owners:
+            if len(record.owners) >= MAX_OWNERS:
+                return False
+            record.joint = (*record.joint, key)
+            self._mark(record)
+            record.watchers = tuple(other for other in record.watchers if other != key)
+        return True
+
+    def _leave(self, record: TaskRecord, key: bytes) -> bool:
+        """Note that one of the owners does not want a task; say whether others do."""
+        self._disown(record, key)
+        self._watch(record, key)  # it still wants to know when nothing runs any more
+        return bool(record.owners) or record.is_kept
+
+    def _disown(self, record: TaskRecord, key: bytes) -> None:
+        others = [other for other in record.owners if other != key]
+        record.owner = others[0] if others else None
+        record.joint = tuple(others[1:])
 
     def _watch(self, record: TaskRecord, key: bytes) -> None:
         if key not in (record.owner, *record.joint, *record.watchers):
@@ -1013,24 +1034,36 @@ class Scheduler:
         for record in list(self._tasks.values()):
             if owner in record.watchers:
                 record.watchers = tuple(other for other in record.watchers if other != owner)
-            if owner in (record.owner, *record.joint) and self._leave(record, owner):
-                record.watchers = tuple(other for other in record.watchers if other != owner)
-                continue
-            if record.owner != owner or record.spec.id not in self._tasks:
+            if owner not in record.owners or record.spec.id not in self._tasks:
                 continue  # another's, or gone by now with its parent
-            record.owner = None
-            if record.spec.attached:
+            self._disown(record, owner)
+            if record.is_shared:
+                # Whoever comes back with its key shall find it.
+                self._keep(record)
+            elif record.spec.attached:
                 self._cancel(record, now, commands)
         return commands
+
+    def _keep(self, record: TaskRecord) -> None:
+        """Somebody wants a task who cannot be asked any more."""
+        if not record.is_kept:
+            record.is_kept = True
+            self._mark(record)
+
+    def _mark(self, record: TaskRecord) -> None:
+        """The store is to know what has become of a task, if it has it at all."""
+        if record.state is not TaskState.HELD:
+            self.changes.mark(record)
 
     # --- what operators do ---
 
     def _on_requeued(self, tasks: list[StoredTask], now: float) -> list[SchedulerCommand]:
         done: list[str] = []
         untouched: list[Untouched] = []
+        unsettled = self.changes.ids()
         for task in tasks:
             spec = task.spec
-            reason = self._why_not_ended(task) or self._fullness(spec)
+            reason = self._why_not_ended(task, unsettled) or self._fullness(spec)
             if spec.options is not None and spec.options.stream:
                 reason = "it was a stream, whose reader is gone"
             if reason:
@@ -1041,6 +1074,7 @@ class Scheduler:
             self._submitted += 1
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, None)
+            record.is_requeued = True
             self.results.forget(spec.id)
             self.changes.mark_purged(spec.id)
             self._take_back(record)
@@ -1053,8 +1087,9 @@ class Scheduler:
     def _on_purged(self, tasks: list[StoredTask]) -> list[SchedulerCommand]:
         done: list[str] = []
         untouched: list[Untouched] = []
+        unsettled = self.changes.ids()
         for task in tasks:
-            reason = self._why_not_ended(task)
+            reason = self._why_not_ended(task, unsettled)
             if reason:
                 untouched.append(Untouched(task.spec.id, reason))
                 continue
@@ -1063,11 +1098,13 @@ class Scheduler:
             done.append(task.spec.id)
         return [ActionDone(done, untouched)]
 
-    def _why_not_ended(self, task: StoredTask) -> str:
+    def _why_not_ended(self, task: StoredTask, unsettled: set[str]) -> str:
+        """Why nothing is done with a task; empty if it has ended, and this is its row."""
         record = self._tasks.get(task.spec.id)
         if record is not None:
             return f"it has not ended: it is {record.state.value}"
-        return "" if task.state.is_terminal else "its end is not in the store yet"
+        is_settled = task.state.is_terminal and task.spec.id not in unsettled
+        return "" if is_settled else "its end is not in the store yet"
 
     # --- after a restart ---
 
@@ -1226,17 +1263,19 @@ class Scheduler:
         """Cancel attached tasks whose clients have not come back after a restart."""
         for record in list(self._tasks.values()):
             is_unclaimed = record.is_restored and record.owner is None
+            is_unclaimed = is_unclaimed and not record.is_shared
             if is_unclaimed and record.spec.attached and record.spec.id in self._tasks:
                 self._cancel(record, now, commands)
 
     def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
         """Forget new tasks that the store could not take, and that nobody was given.
 
-        Returns those that were forgotten; the others may run already, and stay.
+        Returns those that were forgotten; the others may run already, and stay. So do
+        those that are to run again: of their end nothing is known any more.
         """
         gone: list[TaskRecord] = []
         for record in records:
-            if record.state is not TaskState.READY or record.fence:
+            if record.state is not TaskState.READY or record.fence or record.is_requeued:
                 continue
             self._waiting.remove(record)
             record.step(Step.WITHDRAW)
@@ -1249,13 +1288,11 @@ class Scheduler:
 
     # --- handing out ---
 
-    def _on_dispatch(
-        self, keys: list[bytes], only_cancels: bool, now: float
-    ) -> list[SchedulerCommand]:
-        workers = [self._workers[key] for key in keys if key in self._workers]
+    def _on_dispatch(self, event: Dispatch, now: float) -> list[SchedulerCommand]:
+        workers = [self._workers[key] for key in event.keys if key in self._workers]
         rounds = [Round(worker, self._epoch, now) for worker in workers]
-        if not only_cancels and not self._is_holding:
-            self._waiting.place(rounds, self._workers.values())
+        if not event.only_cancels and not self._is_holding:
+            self._waiting.place(rounds, self._workers.values(), event.avoids_careful)
         commands: list[SchedulerCommand] = []
         for given in rounds:
             for assignment in given.assignments:

@@ -135,11 +135,13 @@ class OwnerGone(msgspec.Struct, frozen=True, gc=False):
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
     """Hand out work to these subworkers, which can all be reached now.
 
-    ``only_cancels``: no work any more, only what is to be stopped.
+    ``only_cancels``: no work any more, only what is to be stopped. ``avoids_careful``:
+    nothing that must not start before its lease is durable; the store fails.
     """
 
     keys: list[bytes]
     only_cancels: bool = False
+    avoids_careful: bool = False
 
 
 SchedulerEvent = (

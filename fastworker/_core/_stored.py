@@ -82,6 +82,7 @@ class StoredLife(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``holder`` names the session that has it leased, in a way that tells nobody
     the session's secret; empty for lanes of the control plane's own process,
     which end with it. ``is_careful``: it must not run twice (on_lost="fail").
+    ``is_kept``: somebody has submitted it too who is gone.
     """
 
     fence: int = 0
@@ -102,6 +103,7 @@ class StoredLife(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_wary: bool = False
     is_cancel_requested: bool = False
     is_careful: bool = False
+    is_kept: bool = False
 
 
 NEW_LIFE: Final = StoredLife()
@@ -234,21 +236,3 @@ def row_of(task: StoredTask) -> TaskRow:
         error=error[:4096],
         is_cancel_requested=life.is_cancel_requested,
     )
-
-
-def is_asked(task: StoredTask, asked: TasksAsked) -> bool:
-    """Whether this task is among those that are wanted, whatever the limit."""
-    spec = task.spec
-    return (
-        (not asked.states or task.state in asked.states)
-        and (not asked.name or spec.name == asked.name)
-        and (not asked.priorities or spec.priority in asked.priorities)
-        and spec.created >= asked.since
-        and (not asked.until or spec.created <= asked.until)
-        and (not asked.before or task.sequence < asked.before)
-        and (not asked.worker or _worker_of(task) == asked.worker)
-    )
-
-
-def _worker_of(task: StoredTask) -> str:
-    return task.life.worker if task.outcome is None else task.outcome.worker_id

@@ -144,11 +144,14 @@ class TaskRecord:
     ``is_durable`` that the store has it, ``is_restored`` that it came from there;
     ``outcome`` is None until it has ended.
     ``joint`` have submitted it too, ``watchers`` want to hear of it besides.
+    ``is_kept``: so have others who are gone, and who cannot say that they do not
+    want it any more.
     ``last_ending`` is how the latest attempt ended of which code ran, ``loss`` why
     if nobody knows. ``stream`` is None unless it gives values while it runs.
     """
 
     __slots__ = (
+        "_content",
         "deadline_at",
         "errors",
         "estimate",
@@ -163,6 +166,8 @@ class TaskRecord:
         "is_cancel_requested",
         "is_careful",
         "is_durable",
+        "is_kept",
+        "is_requeued",
         "is_restored",
         "is_solo",
         "is_wary",
@@ -196,6 +201,9 @@ class TaskRecord:
         self.has_row = False
         self.is_durable = False
         self.is_restored = False
+        self.is_requeued = False  # it has ended before, and an operator wants it once more
+        self.is_kept = False
+        self._content: int | None = None
         self.is_careful = False
         self.holder = b""
         self.holder_label = ""
@@ -250,6 +258,23 @@ class TaskRecord:
         )
 
     @property
+    def content(self) -> int:
+        """Tells its content; see ``content_digest``."""
+        if self._content is None:
+            self._content = content_digest(self.spec)
+        return self._content
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether anybody who has its key may submit it too."""
+        return self.spec.key_ttl is not None
+
+    @property
+    def owners(self) -> tuple[bytes, ...]:
+        """Who has submitted it, and has not left."""
+        return self.joint if self.owner is None else (self.owner, *self.joint)
+
+    @property
     def attempts(self) -> int:
         """How many attempts have counted so far, a live one included."""
         return self.fence - self.uncounted
@@ -261,6 +286,8 @@ class TaskRecord:
             self.fence == 0
             and self.expires_at == self.deadline_at == self.retry_at == math.inf
             and not self.is_cancel_requested
+            and not self.is_kept
+            and not self.joint
         )
 
     @property

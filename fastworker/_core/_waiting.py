@@ -72,18 +72,24 @@ class WaitingTasks:
 
     # --- handing out ---
 
-    def place(self, rounds: list[Round], workers: Collection[SubworkerRecord]) -> None:
+    def place(
+        self,
+        rounds: list[Round],
+        workers: Collection[SubworkerRecord],
+        avoids_careful: bool = False,
+    ) -> None:
         """Lease to those that can be reached now what they may take.
 
         Args:
           rounds: one for each of them.
           workers: all there are; those out of reach count for the suspects.
+          avoids_careful: whether functions that run at most once have to wait.
         """
         reserved = _take_reservations(workers) if self._suspects else {}
         for priority in PRIORITIES:
             if self._suspects:
                 self._place_suspects(priority, rounds, workers, reserved)
-            self._place_ready(priority, rounds)
+            self._place_ready(priority, rounds, avoids_careful)
 
     def _place_suspects(
         self,
@@ -117,10 +123,13 @@ class WaitingTasks:
                 worker = min(able, key=lambda w: (w is not kept, w.leased_count, w.order))
                 worker.reserved_for = record
 
-    def _place_ready(self, priority: int, rounds: list[Round]) -> None:
+    def _place_ready(self, priority: int, rounds: list[Round], avoids_careful: bool) -> None:
         heads: list[tuple[int, str]] = []
         for name in self._ready.names(priority):
-            if any(name in given.worker.functions for given in rounds):
+            infos = [given.worker.functions.get(name) for given in rounds]
+            if avoids_careful and any(i is not None and i.on_lost == "fail" for i in infos):
+                continue
+            if any(infos):
                 head = self._ready.head(priority, name)
                 if head is not None:
                     heads.append((head.sequence, name))

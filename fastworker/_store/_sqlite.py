@@ -7,54 +7,45 @@ never served. See docs/adr/0034-sqlite-store.md.
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
 import sqlite3
 import time
-from array import array
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fastworker._core._stored import Changes, StoredKey, StoredTask
 from fastworker._crash import crash_point
 from fastworker._errors import StoreError, StoreUnavailable
 from fastworker._store._abc import StoreOpened, StoreReader
-from fastworker._store._sqlite_changes import apply, undo
-from fastworker._store._sqlite_file import (
-    LockFile,
-    Transaction,
-    begin_file,
-    beside,
-    check_length,
-    check_tables,
-    checkpoint,
-    connect,
-    in_words,
-    is_damage,
-    publish_part,
-    put_meta,
-)
-from fastworker._store._sqlite_log import Log
+from fastworker._store._sqlite_file import Transaction, in_words, is_damage
+from fastworker._store._sqlite_held import HeldFile
 from fastworker._store._sqlite_reader import SqliteReader
-from fastworker._store._sqlite_rescue import rescue
+from fastworker._store._sqlite_replay import FIRST_ENDED, SqliteReplay
 from fastworker._store._sqlite_rows import (
-    COLUMNS,
+    INSERT,
+    PAGE_COLUMNS,
+    PUT_KEY,
+    PUT_MARK,
     SCHEMA_VERSION,
+    SETTLE,
+    UPDATE,
     BadRow,
-    Row,
-    as_bytes,
-    meta_sum,
-    task_of,
+    changed_row,
+    key_row,
+    mark_row,
+    marks_of,
+    new_row,
+    settled,
 )
-from fastworker._store._sqlite_scan import FIRST_ENDED, LIST_ROWS, Scan, read_keys
-from fastworker._store._sqlite_trim import Trimmer
+from fastworker._store._sqlite_trim import SqliteTrim, keep_last_sequence
 
-log = logging.getLogger("fastworker.store")
+T = TypeVar("T")
 
-# Damaged rows that are named one by one.
-MAX_NAMED: Final = 20
+# Nobody starts a control plane more often than this between two seconds of the clock.
+MANY_STARTS: Final = 1_000_000
 
 
 class SqliteStore:
@@ -63,21 +54,28 @@ class SqliteStore:
     Args:
       path: of the file; made, with its folder, if it is not there.
       project: marks whose tasks these are; empty for anybody's.
+      wall_clock: seconds since 1970.
     """
 
     is_durable: Final = True
     is_blocking: Final = True
 
-    def __init__(self, path: str | os.PathLike[str], *, project: str = "") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        project: str = "",
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = Path(path)
         self._project = project
-        self._lock = LockFile(self.path)
-        self._file: sqlite3.Connection | None = None
-        self._inodes: list[tuple[int, int]] = []  # of the file and its log
-        self._uncertain: Changes | None = None  # may have been committed all the same
-        self._problems: list[str] = []
-        self._due: list[int] = []
-        self._trimmer = Trimmer()
+        self._wall_clock = wall_clock
+        self._held = HeldFile(self.path, wall_clock)
+        self._replay = SqliteReplay(self._held)
+        self._trim = SqliteTrim()
+        self._transaction = 0
+        self._last_sequence = 0
+        self._uncertain: Changes | None = None  # may have become durable all the same
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self.name}>"
@@ -89,303 +87,203 @@ class SqliteStore:
     # --- opening ---
 
     def open(self) -> StoreOpened:
-        """See ``Store.open``; what is sound in a damaged file is brought into a new one."""
-        if self.path.is_dir():
-            raise StoreError(f"{self.path} is a folder; give the path of a file with --store")
-        self._lock.take()
+        """See ``Store.open``. What is damaged is set aside, and what can be read is kept."""
+        if self._held.is_open:
+            raise StoreError(f"{self.path} is open already")
         try:
-            try:
-                return self._open()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                self._rescue(error)
-                return self._open()
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            raise StoreUnavailable(in_words(self.path, error)) from error
-        except StoreError:
+            with self._telling():
+                self._held.open()
+                return self._mended(self._begin_epoch)
+        except (StoreError, StoreUnavailable):
             self.close()
             raise
 
-    def _open(self) -> StoreOpened:
-        if not self.path.exists():
-            begin_file(self.path)
-        what_was = Log(self.path)
-        self._connect()
-        file = self._connection()
-        self._problems += what_was.problems(checkpoint(file))
-        check_length(self.path, file)
-        epoch, project = self._read_meta(file)
-        check_tables(file)
-        last = self._last_sequence(file)
+    def _begin_epoch(self) -> StoreOpened:
+        file = self._held.connection
+        marks = marks_of(file.execute("SELECT * FROM meta"))
+        self._check_marks(marks)
+        if "epoch" not in marks:
+            self._held.problems.append(
+                f"the number of its last start in {self.path} was damaged"
+            )
+            marks["epoch"] = str(int(self._wall_clock()) + MANY_STARTS)
+        epoch = int(marks["epoch"]) + 1
+        self._last_sequence = max(
+            int(marks.get("last_sequence", "0")), self._replay.last_sequence()
+        )
         with Transaction(file):
-            put_meta(file, schema=str(SCHEMA_VERSION), project=project, epoch=f"{epoch + 1}")
-        self._inodes = self._inodes_now()
-        return StoreOpened(epoch + 1, last, self.take_problems())
+            marks |= {"schema": str(SCHEMA_VERSION), "epoch": str(epoch)}
+            marks["project"] = self._project or marks.get("project", "")
+            file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
+        self._transaction = self._held.transaction()
+        return StoreOpened(epoch, self._last_sequence, self.take_problems())
 
-    def _connect(self) -> None:
-        self._file = connect(self.path)
-        self._inodes = []
-
-    def _read_meta(self, file: sqlite3.Connection) -> tuple[int, str]:
-        """The last epoch, and whose tasks these are from now on."""
-        meta = dict(file.execute("SELECT name, value FROM meta").fetchall())
-        schema = str(meta.get("schema", ""))
-        project, epoch = str(meta.get("project", "")), str(meta.get("epoch", ""))
-        if schema != str(SCHEMA_VERSION):
+    def _check_marks(self, marks: dict[str, str]) -> None:
+        # A mark that was damaged is not there; its tables are as we make them.
+        version = marks.get("schema", str(SCHEMA_VERSION))
+        project = marks.get("project", "")
+        if version != str(SCHEMA_VERSION):
             raise StoreError(
-                f"{self.path} has schema {schema!r}, and this version of fastworker knows "
+                f"{self.path} has schema {version!r}, and this version of fastworker knows "
                 f"{SCHEMA_VERSION}; use the version that wrote it, or choose another file with "
                 f"--store"
             )
-        if meta.get("sum") != meta_sum(schema, project, epoch):
-            # It must be more than ever before, and that can not be read any more.
-            self._problems.append(f"the start counter in {self.path} was damaged")
-            return int(time.time()), self._project
         if self._project and project and project != self._project:
             raise StoreError(
                 f"{self.path} belongs to another project ({project!r}; this one is "
                 f"{self._project!r}); give this one a file of its own with --store PATH"
             )
-        return int(epoch), project or self._project
-
-    def _last_sequence(self, file: sqlite3.Connection) -> int:
-        cursor = file.execute(f"SELECT {COLUMNS} FROM tasks ORDER BY sequence DESC")
-        for task in self._sound(islice(cursor, LIST_ROWS)):
-            cursor.close()
-            return task.sequence
-        return 0
-
-    def _rescue(self, error: BaseException) -> None:
-        self._disconnect()
-        self._problems.append(rescue(self.path, self._project, error))
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._file is None:
-            raise StoreUnavailable(f"{self.path} is not open")
-        return self._file
 
     # --- what came back ---
 
     def open_tasks(self) -> Iterator[list[StoredTask]]:
         """See ``Store.open_tasks``. Reads, and verifies, every row there is."""
-        served = array("q")
-        try:
-            try:
-                scan = Scan(self._connection())
-                for tasks in scan.tasks():
-                    served.extend(task.sequence for task in tasks)
-                    crash_point("in-replay")
-                    yield tasks
-                if scan.bad:
-                    self._set_rows_aside(scan.bad)
-                scan.check()
-                read_keys(self._connection())
-                self._due = scan.due
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                self._rescue(error)
-                yield from self._other_tasks(set(served))
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(in_words(self.path, error)) from error
-
-    def _other_tasks(self, served: set[int]) -> Iterator[list[StoredTask]]:
-        """Those in a file that was just made of a damaged one."""
-        self._connect()
-        file = self._connection()
-        with Transaction(file):
-            epoch, project = self._read_meta(file)
-            put_meta(file, schema=str(SCHEMA_VERSION), project=project, epoch=f"{epoch}")
-        self._inodes = self._inodes_now()
-        scan = Scan(file)
-        for tasks in scan.tasks():
-            yield [task for task in tasks if task.sequence not in served]
-        self._due = scan.due
-
-    def _set_rows_aside(self, bad: list[tuple[Row, str]]) -> None:
-        now = time.time()
-        file = self._connection()
-        with Transaction(file):
-            for row, reason in bad:
-                file.execute(
-                    "INSERT INTO bad_rows VALUES (?, ?, ?)", (now, reason, as_bytes(row))
-                )
-                file.execute("DELETE FROM tasks WHERE sequence=?", (row[0],))
-        for row, reason in bad[:MAX_NAMED]:
-            self._problems.append(f"task {row[1]!r} in {self.path} was set aside: {reason}")
-        if len(bad) > MAX_NAMED:
-            self._problems.append(f"so were {len(bad) - MAX_NAMED:,} more")
+        with self._telling():
+            yield from self._replay.open_tasks()
 
     def outcomes(self, *, limit: int, since: float) -> list[StoredTask]:
         """See ``Store.outcomes``."""
-        rows = self._rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE state >= {FIRST_ENDED} AND changed > ? "
-            f"ORDER BY changed DESC, sequence DESC LIMIT ?",
-            (since, limit),
-        )
-        return list(self._sound(reversed(rows)))
+        with self._telling():
+            return self._mended(lambda: self._replay.outcomes(limit=limit, since=since))
 
     def due_callbacks(self) -> Iterator[list[StoredTask]]:
         """See ``Store.due_callbacks``; after :meth:`open_tasks`, which has found them."""
-        for start in range(0, len(self._due), LIST_ROWS):
-            some = self._due[start : start + LIST_ROWS]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT {COLUMNS} FROM tasks WHERE sequence IN ({marks}) ORDER BY sequence"
-            yield list(self._sound(self._rows(query, tuple(some))))
+        with self._telling():
+            for some in self._replay.due_lists():
+                yield self._mended(functools.partial(self._replay.read_due, some))
 
     def keys(self, *, now: float) -> list[StoredKey]:
         """See ``Store.keys``."""
-        try:
-            keys, problems = read_keys(self._connection())
-        except sqlite3.Error as error:
-            raise StoreUnavailable(in_words(self.path, error)) from error
-        self._problems += [f"in {self.path} {problem}" for problem in problems]
-        return [key for key in keys if key.expires_at > now]
-
-    def _sound(self, rows: Iterator[Row] | list[Row]) -> Iterator[StoredTask]:
-        for row in rows:
-            try:
-                yield task_of(row)
-            except BadRow as error:
-                self._problems.append(f"task {row[1]!r} in {self.path} is not served: {error}")
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
-        try:
-            return self._connection().execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreUnavailable(in_words(self.path, error)) from error
+        with self._telling():
+            return self._mended(lambda: self._replay.keys(now=now))
 
     # --- at work ---
 
     def write(self, changes: Changes) -> None:
         """See ``Store.write``."""
-        file = self._connection()
+        file = self._held.connection
         if self._uncertain is not None:
             raise StoreUnavailable(f"{self.path} has to be recovered first")
+        self._held.check()
+        transaction = (self._transaction + 1) % 2**31
+        last = max([task.sequence for task in changes.created], default=0)
+        last = max(last, self._last_sequence)
         try:
-            with Transaction(file):
-                apply(file, changes, self._sound)
+            with self._telling(), Transaction(file):
+                self._apply(file, changes, last)
                 crash_point("before-commit")
-            self._check_files()
-        except (sqlite3.Error, OSError, StoreUnavailable) as error:
+                file.execute(f"PRAGMA user_version = {transaction:d}")
+        except StoreUnavailable:
             self._uncertain = changes
-            if isinstance(error, StoreUnavailable):
-                raise
-            raise StoreUnavailable(in_words(self.path, error)) from error
+            raise
         crash_point("after-commit")
+        self._transaction, self._last_sequence = transaction, last
 
-    def _inodes_now(self) -> list[tuple[int, int]]:
-        stats = self.path.stat(), beside(self.path, "-wal").stat()
-        return [(stat.st_dev, stat.st_ino) for stat in stats]
+    def _apply(self, file: sqlite3.Connection, changes: Changes, last: int) -> None:
+        # First: its id may be used anew in this very transaction.
+        for task_id in changes.purged:
+            file.execute(f"DELETE FROM tasks WHERE id=? AND state >= {FIRST_ENDED}", (task_id,))
+        if changes.purged:
+            keep_last_sequence(file, last)
+        if changes.created:
+            file.executemany(INSERT, map(new_row, changes.created))
+        if changes.updated:
+            done = file.executemany(UPDATE, map(changed_row, changes.updated))
+            if done.rowcount != len(changes.updated):
+                self._write_anew(file, changes.updated)
+        for task_id in changes.called_back:
+            self._settle(file, task_id)
+        if changes.keys:
+            file.executemany(PUT_KEY, map(key_row, changes.keys))
+        for key in changes.dropped_keys:
+            file.execute("DELETE FROM keys WHERE key=?", (key,))
 
-    def _check_files(self) -> None:
-        """See that the file and its log are still what others will find after a crash."""
-        try:
-            is_same = self._inodes_now() == self._inodes
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{error.filename or self.path} is gone: {error.strerror}"
-            ) from error
-        if not is_same:
-            raise StoreUnavailable(
-                f"{self.path} was replaced by another file; move that away, and what this "
-                f"control plane has is written there again"
-            )
+    def _write_anew(self, file: sqlite3.Connection, tasks: list[StoredTask]) -> None:
+        """Rows of some of these were set aside since they were damaged; here they are whole."""
+        file.executemany(INSERT, map(new_row, tasks))
+
+    def _settle(self, file: sqlite3.Connection, task_id: str) -> None:
+        for row in file.execute(
+            f"SELECT {PAGE_COLUMNS} FROM tasks WHERE id=?", (task_id,)
+        ).fetchall():
+            if row[1] != task_id:
+                continue  # an index that is damaged leads to other rows
+            try:
+                file.execute(SETTLE, settled(row))
+            except BadRow as error:
+                self._held.problems.append(
+                    f"task {task_id!r} in {self.path} is not served: {error}"
+                )
 
     def recover(self) -> None:
         """See ``Store.recover``."""
-        try:
-            try:
-                self._recover()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                self._rescue(error)
-                self._recover()
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(in_words(self.path, error)) from error
+        with self._telling():
+            self._held.recover()
+            self._undo_uncertain()
+            with Transaction(self._held.connection) as file:
+                # Whether it can be written is known when it was.
+                file.execute(PUT_MARK, mark_row("recovered", f"{self._wall_clock()}"))
 
-    def _recover(self) -> None:
-        if self._file is not None:
-            if not self.path.exists():
-                self._write_again(self._file)
-            self._check_place(self._file)
-        # What the operating system still has of a file after an error is not to be
-        # trusted: read it again.
-        self._disconnect()
-        self._connect()
-        file = self._connection()
-        if self._uncertain is not None:
-            undo(file, self._uncertain)
-        # A sync that failed may have left a hole in the log, after which nothing would be
-        # found once the power has failed too. So the log begins anew.
-        checkpoint(file, empty=True)
-        check_length(self.path, file)
-        with Transaction(file):
-            file.execute("INSERT OR REPLACE INTO meta VALUES ('recovered', ?)", (time.time(),))
-        self._inodes = self._inodes_now()
-        self._uncertain = None
+    def _undo_uncertain(self) -> None:
+        """Should the transaction that failed have become durable all the same: take it back.
 
-    def _check_place(self, file: sqlite3.Connection) -> None:
-        """See that the path leads to the file that is open, and lose no log that is gone."""
-        if not self._inodes:
-            return
-        stat = self.path.stat()
-        if (stat.st_dev, stat.st_ino) != self._inodes[0]:
-            self._check_files()
-        if not beside(self.path, "-wal").exists():
-            checkpoint(file, empty=True)
-
-    def _write_again(self, file: sqlite3.Connection) -> None:
-        """The file was deleted, and is still open here: write all of it anew."""
-        part = beside(self.path, ".part")
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        copy = sqlite3.connect(part)
-        try:
-            file.backup(copy)
-        finally:
-            copy.close()
-        self._disconnect()
-        for suffix in ("-wal", "-shm"):
-            beside(self.path, suffix).unlink(missing_ok=True)
-        publish_part(part, self.path)
-        self._connect()
-        self._problems.append(f"{self.path} was deleted, and has been written again")
+        What it has changed of older tasks stays; it did happen, and is written again.
+        """
+        changes, found = self._uncertain, self._held.transaction()
+        if changes is not None and found != self._transaction:
+            with Transaction(self._held.connection) as file:
+                for task in changes.created:
+                    file.execute("DELETE FROM tasks WHERE sequence=?", (task.sequence,))
+                for key in changes.keys:
+                    file.execute("DELETE FROM keys WHERE key=?", (key.key,))
+        self._transaction, self._uncertain = found, None
 
     def trim(self, *, max_ended: int, before: float) -> bool:
         """See ``Store.trim``."""
-        file = self._connection()
         if self._uncertain is not None:
             return False
-        try:
-            self._check_files()
-            return self._trimmer.step(file, max_ended=max_ended, before=before)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(in_words(self.path, error)) from error
+        with self._telling():
+            self._held.resolve_suspicion()
+            return self._trim.step(
+                self._held.connection,
+                max_ended=max_ended,
+                before=before,
+                now=self._wall_clock(),
+                last_sequence=self._last_sequence,
+            )
 
     def take_problems(self) -> list[str]:
         """See ``Store.take_problems``."""
-        problems, self._problems = self._problems, []
+        problems: list[str] = []
+        while self._held.problems:
+            problems.append(self._held.problems.popleft())
         return problems
 
     def reader(self) -> StoreReader:
         """See ``Store.reader``."""
-        return SqliteReader(self.path)
+        return SqliteReader(self.path, self._held.problems.append, self._held.suspect)
+
+    def _mended(self, read: Callable[[], T]) -> T:
+        """Do this; if the file turns out to be damaged, with what could be rescued of it."""
+        try:
+            return read()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._held.rescue(error)
+            return read()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Errors of the disk and of SQLite in words."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._held.suspect(error)
+            raise StoreUnavailable(in_words(self.path, error)) from error
 
     # --- ending ---
 
-    def _disconnect(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except sqlite3.Error as error:
-                log.warning("closing %s: %s", self.path, error)
-
     def close(self) -> None:
         """See ``Store.close``."""
-        self._disconnect()
-        self._lock.release()
+        self._held.close()

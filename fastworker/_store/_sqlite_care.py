@@ -10,7 +10,8 @@ from typing import Any
 
 from fastworker._core._stored import StoredState
 from fastworker._errors import StoreError, StoreUnavailable
-from fastworker._store._sqlite_file import APPLICATION_ID, BUSY_SECONDS, LockFile, in_words
+from fastworker._store._sqlite_file import APPLICATION_ID, BUSY_SECONDS, in_words
+from fastworker._store._sqlite_lock import LockFile
 from fastworker._store._sqlite_rows import COLUMNS, BadRow, key_of, task_of
 
 

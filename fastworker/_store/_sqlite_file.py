@@ -1,18 +1,17 @@
-"""The file of the SQLite store: locked, made, opened, and what its errors mean."""
+"""The file of the SQLite store: begun, opened, and set aside when it is damaged."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import logging
 import os
 import sqlite3
+import struct
+import time
 from pathlib import Path
 from typing import Final
 
-from fastworker._errors import StoreError
-from fastworker._store._sqlite_rows import SCHEMA_VERSION, TABLES, meta_sum
+from fastworker._store._sqlite_lock import sync_folder
+from fastworker._store._sqlite_rows import PUT_MARK, SCHEMA_VERSION, TABLES, mark_row, marks_of
 
 log = logging.getLogger("fastworker.store")
 
@@ -21,57 +20,14 @@ APPLICATION_ID: Final = 0x46575354  # "FWST"
 WAL_PAGES: Final = 1_000
 WAL_BYTES: Final = 16 * 1024 * 1024
 BUSY_SECONDS: Final = 5.0
-HEADER_BYTES: Final = 512
 
+# Format, page size 4,096, write-ahead log, and constants.
+_FIRST_BYTES: Final = b"SQLite format 3\0" + bytes([16, 0, 2, 2, 0, 64, 32, 32])
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_DAMAGE_WORDS: Final = ("no such table", "no such column", "no such index", "Could not decode")
 
 
-class Damaged(sqlite3.DatabaseError):
-    """The file is not what was written, although SQLite does not mind."""
-
-
-class LockFile:
-    """Keeps a second control plane away from the same file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def take(self) -> None:
-        """Take it, for this process.
-
-        Raises:
-          StoreError: another process has it, or it cannot be made.
-        """
-        if self._descriptor is not None:
-            raise StoreError(f"{self._path} is open already")
-        lock = beside(self._path, ".lock")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"{lock} cannot be made: {error.strerror}; choose another file with --store, "
-                f"or --store memory to keep tasks in memory only"
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StoreError(f"{lock} cannot be locked: {error.strerror}") from error
-            raise StoreError(
-                f"another process has {self._path} open; stop that control plane, or give this "
-                f"one a file of its own with --store"
-            ) from None
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let others have it. Idempotent."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+class Damage(sqlite3.DatabaseError):
+    """The file is not what was written, although SQLite has no objection."""
 
 
 class Transaction:
@@ -80,95 +36,82 @@ class Transaction:
     def __init__(self, file: sqlite3.Connection) -> None:
         self._file = file
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> sqlite3.Connection:
         self._file.execute("BEGIN IMMEDIATE")
+        return self._file
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is None:
-            try:
-                self._file.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-        self._roll_back()
-
-    def _roll_back(self) -> None:
-        if self._file.in_transaction:
-            try:
-                self._file.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                log.warning("rolling back: %s", error)
+        if kind is not None:
+            roll_back(self._file)
+            return
+        try:
+            self._file.execute("COMMIT")
+        except sqlite3.Error:
+            roll_back(self._file)
+            raise
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file that belongs to this one and has that suffix."""
-    return path.with_name(path.name + suffix)
+def roll_back(file: sqlite3.Connection) -> None:
+    """End a transaction, if one is open, without its changes."""
+    if file.in_transaction:
+        try:
+            file.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.warning("rolling back: %s", error)
 
 
-def begin_file(path: Path) -> None:
-    """Make a file with empty tables where there is none; it is there wholly or not."""
-    part = beside(path, ".part")
-    with contextlib.closing(new_part(part)):
-        pass
-    publish_part(part, path)
+def begin_file(path: Path, *, epoch: int) -> None:
+    """Make a file and its tables, durably, or nothing; one that is there is replaced.
 
-
-def new_part(part: Path) -> sqlite3.Connection:
-    """Make a file that is to become a store under another name; what is there goes."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        beside(part, suffix).unlink(missing_ok=True)
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    file = sqlite3.connect(part, isolation_level=None, timeout=BUSY_SECONDS)
+    ``epoch`` is that of the start before the first.
+    """
+    new = new_file(path)
+    file = sqlite3.connect(new, isolation_level=None)
     try:
+        file.execute("PRAGMA page_size = 4096")
         file.execute("PRAGMA auto_vacuum = INCREMENTAL")
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.executescript(
-            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};COMMIT;"
         )
         with Transaction(file):
-            put_meta(file, schema=str(SCHEMA_VERSION), project="", epoch="0")
-    except BaseException:
+            for name, number in (("schema", SCHEMA_VERSION), ("epoch", epoch)):
+                file.execute(PUT_MARK, mark_row(name, str(number)))
+    finally:
         file.close()
-        raise
-    return file
+    put_in_place(new, path)
 
 
-def publish_part(part: Path, path: Path) -> None:
-    """Give a file that was made, and is closed, its name."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+def new_file(path: Path) -> Path:
+    """Make an empty file beside this one, for :func:`put_in_place`."""
+    new = Path(f"{path}.new")
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    return new
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a closed file its name, durably; what is left of an older one's log goes."""
+    descriptor = os.open(new, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(part, path)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    os.rename(new, path)
     sync_folder(path.parent)
-
-
-def put_meta(file: sqlite3.Connection, *, schema: str, project: str, epoch: str) -> None:
-    """Write what a file says of itself, inside a transaction."""
-    file.executemany(
-        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-        [
-            ("schema", schema),
-            ("project", project),
-            ("epoch", epoch),
-            ("sum", meta_sum(schema, project, epoch)),
-        ],
-    )
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a file that is there, for reading and writing.
 
     Raises:
-      StoreError: it is another program's.
-      sqlite3.Error: it is damaged (see :func:`is_damage`), or the disk does not let us.
+      sqlite3.DatabaseError: it cannot be read, or is damaged (:func:`is_damage`).
     """
-    if (size := path.stat().st_size) < HEADER_BYTES:
-        # For SQLite it would be a new database.
-        raise Damaged(f"it has {size} bytes")
+    _check_header(path)
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -177,7 +120,7 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        _check_mark(path, file)
+        file.text_factory = _text
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -191,70 +134,108 @@ def connect(path: Path) -> sqlite3.Connection:
     return file
 
 
-def _check_mark(path: Path, file: sqlite3.Connection) -> None:
-    (mark,) = file.execute("PRAGMA application_id").fetchone()
-    if mark != APPLICATION_ID:
-        raise StoreError(
-            f"{path} is a database of some other program; choose another file with --store"
-        )
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file that is there, beside whoever writes to it."""
+    file = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        file.text_factory = _text
+        file.execute("PRAGMA query_only = ON")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
-def check_length(path: Path, file: sqlite3.Connection) -> None:
-    """See that the file was not cut short; after a checkpoint.
+def _text(raw: bytes) -> str:
+    # A flipped bit may make it none; then the checksum of its row will not fit.
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _check_header(path: Path) -> None:
+    """See that the first bytes are those of all our files; SQLite makes its own of some."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    (application,) = struct.unpack(">I", header[68:72].rjust(4, b"\0"))
+    if header[:24] != _FIRST_BYTES or application != APPLICATION_ID:
+        raise Damage("its first bytes are not those of a store")
+
+
+def looks_like_ours(path: Path) -> bool:
+    """Whether this file, which is damaged, is one of ours, by its first bytes."""
+    with open(path, "rb") as file:
+        header = file.read(100).ljust(100, b"\0")
+    found = header[:16] + header[68:72]
+    ours = _FIRST_BYTES[:16] + struct.pack(">I", APPLICATION_ID)
+    differing = int.from_bytes(found, "big") ^ int.from_bytes(ours, "big")
+    return differing.bit_count() <= 8
+
+
+def check_structure(path: Path, file: sqlite3.Connection) -> None:
+    """See that nothing is missing as a whole: the end of the file, or a page with its rows.
+
+    Of a file of another schema nothing is known.
 
     Raises:
-      Damaged: it was.
+      sqlite3.DatabaseError: something is (:func:`is_damage`).
     """
     (pages,) = file.execute("PRAGMA page_count").fetchone()
     (size,) = file.execute("PRAGMA page_size").fetchone()
-    there = path.stat().st_size
-    if there < pages * size:
-        raise Damaged(f"it has {there:,} of {pages * size:,} bytes")
+    (is_busy, _, _) = file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    length = path.stat().st_size
+    if not is_busy and length < pages * size:
+        raise Damage(f"it has {length:,} of {pages * size:,} bytes")
+    version = marks_of(file.execute("SELECT * FROM meta")).get("schema", str(SCHEMA_VERSION))
+    if version != str(SCHEMA_VERSION):
+        return
+    if _schema(file) != _our_schema():
+        raise Damage("its tables are not as they were made")
+    (rows,) = file.execute("SELECT count(*) FROM tasks NOT INDEXED").fetchone()
+    for index in ("tasks_by_id", "tasks_by_state", "tasks_by_name"):
+        (named,) = file.execute(f"SELECT count(*) FROM tasks INDEXED BY {index}").fetchone()
+        if named != rows:
+            raise Damage(f"it has {rows:,} tasks, and names {named:,}")
 
 
-def check_tables(file: sqlite3.Connection) -> None:
-    """See that the tables and indexes are the ones that this version makes.
-
-    Raises:
-      Damaged: they are not.
-    """
-    query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
-    with contextlib.closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(TABLES)
-        if file.execute(query).fetchall() != model.execute(query).fetchall():
-            raise Damaged("its tables are not the ones that were made")
+def _schema(file: sqlite3.Connection) -> list[object]:
+    return file.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    ).fetchall()
 
 
-def checkpoint(file: sqlite3.Connection, *, empty: bool = False) -> int:
-    """Bring what the log has into the file; return how many pages the log had.
-
-    Args:
-      empty: let the log begin anew, whatever is in it behind its end.
-    """
-    mode = "TRUNCATE" if empty else "PASSIVE"
-    is_busy, pages, _ = file.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    if empty and is_busy:
-        raise sqlite3.OperationalError("its log is being read")
-    return max(0, int(pages))
+def _our_schema() -> list[object]:
+    file = sqlite3.connect(":memory:")
+    try:
+        file.executescript(TABLES)
+        return _schema(file)
+    finally:
+        file.close()
 
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether this says that the file is not what was written."""
-    if isinstance(error, Damaged):
+    if isinstance(error, Damage):
         return True
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in _DAMAGE or any(words in str(error) for words in _DAMAGE_WORDS)
+    return code & 0xFF in _DAMAGE or "no such" in str(error) or "unsupported file" in str(error)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def set_aside(path: Path) -> Path:
+    """Give a damaged file, and its log, a second name under which it stays; return that."""
+    aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
+    for suffix in ("", "-wal"):
+        source = Path(f"{path}{suffix}")
+        if source.exists() and (not suffix or source.stat().st_size):
+            os.link(source, f"{aside}{suffix}")
+    sync_folder(path.parent)
+    return aside
 
 
 def in_words(path: Path, error: BaseException) -> str:

@@ -5,47 +5,109 @@ In WAL mode a reader sees the last commit and is in nobody's way.
 
 from __future__ import annotations
 
-import logging
+import heapq
+import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastworker._core._stored import StoredTask, TaskRow, TasksAsked, TasksPage, row_of
+from fastworker._core._stored import StoredState, StoredTask, TaskRow, TasksAsked, TasksPage
 from fastworker._errors import StoreUnavailable
-from fastworker._store._sqlite_file import BUSY_SECONDS, in_words
-from fastworker._store._sqlite_rows import COLUMNS, BadRow, Row, task_of
-
-log = logging.getLogger("fastworker.store")
+from fastworker._store._sqlite_file import in_words, open_to_read
+from fastworker._store._sqlite_rows import (
+    COLUMNS,
+    PAGE_COLUMNS,
+    BadRow,
+    Row,
+    page_row_of,
+    task_of,
+)
 
 
 class SqliteReader:
-    """See the module's first lines. From one thread at a time."""
+    """See the module's first lines. From one thread at a time.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+      path: of the file, which a store has made.
+      note: takes a line about a row that is not served.
+      suspect: takes an error that may say that the file is damaged.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        note: Callable[[str], None],
+        suspect: Callable[[BaseException], None],
+    ) -> None:
         self._path = path
+        self._note = note
+        self._suspect = suspect
         self._file: sqlite3.Connection | None = None
-        self._inode = (0, 0)
+        self._identity: tuple[int, int] = (0, 0)
 
     def page(self, asked: TasksAsked) -> TasksPage:
-        """See ``StoreReader.page``."""
-        where, values = _conditions(asked)
-        rows = self._rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE {where} ORDER BY sequence DESC LIMIT ?",
-            (*values, asked.limit + 1),
-        )
-        tasks = [self._task(row) for row in rows[: asked.limit]]
-        found: list[TaskRow] = [row_of(task) for task in tasks if task is not None]
-        return TasksPage(found, len(rows) > asked.limit)
+        """See ``StoreReader.page``. A row that cannot be trusted takes no place on it."""
+        found: list[TaskRow] = []
+        try:
+            for row in self._rows(asked):
+                if len(found) == asked.limit:
+                    return TasksPage(found, more=True)
+                try:
+                    found.append(page_row_of(row))
+                except BadRow as error:
+                    self._note_bad(row, error)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            self._suspect(error)
+            raise StoreUnavailable(in_words(self._path, error)) from error
+        return TasksPage(found)
+
+    def _rows(self, asked: TasksAsked) -> Iterator[Row]:
+        """Rows that are asked for, the newest first; read as they are taken."""
+        file = self._open()
+        # A state at a time is already in order, by its index; several are merged.
+        states: list[StoredState | None] = list(dict.fromkeys(asked.states)) or [None]
+        answers: list[Iterator[Row]] = []
+        for state in states:
+            where, values = _conditions(asked, state)
+            answers.append(
+                file.execute(
+                    f"SELECT {PAGE_COLUMNS} FROM tasks WHERE {where} ORDER BY sequence DESC",
+                    values,
+                )
+            )
+        return heapq.merge(*answers, key=lambda row: -row[0])
 
     def read(self, task_ids: list[str]) -> list[StoredTask]:
         """See ``StoreReader.read``."""
         found: list[StoredTask] = []
-        for task_id in task_ids:
-            for row in self._rows(f"SELECT {COLUMNS} FROM tasks WHERE id=?", (task_id,)):
-                task = self._task(row)
-                if task is not None and task.spec.id == task_id:
-                    found.append(task)
+        try:
+            file = self._open()
+            for task_id in dict.fromkeys(task_ids):
+                for row in file.execute(f"SELECT {COLUMNS} FROM tasks WHERE id=?", (task_id,)):
+                    try:
+                        found.append(task_of(row))
+                    except BadRow as error:
+                        self._note_bad(row, error)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            self._suspect(error)
+            raise StoreUnavailable(in_words(self._path, error)) from error
         return found
+
+    def _note_bad(self, row: Row, error: BadRow) -> None:
+        self._note(f"task {row[1]!r} in {self._path} is not served: {error}")
+
+    def _open(self) -> sqlite3.Connection:
+        """The file as it is now: a store that was damaged or deleted has another one."""
+        stat = os.stat(self._path)
+        if self._file is not None and self._identity != (stat.st_dev, stat.st_ino):
+            self.close()
+        if self._file is None:
+            self._file = open_to_read(self._path)
+            self._identity = stat.st_dev, stat.st_ino
+        return self._file
 
     def close(self) -> None:
         """See ``StoreReader.close``."""
@@ -53,50 +115,16 @@ class SqliteReader:
             self._file.close()
             self._file = None
 
-    def _task(self, row: Row) -> StoredTask | None:
-        try:
-            return task_of(row)
-        except BadRow as error:
-            log.error("store: task %r in %s is not served: %s", row[1], self._path, error)
-            return None
 
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
-        try:
-            return self._connection().execute(query, values).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            raise StoreUnavailable(in_words(self._path, error)) from error
-
-    def _connection(self) -> sqlite3.Connection:
-        stat = self._path.stat()
-        if self._file is not None and self._inode != (stat.st_dev, stat.st_ino):
-            self.close()  # the writer has made a new file
-        if self._file is None:
-            self._file = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                isolation_level=None,
-                timeout=BUSY_SECONDS,
-                check_same_thread=False,
-            )
-            self._inode = stat.st_dev, stat.st_ino
-            self._file.execute("PRAGMA query_only = ON")
-            # So that a text with a flipped bit is a row that does not fit, and no error.
-            self._file.text_factory = _text
-        return self._file
-
-
-def _text(content: bytes) -> str:
-    return content.decode(errors="replace")
-
-
-def _conditions(asked: TasksAsked) -> tuple[str, tuple[Any, ...]]:
+def _conditions(asked: TasksAsked, state: StoredState | None) -> tuple[str, tuple[Any, ...]]:
     parts: list[str] = []
     values: list[Any] = []
-    for column, wanted in (("state", asked.states), ("priority", asked.priorities)):
-        if wanted:
-            parts.append(f"{column} IN ({','.join('?' * len(wanted))})")
-            values += [int(each) for each in wanted]
+    if state is not None:
+        parts.append("state = ?")
+        values.append(int(state))
+    if asked.priorities:
+        parts.append(f"priority IN ({','.join('?' * len(asked.priorities))})")
+        values += [int(each) for each in asked.priorities]
     for condition, value in (
         ("name = ?", asked.name),
         ("worker = ?", asked.worker),

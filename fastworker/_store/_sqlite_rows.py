@@ -6,7 +6,9 @@ data without an error for most flipped bits (measured: 108 of 300).
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +21,8 @@ from fastworker._core._stored import (
     StoredLife,
     StoredState,
     StoredTask,
+    TaskRow,
+    row_of,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -26,7 +30,11 @@ SCHEMA_VERSION: Final = 1
 # ``spec`` is written once and has a checksum of its own, so that a change of a
 # task's state does not have to read or write its arguments.
 TABLES: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE tasks (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -46,6 +54,7 @@ CREATE TABLE tasks (
 );
 CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
 CREATE INDEX tasks_by_state ON tasks (state, sequence);
+CREATE INDEX tasks_by_name ON tasks (name, sequence);
 CREATE INDEX tasks_by_end ON tasks (changed) WHERE state >= 5;
 CREATE INDEX tasks_due ON tasks (sequence) WHERE callback = 1;
 CREATE TABLE keys (
@@ -59,19 +68,26 @@ CREATE INDEX keys_by_end ON keys (expires_at);
 CREATE TABLE bad_rows (found REAL NOT NULL, reason TEXT NOT NULL, row BLOB NOT NULL);
 """
 
-COLUMNS: Final = (
+# What a page of tasks needs: not the arguments.
+PAGE_COLUMNS: Final = (
     "sequence, id, name, priority, created, state, changed, worker, callback, content, "
-    "life, outcome, sum, spec, spec_sum"
+    "life, outcome, sum"
 )
+COLUMNS: Final = f"{PAGE_COLUMNS}, spec, spec_sum"
+KEY_COLUMNS: Final = "key, task_id, content, expires_at, sum"
 INSERT: Final = (
     f"INSERT OR REPLACE INTO tasks ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
-KEY_COLUMNS: Final = "key, task_id, content, expires_at, sum"
-INSERT_KEY: Final = f"INSERT OR REPLACE INTO keys ({KEY_COLUMNS}) VALUES (?,?,?,?,?)"
+INSERT_IF_NEW: Final = INSERT.replace("OR REPLACE", "OR IGNORE")
 UPDATE: Final = (
     "UPDATE tasks SET state=?, changed=?, worker=?, callback=?, content=?, life=?, outcome=?, "
     "sum=? WHERE sequence=?"
 )
+
+SETTLE: Final = "UPDATE tasks SET callback=?, sum=? WHERE sequence=?"
+PUT_MARK: Final = "INSERT OR REPLACE INTO meta VALUES (?,?,?)"
+PUT_KEY: Final = "INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?)"
+BAD_ROW: Final = "INSERT INTO bad_rows VALUES (?,?,?)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_spec = msgspec.msgpack.Decoder(TaskSpec).decode
@@ -122,16 +138,20 @@ def changed_row(task: StoredTask) -> Row:
     return (*changing, _sum((*_fixed(task.sequence, task.spec), *changing)), task.sequence)
 
 
+def _verify(row: Row) -> None:
+    if _sum(row[:12]) != row[12]:
+        raise BadRow("its checksum does not fit")
+
+
 def task_of(row: Row) -> StoredTask:
     """The task of a row of COLUMNS.
 
     Raises:
       BadRow: it is not what was written.
     """
-    total, blob, spec_sum = row[12:15]
+    blob, spec_sum = row[13:15]
     try:
-        if _sum(row[:12]) != total:
-            raise BadRow("its checksum does not fit")
+        _verify(row)
         if not isinstance(blob, bytes) or zlib.crc32(blob) != spec_sum:
             raise BadRow("the checksum of its arguments does not fit")
         life, outcome = row[10], row[11]
@@ -147,6 +167,44 @@ def task_of(row: Row) -> StoredTask:
         )
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise BadRow(f"it cannot be read: {error}") from None
+
+
+def page_row_of(row: Row) -> TaskRow:
+    """What a list of tasks shows of a row of PAGE_COLUMNS.
+
+    Raises:
+      BadRow: it is not what was written.
+    """
+    try:
+        _verify(row)
+        life, outcome = row[10], row[11]
+        spec = TaskSpec(row[1], row[2], row[3], 0, b"", row[4])
+        return row_of(
+            StoredTask(
+                sequence=row[0],
+                spec=spec,
+                state=StoredState(row[5]),
+                life=NEW_LIFE if life is None else _decode_life(life),
+                changed=row[6],
+                outcome=None if outcome is None else _decode_outcome(outcome),
+            )
+        )
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise BadRow(f"it cannot be read: {error}") from None
+
+
+def settled(row: Row) -> Row:
+    """The values of SETTLE for a row of PAGE_COLUMNS.
+
+    Raises:
+      BadRow: it is not what was written.
+    """
+    try:
+        _verify(row)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRow(f"it cannot be read: {error}") from None
+    stage = int(CallbackStage.SETTLED)
+    return stage, _sum((*row[:8], stage, *row[9:12])), row[0]
 
 
 def key_row(key: StoredKey) -> Row:
@@ -169,11 +227,23 @@ def key_of(row: Row) -> StoredKey:
     return StoredKey(*row[:4])
 
 
-def meta_sum(schema: str, project: str, epoch: str) -> str:
-    """A checksum over what a file says of itself."""
-    return str(zlib.crc32(_encode((schema, project, epoch))))
+def mark_row(name: str, value: str) -> Row:
+    """The values of PUT_MARK."""
+    return name, value, _sum((name, value))
 
 
-def as_bytes(row: Row) -> bytes:
-    """A bad row as it was found, to be looked at."""
-    return repr(row).encode()
+def marks_of(rows: Iterable[Row]) -> dict[str, str]:
+    """What the rows of ``meta`` say; those that are not what was written say nothing."""
+    marks: dict[str, str] = {}
+    for name, value, total in rows:
+        try:
+            if _sum((name, value)) == total:
+                marks[name] = value
+        except ValueError:
+            continue
+    return marks
+
+
+def bad_row(row: Row, reason: str) -> Row:
+    """The values of BAD_ROW: a row as it was found, to be looked at."""
+    return time.time(), reason, repr(row).encode()

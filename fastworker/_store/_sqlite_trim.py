@@ -1,61 +1,98 @@
-"""Forgets old rows of a SQLite store in small steps, and gives their room back."""
+"""Forgets what ended long ago in a SQLite file, in steps between commits.
+
+A step is a transaction of its own and takes a few milliseconds. What becomes free
+in the file is used again; only if much of it is free does it go back to the disk.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from typing import Final
 
 from fastworker._core._stored import CallbackStage
 from fastworker._store._sqlite_file import Transaction
-from fastworker._store._sqlite_scan import FIRST_ENDED
+from fastworker._store._sqlite_replay import FIRST_ENDED
+from fastworker._store._sqlite_rows import PUT_MARK, mark_row
 
-# One step: a few milliseconds.
-TRIM_ROWS: Final = 200
-# Pages that are free are given back to the file system beyond this part of all.
+TRIM_ROWS: Final = 100
+# Pages that are free go back to the disk beyond this part of all, and 16 MiB.
 FREE_PART: Final = 0.25
 FREE_PAGES: Final = 4_096
-VACUUM_PAGES: Final = 256
+VACUUM_PAGES: Final = 128
 
 _OLDEST: Final = (
     f"SELECT sequence FROM tasks WHERE state >= {FIRST_ENDED} "
     f"AND callback != {int(CallbackStage.DUE)}"
 )
-_DELETE_EXCESS: Final = (
-    f"DELETE FROM tasks WHERE sequence IN ({_OLDEST} ORDER BY changed LIMIT ?)"
-)
-_DELETE_OLD: Final = (
-    f"DELETE FROM tasks WHERE sequence IN ({_OLDEST} AND changed < ? ORDER BY changed LIMIT ?)"
-)
-_DELETE_KEYS: Final = (
-    "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE expires_at < ? "
-    "ORDER BY expires_at LIMIT ?)"
-)
 
 
-class Trimmer:
+class SqliteTrim:
     """See the module's first lines."""
 
     def __init__(self) -> None:
-        self._is_under_way = False
         self._ended = 0
+        self._is_under_way = False
 
-    def step(self, file: sqlite3.Connection, *, max_ended: int, before: float) -> bool:
-        """Take one step; return whether there is more to do."""
+    def step(
+        self,
+        file: sqlite3.Connection,
+        *,
+        max_ended: int,
+        before: float,
+        now: float,
+        last_sequence: int,
+    ) -> bool:
+        """Take a step; return whether there is more to do.
+
+        Raises:
+          sqlite3.Error: nothing was done.
+        """
         if not self._is_under_way:
-            # Counting takes as long as a step or two; meanwhile it changes by little.
             (self._ended,) = file.execute(
                 f"SELECT count(*) FROM tasks WHERE state >= {FIRST_ENDED}"
             ).fetchone()
-        excess = min(TRIM_ROWS, max(0, self._ended - max_ended))
-        with Transaction(file):
-            deleted = file.execute(_DELETE_EXCESS, (excess,)).rowcount
-            if deleted < TRIM_ROWS:
-                deleted += file.execute(_DELETE_OLD, (before, TRIM_ROWS - deleted)).rowcount
-            file.execute(_DELETE_KEYS, (time.time(), TRIM_ROWS))
+        deleted, expired = self._delete(file, max_ended, before, now, last_sequence)
         self._ended -= deleted
-        self._is_under_way = deleted == TRIM_ROWS
+        self._is_under_way = TRIM_ROWS in (deleted, expired)
         return self._is_under_way or _give_pages_back(file)
+
+    def _delete(
+        self,
+        file: sqlite3.Connection,
+        max_ended: int,
+        before: float,
+        now: float,
+        last_sequence: int,
+    ) -> tuple[int, int]:
+        excess = min(TRIM_ROWS, max(0, self._ended - max_ended))
+        doomed: dict[int, None] = {}
+        for condition, values in (
+            ("", (excess,)),
+            ("AND changed < ?", (before, TRIM_ROWS)),
+        ):
+            for (number,) in file.execute(
+                f"{_OLDEST} {condition} ORDER BY changed LIMIT ?", values
+            ):
+                doomed[number] = None
+        numbers = list(doomed)[:TRIM_ROWS]
+        keys = file.execute(
+            "SELECT key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+            (now, TRIM_ROWS),
+        ).fetchall()
+        if numbers or keys:
+            with Transaction(file):
+                if numbers:
+                    keep_last_sequence(file, last_sequence)
+                file.executemany(
+                    "DELETE FROM tasks WHERE sequence=?", ((number,) for number in numbers)
+                )
+                file.executemany("DELETE FROM keys WHERE key=?", keys)
+        return len(numbers), len(keys)
+
+
+def keep_last_sequence(file: sqlite3.Connection, last_sequence: int) -> None:
+    """Remember this number although its row may go."""
+    file.execute(PUT_MARK, mark_row("last_sequence", str(last_sequence)))
 
 
 def _give_pages_back(file: sqlite3.Connection) -> bool:

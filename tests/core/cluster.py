@@ -38,7 +38,9 @@ from fastworker._core._control_plane_events import (
     ClosePipe,
     FrameArrived,
     Port,
+    ReadTasks,
     RecordsDurable,
+    TasksRead,
 )
 from fastworker._core._link_requester import DropPipe, SendFrame
 from fastworker._core._link_responder import SendTo
@@ -46,6 +48,7 @@ from fastworker._core._messages import FunctionInfo, TaskSpec, WireStatus
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._stored import StoredTask
 from fastworker._core._subworker import SubworkerState
 from fastworker._core._subworker_events import (
     AttemptsTakenBack,
@@ -416,10 +419,16 @@ class Cluster:
                 peer = next((p for p in self.peers if p.pipe == command.pipe), None)
                 if peer is not None:
                     self.reset_pipe(peer)
+            elif isinstance(command, ReadTasks):
+                self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
             else:
                 assert isinstance(command, AppendRecords)
                 self._take_append(command)
         self._check_losses()
+
+    def _stored(self, ids: list[str]) -> list[StoredTask]:
+        """What the store has of these tasks; here there is none."""
+        return []
 
     def _take_append(self, command: AppendRecords) -> None:
         self._append(command)

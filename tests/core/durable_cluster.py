@@ -22,7 +22,7 @@ from fastworker._core._messages import WireStatus
 from fastworker._core._pipes import Flush
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
-from fastworker._core._stored import StoredState
+from fastworker._core._stored import StoredState, StoredTask
 from fastworker._errors import StoreUnavailable
 from tests.core.cluster import SLOTS, ClientPeer, Cluster, SubworkerPeer
 from tests.kept_store import KeptStore
@@ -148,6 +148,9 @@ class DurableCluster(Cluster):
         self.waiting_commits.append(command)
         if not self.is_slow:
             self.commit()
+
+    def _stored(self, ids: list[str]) -> list[StoredTask]:
+        return self.store.read(ids)
 
     def _note_outcomes(self, command: AppendRecords) -> None:
         changes = command.changes

@@ -6,17 +6,26 @@ import random
 import subprocess
 import sys
 
+import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fastworker._core._idempotency import IdempotencyKeys
-from fastworker._core._messages import RefusalCode, SubmitReply, TaskSpec
+from fastworker._core._messages import (
+    CallOptions,
+    RefusalCode,
+    SubmitReply,
+    TaskSpec,
+    WireStatus,
+)
 from fastworker._core._results import Results
-from fastworker._core._scheduler import Scheduler
+from fastworker._core._scheduler import MAX_OWNERS, Scheduler
 from fastworker._core._scheduler_events import (
     OwnerGone,
     SubmitDecided,
+    SubworkerLost,
     TaskChanged,
     TasksCancelled,
     TasksSubmitted,
@@ -99,16 +108,112 @@ def test_one_of_two_who_want_a_task_leaves_and_it_goes_on() -> None:
     assert plane.stops("w") == ["k"]
 
 
-def test_an_attached_task_goes_with_the_last_of_its_owners() -> None:
+def test_a_task_with_a_key_outlives_its_clients() -> None:
+    """Whoever comes back with the key finds it."""
     plane = Plane()
     plane.join("w")
     submit(plane, keyed(), "ann")
     submit(plane, keyed(), "bob")
     plane.give("w")
     plane.handle(OwnerGone(b"bob"))
-    assert plane.stops("w") == []
     plane.handle(OwnerGone(b"ann"))
-    assert plane.stops("w") == ["k"]
+    assert plane.stops("w") == []
+    submit(plane, keyed(), "ann again")
+    plane.end("w", "k")
+    assert plane.heard(b"ann again", "k") == [WireStatus.SUCCESS]
+
+
+def test_who_comes_last_and_leaves_does_not_cancel_what_others_have_delayed() -> None:
+    """S1."""
+    plane = Plane()
+    plane.join("w")
+    submit(plane, keyed(attached=False), "ann")
+    plane.owner_gone(b"ann")
+    submit(plane, keyed(), "bob")
+    plane.give("w")
+    plane.handle(TasksCancelled(["k"], leaver=b"bob"))
+    assert plane.stops("w") == []
+
+
+def test_a_thousand_clients_may_have_one_task_and_each_hears_its_end() -> None:
+    plane = Plane()
+    plane.join("w")
+    names = [f"c{number}" for number in range(MAX_OWNERS)]
+    for name in names:
+        assert submit(plane, keyed(), name) == (SubmitReply(), [])
+    (refusal,) = submit(plane, keyed(), "one more")[0].refusals
+    assert refusal.code is RefusalCode.QUEUE_FULL
+    assert submit(plane, keyed(), "c7") == (SubmitReply(), []), "it is one of them"
+    plane.give("w")
+    plane.end("w", "k")
+    assert sorted(owner for owner, _ in plane.told if owner) == sorted(
+        name.encode() for name in names
+    )
+
+
+def test_a_parent_does_not_take_along_what_others_have_submitted_too() -> None:
+    plane = Plane()
+    plane.join("w", slots=3)
+    plane.submit("p")
+    plane.give("w")
+    inside = msgspec.structs.replace(keyed(), options=CallOptions(parent="p"))
+    submit(plane, inside, "inner")
+    submit(plane, keyed(), "bob")
+    own = msgspec.structs.replace(inside, id="own")
+    submit(plane, own, "inner")
+    plane.give("w")
+    plane.handle(TasksCancelled(["p"]))
+    assert plane.stops("w") == ["p", "own"]
+
+
+def restarted(plane: Plane) -> Plane:
+    """Another one with what was in the store."""
+    changes = plane.scheduler.changes.take(plane.now)
+    again = Plane()
+    again.now = plane.now + 1.0
+    again.scheduler = Scheduler(
+        epoch=EPOCH + 1,
+        results=Results(max_size=10, ttl=60.0),
+        now=again.now,
+        rng=random.Random(1),
+    )
+    again.scheduler.restore_keys(changes.keys)
+    again.scheduler.restore([*changes.created, *changes.updated], now=again.now)
+    return again
+
+
+def test_after_a_restart_all_who_have_submitted_a_task_hear_its_end() -> None:
+    plane = Plane()
+    plane.join("w")
+    submit(plane, keyed(), "ann")
+    submit(plane, keyed(), "bob")
+    again = restarted(plane)
+    again.watch(b"ann", "k", is_owner=True)
+    again.watch(b"bob", "k", is_owner=True)
+    again.wait(1.0)
+    again.join("w")
+    again.give("w")
+    again.scheduler.handle(TasksCancelled(["k"]), now=again.now)
+    assert again.stops("w") == ["k"]
+    again.handle(SubworkerLost(b"w", "gone", False))
+    assert again.heard(b"ann", "k")[-1] is WireStatus.CANCELLED
+    assert again.heard(b"bob", "k")[-1] is WireStatus.CANCELLED
+
+
+@pytest.mark.parametrize("others", [["bob"], []])
+def test_after_a_restart_too_who_leaves_cancels_only_what_nobody_else_wants(
+    others: list[str],
+) -> None:
+    """Those who come back first do not decide for all."""
+    plane = Plane()
+    plane.join("w")
+    for name in ("ann", *others):
+        submit(plane, keyed(), name)
+    again = restarted(plane)
+    again.handle(TasksCancelled(["k"], leaver=b"ann"))
+    assert (again.scheduler.describe("k", now=again.now).status is WireStatus.PENDING) == bool(
+        others
+    )
 
 
 def test_a_key_comes_back_with_the_store() -> None:

@@ -479,8 +479,8 @@ def the_newest_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def priorities_are_served_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     original: Callable[..., None] = WaitingTasks._place_ready
 
-    def place(self: WaitingTasks, priority: int, rounds: Any) -> None:
-        original(self, 3 - priority, rounds)
+    def place(self: WaitingTasks, priority: int, *rest: Any) -> None:
+        original(self, 3 - priority, *rest)
 
     monkeypatch.setattr(WaitingTasks, "_place_ready", place)
 

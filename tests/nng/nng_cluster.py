@@ -21,7 +21,9 @@ from fastworker._core._control_plane_events import (
     ClosePipe,
     FrameArrived,
     Port,
+    ReadTasks,
     RecordsDurable,
+    TasksRead,
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeEvent, PipeOpened
@@ -248,6 +250,8 @@ class NngCluster(Cluster):
                 self._listener.send(command.route, command.data)
             elif isinstance(command, ClosePipe):
                 self._listener.close_pipe(command.pipe)
+            elif isinstance(command, ReadTasks):
+                self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
             else:
                 assert isinstance(command, AppendRecords)
                 self._append(command)

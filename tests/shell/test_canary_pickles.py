@@ -23,9 +23,18 @@ from trio.testing import MockClock
 import fastworker
 from fastworker import LinkError, NotDecodable, TaskError, TaskStatus
 from fastworker._core import _messages as messages
+from fastworker._core import _task_questions as questions
 from fastworker._core._bundle import join, split
-from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, digest, encode
+from fastworker._core._codec import (
+    REQUEST_BODIES,
+    AnyBody,
+    decode_body,
+    decode_frame,
+    digest,
+    encode,
+)
 from fastworker._core._messages import Kind, Reply, Request
+from fastworker._core._stored import TasksPage
 from fastworker._serialization import FORMAT_IDS
 from tests.shell.callback_listener import HERE, listening
 from tests.shell.world import World, open_world
@@ -42,12 +51,15 @@ REPLY_BODIES: dict[Kind, Any] = {
     Kind.FUNCTIONS: messages.FunctionsReply,
     Kind.CALLBACKS: messages.CallbacksReply,
     Kind.CREDIT: messages.Nothing,
+    Kind.TASKS: TasksPage,
+    Kind.TASK: questions.TaskDetail,
+    Kind.TASK_ACTION: questions.TasksDone,
 }
 FORMATS = [0, *FORMAT_IDS.values(), 3]
 
 
 def struct_types() -> Iterator[type[msgspec.Struct]]:
-    for value in vars(messages).values():
+    for value in {**vars(messages), **vars(questions)}.values():
         if isinstance(value, type) and issubclass(value, msgspec.Struct):
             yield value
 
@@ -140,9 +152,10 @@ def test_the_fields_that_carry_payloads_are_these() -> None:
         "EndedAttempt.payload",
         "YieldedValue.payload",
         "Assignment.payload",
+        "TaskDetail.payload",
     ]
     bodies = {*REQUEST_BODIES.values(), *REPLY_BODIES.values()}
-    assert bodies == set(get_args(messages.Body))
+    assert bodies == set(get_args(AnyBody))
 
 
 @pytest.mark.trio
@@ -168,6 +181,8 @@ async def test_no_peer_that_is_set_to_json_unpickles_what_it_is_sent(
                     assert result.result in (None, 3)
                 with suppress(NotDecodable, LinkError):
                     await client.get_task_result(task_id)
+                with suppress(NotDecodable, LinkError, TaskError):
+                    await client._describe_task(task_id)
                 with suppress(NotDecodable, LinkError, TaskError):
                     async with client.stream("count", "x", 1) as values:
                         assert [each async for each in values] == [0]

@@ -7,6 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import StoreUnavailable, TaskStatus
+from fastworker._core._messages import WireStatus
+from fastworker._task_options import TaskOptions
 from tests.kept_store import KeptStore
 from tests.shell.callback_listener import HERE, listening
 from tests.shell.world import World, open_world, settle
@@ -191,3 +193,55 @@ async def test_the_history_is_as_long_as_was_said(autojump_clock: MockClock) -> 
             await world.start_plane(store=store, history_ttl_seconds=0.001)
         await trio.sleep(20)
         assert store.rows == {}
+
+
+async def test_what_may_run_only_once_starts_when_its_lease_is_durable(
+    autojump_clock: MockClock,
+) -> None:
+    """S9: with a store that fails it waits, while other tasks run on."""
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        world.registry.register(world.note, name="once", options=TaskOptions(on_lost="fail"))
+        await world.start_worker("w1")
+        async with world.client() as client:
+            await client.delay("wait", "blocks")
+            await settle()
+            once = await client.delay("once", "once")
+            others = await client.delay("note", "other")
+            store.failure = "no space is left on the disk"
+            world.let_go("blocks")
+            await trio.sleep(5)
+            assert world.ran == ["blocks", "other"], others
+            store.failure = ""
+            await trio.sleep(5)
+            assert world.ran == ["blocks", "other", "once"]
+            assert store.rows[once].state.name == "SUCCESS"
+
+
+async def test_what_may_run_only_once_is_not_run_again_when_all_have_died(
+    autojump_clock: MockClock,
+) -> None:
+    """K1, K2."""
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        world.registry.register(world.wait, name="once", options=TaskOptions(on_lost="fail"))
+        async with trio.open_nursery() as machine, world.client() as client:
+            await machine.start(world.new_worker("w1").run)
+            once = await client.delay("once", "once")
+            await settle()
+            world.cut_off("tcp://127.0.0.1:5560")
+            machine.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await kill_and_restart(world, store)
+        world.network.heal("tcp://127.0.0.1:5560")
+        await world.start_worker("w2")
+        async with world.client() as client:
+            await trio.sleep(20)
+            status = await client._usable_session().query(once)
+            assert status.status is WireStatus.STARTED, "it may be running"
+            await trio.sleep(20)
+            result = await client.get_task_result(once)
+            assert result is not None
+            assert result.status is TaskStatus.FAILURE
+            assert "it is not run again (on_lost='fail')" in str(result.error)
+        assert world.ran == ["once"]

@@ -1,77 +1,78 @@
-"""Tasks, outcomes and keys for the tests of stores."""
+"""Rows to keep: tasks as a control plane would hand them to a store."""
 
 from __future__ import annotations
 
-from msgspec.structs import replace
+from collections.abc import Iterable
+
+import msgspec
 
 from fastworker._core._messages import TaskEvent, TaskSpec, WireStatus
 from fastworker._core._stored import (
     STATE_OF_STATUS,
     CallbackStage,
-    Changes,
     StoredLife,
     StoredState,
     StoredTask,
 )
 from fastworker._store._abc import Store
 
-
-def queued(number: int, *, size: int = 10, name: str = "add", priority: int = 2) -> StoredTask:
-    """A task that waits; what it says depends on its number alone."""
-    payload = (f"[[{number}],{{}}]" * (1 + size // 10)).encode()[:size]
-    spec = TaskSpec(f"task-{number:06}", name, priority, 1, payload, 1_000.0 + number)
-    return StoredTask(number, spec, changed=1_000.0 + number)
+BEGIN = 1_700_000_000.0
 
 
-def started(task: StoredTask, worker: str = "w1") -> StoredTask:
-    life = StoredLife(fence=1, fence_epoch=1, holder=b"h" * 8, worker=worker, started=2_000.0)
-    return replace(task, state=StoredState.STARTED, life=life, changed=2_000.0)
+def task(number: int, **changes: object) -> StoredTask:
+    """A queued task; ``name``, ``id`` and the like change its spec."""
+    spec = TaskSpec(f"task-{number}", "add", 2, 1, b"\x92\x01\x02", BEGIN + number)
+    of_spec = {key: changes.pop(key) for key in list(changes) if key in spec.__struct_fields__}
+    row = StoredTask(number, msgspec.structs.replace(spec, **of_spec), changed=BEGIN + number)
+    return msgspec.structs.replace(row, **changes)
+
+
+def started(row: StoredTask, *, worker: str = "w1", fence: int = 1) -> StoredTask:
+    """The same task while it runs."""
+    life = StoredLife(
+        fence=fence, fence_epoch=1, holder=b"h" * 16, worker=worker, started=BEGIN
+    )
+    return msgspec.structs.replace(row, state=StoredState.STARTED, life=life)
 
 
 def ended(
-    task: StoredTask,
+    row: StoredTask,
     status: WireStatus = WireStatus.SUCCESS,
     *,
-    at: float = 3_000.0,
-    is_due: bool = False,
-    value: bytes = b"",
+    at: float = BEGIN,
+    callback: CallbackStage = CallbackStage.NONE,
+    value: bytes = b"\x03",
 ) -> StoredTask:
+    """The same task when it has ended."""
     outcome = TaskEvent(
-        task.spec.id,
+        row.spec.id,
         status,
         1,
-        value or f"{task.sequence}".encode(),
-        worker_id="w1",
+        value,
+        started=BEGIN,
         completed=at,
+        worker_id=row.life.worker,
+        attempts=1,
     )
-    return replace(
-        task,
+    return msgspec.structs.replace(
+        row,
         state=STATE_OF_STATUS[status],
         outcome=outcome,
         changed=at,
-        content=task.sequence + 7,
-        callback=CallbackStage.DUE if is_due else CallbackStage.NONE,
+        content=7,
+        callback=callback,
     )
 
 
-def open_again(store: Store) -> list[StoredTask]:
-    """Open a store, and return the tasks that it says are open."""
-    store.open()
-    return [task for tasks in store.open_tasks() for task in tasks]
+def flat(lists: Iterable[list[StoredTask]]) -> list[StoredTask]:
+    """All of them."""
+    return [row for rows in lists for row in rows]
 
 
-def fill(store: Store, count: int, *, start: int = 1, size: int = 10) -> dict[str, StoredTask]:
-    """Write tasks of every kind; return what is there now, by id."""
-    tasks: dict[str, StoredTask] = {}
-    for first in range(start, start + count, 50):
-        created = [queued(n, size=size) for n in range(first, min(first + 50, start + count))]
-        store.write(Changes(created=created))
-        updated = [started(task) for task in created if task.sequence % 4 == 1]
-        updated += [
-            ended(task, at=3_000.0 + task.sequence, is_due=task.sequence % 8 == 2)
-            for task in created
-            if task.sequence % 4 == 2
-        ]
-        store.write(Changes(updated=updated))
-        tasks.update({task.spec.id: task for task in (*created, *updated)})
-    return tasks
+def trim_all(store: Store, *, max_ended: int, before: float = 0.0) -> int:
+    """Trim until there is no more to do; return in how many steps."""
+    steps = 1
+    while store.trim(max_ended=max_ended, before=before):
+        steps += 1
+        assert steps < 10_000
+    return steps

@@ -1,386 +1,311 @@
-"""What every store does, and what those do that outlive their process.
-
-The fake that other tests use is among them: what holds for it holds for the file.
-"""
+"""What every store does. A new one joins by a maker in ``makers.py``."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-
+import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from fastworker._core._messages import WireStatus
 from fastworker._core._stored import (
+    OPEN_STATES,
     CallbackStage,
     Changes,
     StoredKey,
     StoredState,
     StoredTask,
     TasksAsked,
-    is_asked,
     row_of,
 )
 from fastworker._store._abc import Store
-from fastworker._store._memory import MemoryStore
-from fastworker._store._sqlite import SqliteStore
-from tests.kept_store import KeptStore
-from tests.store.rows import ended, fill, open_again, queued, started
 
-Maker = Callable[[Path], Store]
-
-DURABLE: dict[str, Maker] = {
-    "sqlite": lambda folder: SqliteStore(folder / "tasks.db"),
-    "kept": lambda folder: KeptStore(),
-}
-ALL: dict[str, Maker] = {"memory": lambda folder: MemoryStore(), **DURABLE}
+from .makers import StoreMaker
+from .rows import BEGIN, ended, flat, started, task, trim_all
 
 
-@pytest.fixture(params=ALL)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = ALL[request.param](tmp_path)
-    store.open()
-    yield store
-    store.close()
-
-
-@pytest.fixture(params=DURABLE)
-def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = DURABLE[request.param](tmp_path)
-    store.open()
-    yield store
-    store.close()
-
-
-def ids(store: Store) -> list[str]:
+def read(store: Store, *ids: str) -> list[StoredTask]:
     reader = store.reader()
     try:
-        return [row.task_id for row in reader.page(TasksAsked()).rows]
+        return sorted(reader.read(list(ids)), key=lambda row: row.sequence)
     finally:
         reader.close()
 
 
-def read(store: Store, *task_ids: str) -> list[StoredTask]:
+def page(store: Store, asked: TasksAsked | None = None) -> list[int]:
+    """The numbers of the tasks on a page."""
     reader = store.reader()
     try:
-        return reader.read(list(task_ids))
+        return [row.sequence for row in reader.page(asked or TasksAsked()).rows]
     finally:
         reader.close()
 
 
-def test_what_was_written_is_read(store: Store) -> None:
-    tasks = fill(store, 20)
-    assert sorted(read(store, *tasks), key=lambda t: t.sequence) == list(tasks.values())
-    assert read(store, "nobody") == []
-    page = store.reader().page(TasksAsked())
-    assert page.rows == [row_of(task) for task in reversed(tasks.values())]
-    assert not page.more
+def again(maker: StoreMaker, store: Store) -> Store:
+    """What the next process finds."""
+    store.close()
+    store = maker.make()
+    store.open()
+    return store
 
 
-def test_pages_follow_each_other_newest_first(store: Store) -> None:
-    fill(store, 25)
-    found: list[str] = []
+def test_no_epoch_comes_twice(maker: StoreMaker) -> None:
+    epochs: list[int] = []
+    for _ in range(4):
+        store = maker.make()
+        epochs.append(store.open().epoch)
+        store.close()
+    assert epochs == sorted(set(epochs))
+    assert epochs[0] > 0
+
+
+def test_what_was_written_is_read_whole(store: Store) -> None:
+    rows = [task(1), started(task(2)), ended(started(task(3)))]
+    store.write(Changes(created=rows))
+    assert read(store, "task-1", "task-2", "task-3", "task-4") == rows
+    assert read(store, "task-2") == [rows[1]]
+    assert read(store) == []
+
+
+def test_an_id_that_is_asked_for_twice_is_read_once(store: Store) -> None:
+    store.write(Changes(created=[task(1)]))
+    assert read(store, "task-1", "task-1") == [task(1)]
+
+
+def test_texts_of_all_kinds_come_back_as_they_were(store: Store) -> None:
+    row = task(1, id="\0 ü 🜁 '", name="naïve\n")
+    store.write(Changes(created=[row]))
+    assert read(store, row.spec.id) == [row]
+    assert page(store, TasksAsked(name="naïve\n")) == [1]
+
+
+def test_a_change_keeps_the_spec_and_nothing_else(store: Store) -> None:
+    store.write(Changes(created=[task(1), task(2)]))
+    store.write(Changes(updated=[started(task(1))]))
+    assert read(store, "task-1") == [started(task(1))]
+    end = ended(started(task(1)), WireStatus.FAILURE)
+    store.write(Changes(updated=[end]))
+    assert read(store, "task-1", "task-2") == [end, task(2)]
+
+
+def test_who_was_told_is_told_no_more(store: Store) -> None:
+    due = ended(task(1), callback=CallbackStage.DUE)
+    store.write(Changes(created=[due, task(2)]))
+    store.write(Changes(called_back=["task-1", "task-9"]))
+    assert read(store, "task-1") == [
+        msgspec.structs.replace(due, callback=CallbackStage.SETTLED)
+    ]
+
+
+def test_a_purged_id_may_be_used_anew_in_the_same_transaction(store: Store) -> None:
+    store.write(Changes(created=[ended(task(1)), ended(task(2)), task(3)]))
+    store.write(Changes(created=[task(4, id="task-1")], purged=["task-1", "task-2", "task-9"]))
+    assert read(store, "task-1", "task-2", "task-3") == [task(3), task(4, id="task-1")]
+    assert page(store) == [4, 3]
+
+
+def test_a_task_that_has_not_ended_is_not_purged(store: Store) -> None:
+    store.write(Changes(created=[task(1)]))
+    store.write(Changes(purged=["task-1"]))
+    assert read(store, "task-1") == [task(1)]
+
+
+def test_a_new_task_takes_the_place_of_an_old_one_of_its_id(store: Store) -> None:
+    store.write(Changes(created=[ended(task(1)), task(2)]))
+    store.write(Changes(created=[task(3, id="task-1")]))
+    assert read(store, "task-1") == [task(3, id="task-1")]
+    assert page(store) == [3, 2]
+
+
+def test_pages_follow_each_other_from_the_newest_to_the_oldest(store: Store) -> None:
+    store.write(Changes(created=[task(number) for number in range(1, 26)]))
+    reader = store.reader()
+    seen: list[int] = []
     asked = TasksAsked(limit=10)
-    lengths = []
     while True:
-        page = store.reader().page(asked)
-        lengths.append(len(page.rows))
-        found += [row.task_id for row in page.rows]
-        if not page.more:
+        found = reader.page(asked)
+        seen += [row.sequence for row in found.rows]
+        if not found.more:
             break
-        asked = replace(asked, before=page.rows[-1].sequence)
-    assert lengths == [10, 10, 5]
-    assert found == [f"task-{n:06}" for n in range(25, 0, -1)]
+        assert len(found.rows) == 10
+        asked = TasksAsked(limit=10, before=seen[-1])
+    assert seen == list(range(25, 0, -1))
+    full = reader.page(TasksAsked(limit=25))
+    assert (len(full.rows), full.more) == (25, False)
+    reader.close()
 
 
-def test_tasks_are_listed_by_number_in_whatever_order_they_came(store: Store) -> None:
-    store.write(Changes(created=[queued(3), queued(1)]))
-    store.write(Changes(created=[queued(2)]))
-    assert ids(store) == ["task-000003", "task-000002", "task-000001"]
+def test_a_page_shows_what_a_row_says(store: Store) -> None:
+    rows = [task(1), started(task(2)), ended(started(task(3)), WireStatus.FAILURE)]
+    store.write(Changes(created=rows))
+    reader = store.reader()
+    assert reader.page(TasksAsked()).rows == [row_of(row) for row in reversed(rows)]
+    reader.close()
 
 
-def test_a_purged_task_is_gone_and_its_id_may_be_used_in_the_same_transaction(
-    store: Store,
-) -> None:
-    store.write(Changes(created=[queued(1), queued(2), queued(3)]))
-    store.write(Changes(updated=[ended(queued(1)), ended(queued(2))]))
-    again = replace(queued(4), spec=replace(queued(4).spec, id="task-000001"))
-    store.write(
-        Changes(created=[again], purged=["task-000001", "task-000002", "task-000003", "nobody"])
-    )
-    assert ids(store) == ["task-000001", "task-000003"], "what has not ended is not purged"
-    assert read(store, "task-000001") == [again]
-
-
-def test_a_task_of_whose_end_everybody_knows_is_settled(store: Store) -> None:
-    store.write(Changes(created=[queued(1)]))
-    store.write(Changes(updated=[ended(queued(1), is_due=True)]))
-    store.write(Changes(called_back=["task-000001"]))
-    (task,) = read(store, "task-000001")
-    assert task == replace(ended(queued(1)), callback=CallbackStage.SETTLED)
-
-
-def test_the_oldest_ended_tasks_are_forgotten_and_open_and_due_ones_never(
-    store: Store,
-) -> None:
-    for number in range(1, 11):
-        store.write(Changes(created=[queued(number)]))
-    for number in range(2, 11):
-        due = number == 3
-        store.write(Changes(updated=[ended(queued(number), at=5_000.0 + number, is_due=due)]))
-    while store.trim(max_ended=6, before=0.0):
-        pass
-    assert ids(store) == [f"task-{n:06}" for n in (10, 9, 8, 7, 6, 3, 1)]
-    while store.trim(max_ended=6, before=5_009.0):
-        pass
-    assert ids(store) == [f"task-{n:06}" for n in (10, 9, 3, 1)]
-    while store.trim(max_ended=0, before=0.0):
-        pass
-    assert ids(store) == ["task-000003", "task-000001"]
-
-
-def test_an_epoch_is_never_the_same_again(store: Store) -> None:
-    store.close()
-    first = store.open().epoch
-    store.close()
-    if isinstance(store, MemoryStore):
-        store._wall_clock = lambda: 2e9  # no two starts are within a millisecond
-    assert store.open().epoch > first
-
-
-def test_a_store_that_forgets_starts_empty() -> None:
-    store = MemoryStore()
-    store.open()
-    fill(store, 20)
-    assert not store.is_durable
-    opened = store.open()
-    assert opened.last_sequence == 0
-    assert list(store.open_tasks()) == []
-    assert list(store.due_callbacks()) == []
-    assert store.outcomes(limit=10, since=0.0) == []
-    assert store.keys(now=0.0) == []
-    assert ids(store) == []
-
-
-def test_what_a_store_in_memory_keeps_of_ended_tasks_has_a_bound_in_bytes() -> None:
-    store = MemoryStore(max_ended_bytes=20_000)
-    store.open()
-    for number in range(1, 11):
-        store.write(Changes(created=[queued(number)]))
-        store.write(Changes(updated=[ended(queued(number), value=b"v" * 5_000)]))
-    assert ids(store) == [f"task-{n:06}" for n in (10, 9, 8)]
-    store.write(Changes(created=[queued(n, size=50_000) for n in (11, 12)]))
-    assert len(ids(store)) == 5, "what has not ended is not counted"
-    store.write(Changes(purged=[f"task-{n:06}" for n in (8, 9, 10)]))
-    assert store._ended_bytes == 0
-
-
-# --- stores that outlive their process ---
-
-
-def test_all_comes_back_after_a_restart(durable: Store) -> None:
-    """K1."""
-    tasks = fill(durable, 120)
-    key = StoredKey("key", "task-000001", 77, 9e9)
-    durable.write(Changes(keys=[key, StoredKey("old", "task-000002", 78, 50.0)]))
-    durable.close()
-    opened = durable.open()
-    assert durable.is_durable
-    assert opened.last_sequence == 120
-    assert opened.problems == []
-    came_back = [task for some in durable.open_tasks() for task in some]
-    assert came_back == [task for task in tasks.values() if not task.state.is_terminal]
-    have_ended = [task for task in tasks.values() if task.state.is_terminal]
-    assert durable.outcomes(limit=1_000, since=0.0) == have_ended
-    assert durable.outcomes(limit=3, since=0.0) == have_ended[-3:]
-    assert durable.outcomes(limit=1_000, since=3_100.0) == [
-        task for task in have_ended if task.changed > 3_100.0
-    ]
-    due = [task for some in durable.due_callbacks() for task in some]
-    assert due == [task for task in have_ended if task.callback is CallbackStage.DUE]
-    assert due
-    assert durable.keys(now=100.0) == [key]
-
-
-def test_a_key_is_replaced_and_dropped(durable: Store) -> None:
-    durable.write(Changes(keys=[StoredKey("a", "t1", 1, 9e9), StoredKey("b", "t2", 2, 9e9)]))
-    durable.write(Changes(keys=[StoredKey("a", "t3", 3, 9e9)], dropped_keys=["b", "nobody"]))
-    durable.close()
-    open_again(durable)
-    assert durable.keys(now=0.0) == [StoredKey("a", "t3", 3, 9e9)]
-
-
-# --- and all of it in any order ---
-
-STATUSES = [WireStatus.SUCCESS, WireStatus.FAILURE, WireStatus.CANCELLED, WireStatus.EXPIRED]
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("create"), st.integers(1, 4), st.sampled_from(["add", "fail"])),
-        st.tuples(st.just("start"), st.integers(0, 30), st.sampled_from(["w1", "w2"])),
-        st.tuples(st.just("end"), st.integers(0, 30), st.sampled_from(STATUSES)),
-        st.tuples(st.just("end due"), st.integers(0, 30), st.sampled_from(STATUSES)),
-        st.tuples(st.just("called back"), st.integers(0, 30), st.none()),
-        st.tuples(st.just("purge"), st.integers(0, 30), st.none()),
-        st.tuples(st.just("key"), st.integers(0, 5), st.booleans()),
-        st.tuples(st.just("trim"), st.integers(0, 6), st.integers(0, 40)),
-        st.tuples(st.just("open again"), st.just(0), st.none()),
-    ),
-    max_size=30,
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (TasksAsked(states=[StoredState.QUEUED]), [4, 1]),
+        (TasksAsked(states=[StoredState.SUCCESS, StoredState.QUEUED]), [5, 4, 1]),
+        (TasksAsked(states=list(OPEN_STATES)), [4, 3, 2, 1]),
+        (TasksAsked(states=[StoredState.EXPIRED]), []),
+        (TasksAsked(states=[StoredState.QUEUED, StoredState.QUEUED]), [4, 1]),
+        (TasksAsked(name="other"), [4, 3]),
+        (TasksAsked(name="nobody"), []),
+        (TasksAsked(name="other", states=[StoredState.STARTED]), [3]),
+        (TasksAsked(worker="w2"), [5, 3]),
+        (TasksAsked(priorities=[0, 3]), [2, 1]),
+        (TasksAsked(since=BEGIN + 3), [5, 4, 3]),
+        (TasksAsked(until=BEGIN + 3), [3, 2, 1]),
+        (TasksAsked(since=BEGIN + 2, until=BEGIN + 4, before=4), [3, 2]),
+    ],
 )
-ASKED = st.builds(
-    TasksAsked,
-    states=st.lists(st.sampled_from(StoredState), max_size=3, unique=True),
-    name=st.sampled_from(["", "add", "nobody"]),
-    worker=st.sampled_from(["", "w1", "w2"]),
-    priorities=st.lists(st.integers(0, 3), max_size=2, unique=True),
-    since=st.sampled_from([0.0, 1_003.0]),
-    until=st.sampled_from([0.0, 1_006.0]),
-    before=st.integers(0, 12),
-    limit=st.sampled_from([1, 3, 100]),
-)
-
-
-class Model:
-    """What all stores together should know: a dictionary."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, StoredTask] = {}
-        self.keys: dict[str, StoredKey] = {}
-        self.last = 0
-        self.now = 3_000.0
-
-    def step(self, what: str, number: int, detail: object) -> Changes | None:
-        self.now += 1.0
-        pick = self._pick(number, is_ended=what in ("called back", "purge"))
-        changes = None
-        if what == "create":
-            new = [
-                queued(self.last + n, name=str(detail), priority=(self.last + n) % 4)
-                for n in range(1, number + 1)
-            ]
-            self.last += number
-            changes = Changes(created=new)
-        elif what == "start" and pick is not None:
-            changes = Changes(updated=[started(pick, str(detail))])
-        elif what in ("end", "end due") and pick is not None:
-            assert isinstance(detail, WireStatus)
-            is_due = what == "end due"
-            changes = Changes(updated=[ended(pick, detail, at=self.now, is_due=is_due)])
-        elif what == "called back" and pick is not None:
-            changes = Changes(called_back=[pick.spec.id])
-        elif what == "purge" and pick is not None:
-            changes = Changes(purged=[pick.spec.id])
-        elif what == "key":
-            name = f"key{number}"
-            key = StoredKey(name, f"t{self.now}", number, 9e9)
-            changes = Changes(keys=[key]) if detail else Changes(dropped_keys=[name])
-        if changes is not None:
-            self._apply(changes)
-        return changes
-
-    def _pick(self, number: int, *, is_ended: bool) -> StoredTask | None:
-        fitting = [task for task in self.rows.values() if task.state.is_terminal is is_ended]
-        return fitting[number % len(fitting)] if fitting else None
-
-    def _apply(self, changes: Changes) -> None:
-        for task_id in changes.purged:
-            del self.rows[task_id]
-        for task in (*changes.created, *changes.updated):
-            self.rows[task.spec.id] = task
-        for task_id in changes.called_back:
-            task = self.rows[task_id]
-            self.rows[task_id] = replace(task, callback=CallbackStage.SETTLED)
-        self.keys.update({key.key: key for key in changes.keys})
-        for name in changes.dropped_keys:
-            self.keys.pop(name, None)
-
-    def trim(self, max_ended: int, before: float) -> None:
-        have_ended = [task for task in self.rows.values() if task.state.is_terminal]
-        excess = len(have_ended) - max_ended
-        have_ended = [t for t in have_ended if t.callback is not CallbackStage.DUE]
-        have_ended.sort(key=lambda task: task.changed)
-        for place, task in enumerate(have_ended):
-            if place < excess or task.changed < before:
-                del self.rows[task.spec.id]
-
-    def page(self, asked: TasksAsked) -> list[object]:
-        tasks = sorted(self.rows.values(), key=lambda task: -task.sequence)
-        return [row_of(task) for task in tasks if is_asked(task, asked)]
-
-
-@contextmanager
-def folder_for(name: str) -> Iterator[Path]:
-    needs: AbstractContextManager[str] = (
-        tempfile.TemporaryDirectory() if name == "sqlite" else nullcontext("nowhere")
-    )
-    with needs as folder:
-        yield Path(folder)
-
-
-@pytest.mark.parametrize("name", ALL)
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS, asked=ASKED)
-def test_a_store_knows_what_a_dictionary_would(
-    name: str, steps: list[tuple[str, int, object]], asked: TasksAsked
+def test_filters_apply_all_together(
+    store: Store, asked: TasksAsked, expected: list[int]
 ) -> None:
-    model = Model()
-    with folder_for(name) as folder:
-        store = ALL[name](folder)
-        store.open()
-        try:
-            for what, number, detail in steps:
-                if what == "open again":
-                    store.close()
-                    check_what_came_back(store, model)
-                elif what == "trim":
-                    assert isinstance(detail, int)
-                    before = 3_000.0 + detail
-                    model.trim(number, before)
-                    while store.trim(max_ended=number, before=before):
-                        pass
-                elif (changes := model.step(what, number, detail)) is not None:
-                    store.write(changes)
-                check_answers(store, model, asked)
-        finally:
-            store.close()
-
-
-def check_what_came_back(store: Store, model: Model) -> None:
-    if not store.is_durable:
-        model.rows.clear()
-        model.keys.clear()
-    opened = store.open()
-    assert opened.problems == []
-    tasks = sorted(model.rows.values(), key=lambda task: task.sequence)
-    assert opened.last_sequence == max((task.sequence for task in tasks), default=0)
-    assert [task for some in store.open_tasks() for task in some] == [
-        task for task in tasks if not task.state.is_terminal
+    rows = [
+        task(1, priority=0),
+        started(task(2, priority=3)),
+        started(task(3, name="other"), worker="w2"),
+        task(4, name="other"),
+        ended(started(task(5), worker="w2")),
     ]
-    have_ended = sorted(
-        (task for task in tasks if task.state.is_terminal), key=lambda task: task.changed
-    )
-    assert store.outcomes(limit=100, since=0.0) == have_ended
-    due = [task for some in store.due_callbacks() for task in some]
-    assert due == [task for task in tasks if task.callback is CallbackStage.DUE]
-    keys = sorted(store.keys(now=0.0), key=lambda key: key.key)
-    assert keys == [model.keys[name] for name in sorted(model.keys)]
+    store.write(Changes(created=rows))
+    assert page(store, asked) == expected
+
+
+def test_a_reader_sees_what_was_written_last(store: Store) -> None:
+    first, second = store.reader(), store.reader()
+    store.write(Changes(created=[task(1)]))
+    assert first.page(TasksAsked()).rows == second.page(TasksAsked()).rows != []
+    store.write(Changes(updated=[started(task(1))]))
+    for reader in (first, second):
+        assert [row.state for row in reader.page(TasksAsked()).rows] == [StoredState.STARTED]
+        reader.close()
+        reader.close()
+
+
+def test_trimming_forgets_the_tasks_that_ended_first(store: Store) -> None:
+    store.write(Changes(created=[task(number) for number in range(1, 1_301)]))
+    # They end in another order than they came.
+    for number in range(1_200, 0, -1):
+        store.write(Changes(updated=[ended(task(number), at=BEGIN + 2_000 - number)]))
+    steps = trim_all(store, max_ended=100)
+    assert steps > 1
+    kept = [row.sequence for row in read(store, *(f"task-{n}" for n in range(1, 1_301)))]
+    assert kept == [*range(1, 101), *range(1_201, 1_301)]
+
+
+def test_trimming_forgets_what_ended_before_a_time(store: Store) -> None:
+    rows = [ended(task(number), at=BEGIN + number) for number in range(1, 11)]
+    store.write(Changes(created=[*rows, task(11)]))
+    trim_all(store, max_ended=100, before=BEGIN + 6)
+    assert page(store) == [11, 10, 9, 8, 7, 6]
+
+
+def test_trimming_keeps_tasks_of_whose_end_somebody_is_to_be_told(store: Store) -> None:
+    due = [ended(task(n), at=BEGIN + n, callback=CallbackStage.DUE) for n in (1, 2)]
+    rows = [ended(task(number), at=BEGIN + number) for number in range(3, 6)]
+    store.write(Changes(created=[*due, *rows]))
+    trim_all(store, max_ended=0, before=BEGIN + 100)
+    assert page(store) == [2, 1]
+    store.write(Changes(called_back=["task-1"]))
+    trim_all(store, max_ended=0, before=BEGIN + 100)
+    assert page(store) == [2]
+
+
+def test_trimming_leaves_open_tasks_alone(store: Store) -> None:
+    store.write(Changes(created=[task(1), started(task(2))]))
+    assert not store.trim(max_ended=0, before=BEGIN + 1_000)
+    assert page(store) == [2, 1]
+
+
+def test_a_sound_store_recovers_at_once(store: Store) -> None:
+    store.write(Changes(created=[task(1)]))
+    store.recover()
+    store.write(Changes(created=[task(2)]))
+    assert page(store) == [2, 1]
     assert store.take_problems() == []
 
 
-def check_answers(store: Store, model: Model, asked: TasksAsked) -> None:
-    reader = store.reader()
-    try:
-        everything = model.page(asked)
-        page = reader.page(asked)
-        assert page.rows == everything[: asked.limit]
-        assert page.more == (len(everything) > asked.limit)
-        some = list(model.rows)[:5]
-        found = sorted(reader.read([*some, "nobody"]), key=lambda task: task.spec.id)
-        assert found == sorted((model.rows[i] for i in some), key=lambda task: task.spec.id)
-    finally:
-        reader.close()
+def test_a_store_that_is_closed_twice_is_closed(maker: StoreMaker) -> None:
+    store = maker.make()
+    store.close()
+    store.open()
+    store.close()
+    store.close()
+
+
+def test_what_comes_back_is_all_of_a_durable_store_and_nothing_of_another(
+    maker: StoreMaker,
+) -> None:
+    store = maker.make()
+    store.open()
+    open_rows = [task(1), started(task(2)), task(5)]
+    ends = [
+        ended(task(3), at=BEGIN + 30),
+        ended(task(4), at=BEGIN + 20, callback=CallbackStage.DUE),
+    ]
+    keys = [StoredKey("k1", "task-1", 5, BEGIN + 60), StoredKey("k2", "task-2", 6, BEGIN + 10)]
+    store.write(Changes(created=[*open_rows, *ends], keys=keys))
+    store.write(Changes(updated=[started(open_rows[0])]))
+    store = again(maker, store)
+    came_back = (
+        flat(store.open_tasks()),
+        store.outcomes(limit=10, since=BEGIN),
+        flat(store.due_callbacks()),
+        store.keys(now=BEGIN + 30),
+    )
+    expected = (
+        [started(open_rows[0]), open_rows[1], open_rows[2]],
+        [ends[1], ends[0]],
+        [ends[1]],
+        [keys[0]],
+    )
+    assert came_back == (expected if store.is_durable else ([], [], [], []))
+    assert store.take_problems() == []
+    # Operators may look at it in any case.
+    assert page(store) == [5, 4, 3, 2, 1]
+    store.close()
+
+
+def test_the_latest_outcomes_come_back_the_oldest_first(maker: StoreMaker) -> None:
+    store = maker.make()
+    store.open()
+    rows = [ended(task(number), at=BEGIN + 100 - number) for number in range(1, 21)]
+    store.write(Changes(created=rows))
+    store = again(maker, store)
+    list(store.open_tasks())
+    found = [row.sequence for row in store.outcomes(limit=3, since=BEGIN)]
+    later = [row.sequence for row in store.outcomes(limit=30, since=BEGIN + 96)]
+    assert (found, later) == (([3, 2, 1], [3, 2, 1]) if store.is_durable else ([], []))
+    assert store.outcomes(limit=0, since=0.0) == []
+    store.close()
+
+
+def test_a_key_stands_for_what_it_was_given_last(maker: StoreMaker) -> None:
+    store = maker.make()
+    store.open()
+    old, new = StoredKey("k", "task-1", 1, BEGIN), StoredKey("k", "task-2", 2, BEGIN)
+    store.write(Changes(keys=[old, StoredKey("gone", "task-3", 3, BEGIN)]))
+    store.write(Changes(keys=[new], dropped_keys=["gone", "never"]))
+    store = again(maker, store)
+    list(store.open_tasks())
+    assert store.keys(now=0.0) == ([new] if store.is_durable else [])
+    assert store.keys(now=BEGIN) == []
+    store.close()
+
+
+def test_no_number_is_used_twice_although_its_task_is_gone(maker: StoreMaker) -> None:
+    store = maker.make()
+    store.open()
+    rows = [ended(task(number)) for number in range(1, 4)]
+    store.write(Changes(created=rows))
+    store.write(Changes(purged=["task-3"]))
+    store.close()
+    store = maker.make()
+    assert store.open().last_sequence == 3
+    trim_all(store, max_ended=0)
+    store.close()
+    store = maker.make()
+    assert store.open().last_sequence == 3
+    store.close()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fastworker._core._stored import Changes, StoredKey, TasksAsked
+from fastworker._core._stored import CallbackStage, Changes, StoredKey, StoredTask, TasksAsked
 from fastworker._store._sqlite import SqliteStore
 from fastworker._store._sqlite_trim import TRIM_ROWS, VACUUM_PAGES
-from tests.store.rows import ended, queued
+from tests.store.rows import ended, task
 
 MIB = 1024 * 1024
 
@@ -31,6 +31,10 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
+def queued(number: int, *, size: int = 10) -> StoredTask:
+    return task(number, payload=b"x" * size)
+
+
 def fill_ended(store: SqliteStore, count: int, *, size: int = 10) -> None:
     """Tasks that have ended one a second, from 10,001 on; each fifth is due."""
     for first in range(1, count + 1, 500):
@@ -38,7 +42,11 @@ def fill_ended(store: SqliteStore, count: int, *, size: int = 10) -> None:
         store.write(
             Changes(
                 created=[
-                    ended(queued(n, size=size), at=10_000.0 + n, is_due=n % 5 == 0)
+                    ended(
+                        queued(n, size=size),
+                        at=10_000.0 + n,
+                        callback=CallbackStage.NONE if n % 5 else CallbackStage.DUE,
+                    )
                     for n in numbers
                 ]
             )
@@ -104,7 +112,7 @@ def test_a_file_that_held_much_shrinks_again_step_by_step(
     steps = [before - after for before, after in pairwise(pages)]
     # One more at times: a page that says where others belong.
     assert VACUUM_PAGES / 2 < max(steps) <= VACUUM_PAGES + 1, "few, and not one by one"
-    live = 10_000 * len(reader.read([f"task-{n:06}" for n in numbers(path)]))
+    live = 10_000 * len(reader.read([f"task-{n}" for n in numbers(path)]))
     assert reader.page(TasksAsked(limit=1)).more
     reader.close()
     store.close()

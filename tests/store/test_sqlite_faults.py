@@ -1,232 +1,361 @@
-"""A store whose disk fails, and works again: full, read-only, not syncing, slow, lying.
-
-Whatever was refused is not there, whatever was acknowledged is, and no restart is needed.
-"""
+"""Disks that fail, and files that others lay hands on: D1 to D4, D6, and K4 and K5."""
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.store.disk import Disk
-from tests.store.store_process import StoreProcess
+from fastworker._core._stored import Changes, StoredTask
+from fastworker._errors import StoreError, StoreUnavailable
+from fastworker._store._sqlite import SqliteStore
+from fastworker._store._sqlite_rows import PUT_MARK, mark_row
 
-pytestmark = pytest.mark.slow
+from .damage import Found, copy, make
+from .faulty import FaultyProcess, changes, ids
+from .rows import ended, flat, task
+
+Start = Callable[..., FaultyProcess]
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Disk:
-    return Disk(tmp_path_factory.mktemp("disk"))
-
-
-@pytest.fixture
-def disk(built: Disk) -> Iterator[Disk]:
-    yield built
-    built.work()
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``faults.c``, ready to be loaded."""
+    made = tmp_path_factory.mktemp("faults") / "faults.so"
+    source = Path(__file__).with_name("faults.c")
+    flags = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-O1", "-ldl", "-lpthread"]
+    subprocess.run(["cc", *flags[:-2], "-o", made, source, *flags[-2:]], check=True)
+    return made
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "tasks.db"
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state" / "tasks.db"
 
 
 @pytest.fixture
-def store(disk: Disk, path: Path) -> Iterator[StoreProcess]:
-    """One that is open and has acknowledged 1 to 10."""
-    with StoreProcess(path, disk.environment) as store:
-        assert store.ask("open") == {"tasks": [], "problems": []}
-        assert was_acknowledged(store.ask("create", 1, 10, 10))
-        yield store
+def start(path: Path, library: Path) -> Iterator[Start]:
+    """Starts processes on ``path``, whose disk can be broken; none is left."""
+    begun: list[FaultyProcess] = []
+
+    def one(*, crash: str = "") -> FaultyProcess:
+        begun.append(FaultyProcess(path, library, crash=crash))
+        return begun[-1]
+
+    yield one
+    for each in begun:
+        if each.process.poll() is None:
+            each.kill()
 
 
-def was_acknowledged(answer: object) -> bool:
-    return not isinstance(answer, str)
-
-
-def tasks_after_kill(store: StoreProcess, disk: Disk, path: Path) -> list[int]:
-    """What the next process finds, with the disk as it is now."""
-    store.kill()
-    with StoreProcess(path, disk.environment) as again:
-        found = again.ask("open")
-        assert found["problems"] == []
-        tasks: list[int] = found["tasks"]
-        return tasks
+def kept(path: Path) -> set[str]:
+    """The ids of all open tasks that a new process finds."""
+    store = make(path)
+    try:
+        problems = store.open().problems
+        found = {row.spec.id for row in flat(store.open_tasks())}
+        assert [*problems, *store.take_problems()] == []
+    finally:
+        store.close()
+    return found
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "words"),
     [
-        pytest.param("full", "full", id="D1"),
-        pytest.param("readonly", "", id="D2"),
-        pytest.param("nosync", "disk I/O error", id="D3"),
+        (f"write {errno.ENOSPC}", "full"),  # D1
+        (f"write {errno.EROFS}", "disk I/O error"),  # D2
+        (f"write {errno.EIO}", "disk I/O error"),  # D3
+        (f"fsync {errno.EIO}", "disk I/O error"),  # D3
     ],
 )
-def test_a_disk_that_fails_acknowledges_nothing_and_is_used_again(
-    fault: str, says: str, disk: Disk, path: Path, store: StoreProcess
+def test_d1_d2_d3_nothing_is_acknowledged_while_the_disk_fails_and_all_goes_on_after_it(
+    start: Start, path: Path, fault: str, words: str
 ) -> None:
-    """D1, D2, D3."""
-    disk.fail(fault)
-    refusal = store.ask("create", 11, 20, 10)
-    assert not was_acknowledged(refusal)
-    assert says in refusal
-    assert str(path) in refusal
-    assert not was_acknowledged(store.ask("create", 21, 30, 10)), "not before it has recovered"
-    assert not was_acknowledged(store.ask("recover"))
-    assert not was_acknowledged(store.ask("recover"))
-    disk.work()
-    assert store.ask("recover") is None
-    assert sorted(map(int, store.ask("page"))) == list(range(1, 11)), "nothing that was refused"
-    assert was_acknowledged(store.ask("create", 31, 40, 10))
-    assert store.ask("end", 1, 31) is None
-    assert store.ask("problems") == []
-    assert tasks_after_kill(store, disk, path) == [*range(2, 11), *range(32, 41)]
+    process = start()
+    assert process.ask("write 0").startswith("ok")
+    process.break_disk(fault)
+    answer = process.ask("write 1")
+    assert answer.startswith("unavailable")
+    assert words in answer
+    assert str(path) in answer
+    assert process.ask("write 2").startswith("unavailable")
+    assert process.ask("recover").startswith("unavailable")
+    # What is kept can still be looked at.
+    assert process.ask("page").startswith("ok")
+    process.mend_disk()
+    assert process.ask("write 3").startswith("unavailable")
+    assert process.ask("recover").startswith("ok")
+    assert process.ask("write 4").startswith("ok")
+    assert process.ask("write 2").startswith("ok")
+    process.kill()
+    assert kept(path) == ids([0, 4, 2])
 
 
-@pytest.mark.parametrize("fault", ["full", "readonly", "nosync"])
-def test_killed_while_its_disk_fails_it_has_what_was_acknowledged(
-    fault: str, disk: Disk, path: Path, store: StoreProcess
+def test_d3_after_a_failed_fsync_nothing_is_written_behind_what_never_reached_the_disk(
+    start: Start, path: Path, tmp_path: Path
 ) -> None:
-    """D1, D2, D3, K4: of what was refused then, all may be there or nothing."""
-    assert store.ask("start", 3) is None
-    disk.fail(fault)
-    assert not was_acknowledged(store.ask("create", 11, 20, 10))
-    store.kill()
-    disk.work()
-    found = tasks_after_kill(store, disk, path)
-    assert found in ([*range(1, 11)], [*range(1, 21)])
+    process = start()
+    done = [0, 1]
+    for number in done:
+        assert process.ask(f"write {number}").startswith("ok")
+    for number in range(2, 8):
+        # What was written before it stays readable, and is not on the disk.
+        process.break_disk(f"fsync {errno.EIO}")
+        assert process.ask(f"write {100 + number}").startswith("unavailable")
+        process.mend_disk()
+        assert process.ask("recover").startswith("ok")
+        assert process.ask(f"write {number}").startswith("ok")
+        done.append(number)
+    process.cut_power(tmp_path / "after")
+    assert kept(tmp_path / "after" / path.name) == ids(done)
 
 
-def test_large_transactions_fail_and_small_ones_fit_while_a_disk_is_nearly_full(
-    disk: Disk, path: Path, store: StoreProcess
+def test_d4_a_slow_fsync_makes_the_acknowledgement_late_and_readers_do_not_wait(
+    start: Start, path: Path
 ) -> None:
-    """D1: rolled back wholly, however much of it was written."""
-    disk.fail("full", "tasks.db-wal")
-    assert not was_acknowledged(store.ask("create", 11, 3_000, 10_000))
-    disk.work()
-    assert store.ask("recover") is None
-    assert was_acknowledged(store.ask("create", 11, 12, 10))
-    assert tasks_after_kill(store, disk, path) == list(range(1, 13))
+    process = start()
+    process.break_disk("slow 300")
+    answer = process.ask("write 0")
+    assert answer.startswith("ok")
+    assert float(answer.split()[1]) >= 0.3
+    answer = process.ask("page")
+    assert float(answer.split()[1]) < 0.3
+    process.kill()
+    assert kept(path) == ids([0])
 
 
-def test_a_small_file_system_that_fills_up_is_used_again_when_there_is_room(
-    tmp_path: Path, disk: Disk
+def test_k5_what_was_acknowledged_is_there_after_a_power_cut(
+    start: Start, path: Path, tmp_path: Path
 ) -> None:
-    """D1, on a real one where the machine lets us mount it; else the shim stands in."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(folder)]
-    is_real = os.getuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0
+    choices = random.Random(5)
+    done = 0
+    for _ in range(4):
+        process = start()
+        # Enough for the log to go into the file, and to begin anew.
+        for number in range(done, done + choices.randrange(150, 400)):
+            assert process.ask(f"write {number}").startswith("ok")
+            done = number + 1
+        process.cut_power(tmp_path / "after")
+        assert kept(tmp_path / "after" / path.name) >= ids(range(done))
+        shutil.rmtree(path.parent)
+        shutil.copytree(tmp_path / "after", path.parent)
+        shutil.rmtree(process.disk)
+
+
+def test_k4_a_copy_of_the_files_at_any_moment_has_all_that_was_acknowledged(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
+    process = FaultyProcess(path)
     try:
-        path = folder / "tasks.db"
-        filler = folder / "filler"
-        with StoreProcess(path, disk.environment) as store:
-            assert store.ask("open")["tasks"] == []
-            acknowledged = 0
-            for first in range(1, 400, 10):
-                if not is_real and first == 201:
-                    disk.fail("full")
-                if not was_acknowledged(store.ask("create", first, first + 9, 1_000)):
-                    break
-                acknowledged = first + 9
-                if is_real and first == 1:
-                    filler.write_bytes(b"x" * 200_000)
-            assert 10 <= acknowledged < 400
-            filler.unlink(missing_ok=True)
-            disk.work()
-            assert store.ask("recover") is None
-            assert sorted(map(int, store.ask("page"))) == list(range(1, acknowledged + 1))
-            assert was_acknowledged(store.ask("create", 1_000, 1_000, 10))
-            assert tasks_after_kill(store, disk, path) == [*range(1, acknowledged + 1), 1_000]
+        choices = random.Random(4)
+        process.send("endless")
+        acknowledged = 0
+        copied = tmp_path / "copy" / "tasks.db"
+        for _ in range(8):
+            for _ in range(choices.randrange(1, 120)):
+                acknowledged = int(process.answer())
+            process.stop()
+            copy(path, copied)
+            process.go_on()
+            found = kept(copied)
+            assert found >= ids(range(acknowledged + 1))
+            # More of them, in whole transactions, may be on their way to us.
+            assert found == ids(range(len(found) // len(ids([0]))))
     finally:
-        if is_real:
-            subprocess.run(["umount", str(folder)], check=True)
+        rest = process.kill()
+    acknowledged = max([acknowledged, *(int(line) for line in rest[:-1] if line)])
+    assert kept(path) >= ids(range(acknowledged + 1))
 
 
-def test_a_slow_disk_acknowledges_late_and_nothing_else(
-    disk: Disk, path: Path, store: StoreProcess
+@pytest.mark.parametrize(
+    ("point", "expected"), [("before-commit", [0, 1]), ("after-commit", [0, 1, 2])]
+)
+def test_k1_a_process_that_is_killed_at_a_commit_leaves_all_of_it_or_nothing(
+    start: Start, path: Path, point: str, expected: list[int]
 ) -> None:
-    """D4."""
-    disk.fail("slow")
-    took = store.ask("create", 11, 20, 10)
-    assert took >= 2.0
-    disk.work()
-    assert tasks_after_kill(store, disk, path) == list(range(1, 21))
+    process = start(crash=f"{point}:3")
+    assert process.ask("write 0").startswith("ok")
+    assert process.ask("write 1").startswith("ok")
+    assert process.ask("write 2") == ""
+    process.kill()
+    assert kept(path) == ids(expected)
 
 
-def test_a_deleted_file_is_noticed_at_once_and_written_again(
-    disk: Disk, path: Path, store: StoreProcess
+def test_d6_a_second_process_is_refused_until_the_first_has_ended(
+    start: Start, path: Path
 ) -> None:
-    """D5."""
-    assert sorted(map(int, store.ask("page"))) == list(range(1, 11))
-    for name in ("tasks.db", "tasks.db-wal", "tasks.db-shm"):
-        path.with_name(name).unlink()
-    refusal = store.ask("create", 11, 20, 10)
-    assert not was_acknowledged(refusal)
-    assert "gone" in refusal
-    assert store.ask("recover") is None
-    assert ["was deleted" in line for line in store.ask("problems")] == [True]
-    assert sorted(map(int, store.ask("page"))) == list(range(1, 11))
-    assert was_acknowledged(store.ask("create", 21, 30, 10))
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert tasks_after_kill(store, disk, path) == [*range(1, 11), *range(21, 31)]
+    process = start()
+    with pytest.raises(StoreError, match=r"another process has .*tasks\.db open; .* --store"):
+        make(path).open()
+    assert process.ask("write 0").startswith("ok")
+    process.kill()
+    assert kept(path) == ids([0])
 
 
-def test_a_deleted_log_is_noticed_too_although_the_file_is_there(
-    disk: Disk, path: Path, store: StoreProcess
-) -> None:
-    """D5: what was committed into a log without a name would be gone after a crash."""
-    path.with_name("tasks.db-wal").unlink()
-    assert not was_acknowledged(store.ask("create", 11, 20, 10))
-    assert store.ask("recover") is None
-    assert was_acknowledged(store.ask("create", 21, 30, 10))
-    assert tasks_after_kill(store, disk, path) == [*range(1, 11), *range(21, 31)]
+def test_d6_a_store_is_opened_once_in_a_process_too(path: Path) -> None:
+    store = make(path)
+    store.open()
+    with pytest.raises(StoreError, match="open already"):
+        store.open()
+    with pytest.raises(StoreError, match="another process"):
+        make(path).open()
+    store.write(changes(0))
+    store.close()
+    assert kept(path) == ids([0])
 
 
-def test_a_replaced_file_is_not_touched_and_ours_is_written_when_it_is_moved_away(
-    disk: Disk, path: Path, store: StoreProcess
-) -> None:
-    """D5."""
-    other = path.with_name("other.db")
-    other.write_bytes(b"what somebody needs")
-    os.replace(other, path)
-    refusal = store.ask("create", 11, 20, 10)
-    assert not was_acknowledged(refusal)
-    assert "replaced" in refusal
-    assert "replaced" in store.ask("recover")
-    assert path.read_bytes() == b"what somebody needs"
-    shutil.move(path, other)
-    assert store.ask("recover") is None
-    assert was_acknowledged(store.ask("create", 21, 30, 10))
-    assert other.read_bytes() == b"what somebody needs"
-    assert tasks_after_kill(store, disk, path) == [*range(1, 11), *range(21, 31)]
+# --- D2: files that others lay hands on ---
 
 
-def test_a_file_that_was_deleted_between_two_transactions_is_missed_when_it_is_trimmed(
-    path: Path, store: StoreProcess
-) -> None:
-    """D5: so that it is noticed although nobody submits anything."""
+def write_refused(store: SqliteStore, number: int) -> str:
+    with pytest.raises(StoreUnavailable) as refused:
+        store.write(changes(number))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("gone", [[""], ["-wal"], ["", "-wal"], ["", "-wal", "-shm"]])
+def test_d2_a_file_that_was_deleted_is_written_again(path: Path, gone: list[str]) -> None:
+    store = make(path)
+    store.open()
+    store.write(changes(0))
+    for suffix in gone:
+        Path(f"{path}{suffix}").unlink()
+    assert "is gone" in write_refused(store, 1)
+    store.recover()
+    (problem,) = store.take_problems()
+    assert "written again" in problem
+    store.write(changes(2))
+    reader = store.reader()
+    assert {row.spec.id for row in reader.read(sorted(ids(range(3))))} == ids([0, 2])
+    reader.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    store.close()
+    assert kept(path) == ids([0, 2])
+
+
+def test_d2_a_reader_follows_a_file_that_was_written_again(path: Path) -> None:
+    store = make(path)
+    store.open()
+    store.write(changes(0))
+    reader = store.reader()
+    assert len(reader.read(["task-1"])) == 1
     path.unlink()
-    assert "gone" in store.ask("trim", 10)
-    assert store.ask("recover") is None
-    assert path.exists()
+    with pytest.raises(StoreUnavailable):
+        reader.read(["task-1"])
+    write_refused(store, 1)
+    store.recover()
+    store.write(changes(1))
+    assert len(reader.read(["task-1", "task-11"])) == 2
+    reader.close()
+    store.close()
 
 
-def test_a_disk_that_lies_is_found_out_when_it_is_read(
-    disk: Disk, path: Path, store: StoreProcess
+def test_d2_a_file_that_was_replaced_is_not_touched_and_nothing_is_acknowledged(
+    path: Path,
 ) -> None:
-    """D6: nothing is served that was not written, and what is missing is said."""
-    disk.fail("flip")
-    store.ask("create", 11, 200, 500)
-    disk.work()
-    store.kill()
-    with StoreProcess(path, disk.environment) as again:
-        found = again.ask("open")
-    assert set(found["tasks"]) <= set(range(1, 201))
-    assert found["tasks"] == sorted(found["tasks"])
-    if len(found["tasks"]) < 200:
-        assert found["problems"]
+    store = make(path)
+    store.open()
+    store.write(changes(0))
+    other = path.with_name("other.db")
+    other.write_bytes(b"somebody else's")
+    os.replace(other, path)
+    assert "replaced by another file" in write_refused(store, 1)
+    with pytest.raises(StoreUnavailable, match="move that away"):
+        store.recover()
+    assert path.read_bytes() == b"somebody else's"
+    os.rename(path, other)
+    store.recover()
+    store.write(changes(2))
+    store.close()
+    assert kept(path) == ids([0, 2])
+
+
+def test_d2_a_folder_that_went_away_and_came_back_is_used_again(path: Path) -> None:
+    store = make(path)
+    store.open()
+    store.write(changes(0))
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    assert "is gone" in write_refused(store, 1)
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        store.recover()
+    away.rename(path.parent)
+    store.recover()
+    store.write(changes(2))
+    store.close()
+    assert kept(path) == ids([0, 2])
+
+
+def test_a_folder_and_a_file_are_for_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "tasks.db"
+    before = os.umask(0)
+    try:
+        store = make(path)
+        store.open()
+        store.write(changes(0))
+    finally:
+        os.umask(before)
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+    for folder in (path.parent, path.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    store.close()
+
+
+def test_a_file_of_a_later_version_is_refused(path: Path) -> None:
+    store = make(path)
+    store.open()
+    store._held.connection.execute(PUT_MARK, mark_row("schema", "99"))
+    store.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"schema '99'.*--store"):
+        make(path).open()
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_another_project_is_refused_and_names_the_option(path: Path) -> None:
+    for project in ("", "/one", "/one", ""):
+        store = SqliteStore(path, project=project)
+        store.open()
+        store.close()
+    with pytest.raises(StoreError, match=r"'/one'.*'/two'.*--store PATH"):
+        SqliteStore(path, project="/two").open()
+    SqliteStore(path, project="/one").open()
+
+
+def test_rows_that_were_set_aside_are_whole_again_when_their_task_changes(path: Path) -> None:
+    store = make(path)
+    store.open()
+    rows: list[StoredTask] = changes(0).created
+    store.write(Changes(created=rows))
+    store._held.connection.execute("DELETE FROM tasks WHERE sequence=3")
+    store.write(Changes(updated=[ended(rows[2]), ended(rows[3])]))
+    store.close()
+    found = Found(path, [row.spec.id for row in rows])
+    assert found.rows["task-3"] == ended(rows[2])
+    assert found.rows["task-4"] == ended(rows[3])
+    assert found.problems == []
+
+
+def test_a_name_of_a_task_may_be_anything_in_problems_too(path: Path) -> None:
+    store = make(path)
+    store.open()
+    store.write(Changes(created=[task(1, id="ü\n\0")]))
+    store._held.connection.execute("UPDATE tasks SET id=CAST(x'ff0aff' AS TEXT)")
+    store.close()
+    store = make(path)
+    store.open()
+    assert flat(store.open_tasks()) == []
+    (problem,) = store.take_problems()
+    problem.encode()
+    assert "\n" not in problem
+    store.close()

@@ -10,7 +10,7 @@ FAULTS = ("full", "readonly", "nosync", "slow", "flip")
 
 
 class Disk:
-    """See the module's first lines, and ``faults.c``.
+    """See the module's first lines, and ``disk.c``.
 
     Args:
       folder: for the shim and what controls it.
@@ -18,8 +18,8 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        source = Path(__file__).with_name("faults.c")
-        shim = folder / "faults.so"
+        source = Path(__file__).with_name("disk.c")
+        shim = folder / "disk.so"
         command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(shim), str(source), "-ldl"]
         subprocess.run(command, check=True)
         self._control = folder / "control"
