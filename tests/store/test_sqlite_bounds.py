@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastworker import StoreUnavailable
 from fastworker._core._stored import CallbackStage, Changes, StoredKey, StoredTask, TasksAsked
 from fastworker._store._sqlite import SqliteStore
 from fastworker._store._sqlite_trim import TRIM_ROWS, VACUUM_PAGES
@@ -125,3 +126,16 @@ def test_the_log_stays_small_however_much_is_written(path: Path, store: SqliteSt
         first = number * 1_000
         store.write(Changes(created=[queued(first + n, size=1_000) for n in range(500)]))
     assert Path(f"{path}-wal").stat().st_size < 16 * MIB
+
+
+def test_d2_a_file_that_was_deleted_is_missed_when_it_is_trimmed(
+    path: Path, store: SqliteStore
+) -> None:
+    """So that it is noticed, and written again, although nobody submits anything."""
+    store.write(Changes(created=[queued(1)]))
+    path.unlink()
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        store.trim(max_ended=10, before=0.0)
+    store.recover()
+    assert numbers(path) == [1]
+    store.trim(max_ended=10, before=0.0)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import random
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from fastworker._core._stored import CallbackStage, Changes
+from fastworker._core._stored import Changes
 from fastworker._errors import StoreError
-from fastworker._store._sqlite import SqliteStore
 
 from .damage import SUFFIXES, Found, Truth, copy, fill, flip, make, transactions
-from .rows import ended, flat, task
+from .rows import flat, task
 
 CHANGES = transactions(40)
 TRUTH = Truth(CHANGES)
@@ -232,26 +229,4 @@ def test_d5_a_file_that_was_deleted_between_two_starts_is_told_of(
     assert opened.last_sequence == 0
     assert opened.epoch >= epoch - 1
     store.write(Changes(created=[task(1)]))
-    store.close()
-
-
-def test_d5_an_index_that_leads_to_another_row_settles_nobodys_callback(tmp_path: Path) -> None:
-    path = tmp_path / "tasks.db"
-    store = SqliteStore(path)
-    store.open()
-    store.write(Changes(created=[ended(task(1), callback=CallbackStage.DUE)]))
-    store.write(Changes(created=[ended(task(22), callback=CallbackStage.DUE)]))
-    store.close()
-    # The text of the second row's entry; rows themselves lie on other pages.
-    with closing(sqlite3.connect(path)) as file:
-        query = "SELECT rootpage FROM sqlite_master WHERE name='tasks_by_id'"
-        (page,) = file.execute(query).fetchone()
-    content = bytearray(path.read_bytes())
-    start = content.index(b"task-22", (page - 1) * 4096, page * 4096)
-    content[start : start + 7] = b"task-23"
-    path.write_bytes(content)
-    store.open()
-    store.write(Changes(called_back=["task-23"]))
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT callback FROM tasks").fetchall() == [(1,), (1,)]
     store.close()
