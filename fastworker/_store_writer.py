@@ -63,6 +63,7 @@ class StoreWriter:
         self._next: AppendRecords | None = None
         self._is_busy = False
         self._has_failed = False
+        self._recovery_delay = FIRST_RECOVERY
         self._wake = trio.Event()
         self._limiter = trio.CapacityLimiter(1)
 
@@ -113,6 +114,7 @@ class StoreWriter:
             self._note_failure(records, error)
         else:
             self._is_busy = False
+            self._recovery_delay = FIRST_RECOVERY
             self._tell(RecordsDurable(records.batch))
 
     def _note_failure(self, records: AppendRecords, error: StoreUnavailable) -> None:
@@ -122,14 +124,15 @@ class StoreWriter:
         self._tell(RecordsFailed(records.batch, str(error)))
 
     async def _recover(self) -> None:
-        delay = FIRST_RECOVERY
         while True:
-            await trio.sleep(delay)
+            await trio.sleep(self._recovery_delay)
+            # It grows until a transaction succeeds: on a disk that is nearly full small ones
+            # do and large ones do not.
+            self._recovery_delay = min(2 * self._recovery_delay, LAST_RECOVERY)
             try:
                 await self._in_thread(self._store.recover)
             except StoreUnavailable as error:
                 log.debug("the store cannot be written yet: %s", error)
-                delay = min(2 * delay, LAST_RECOVERY)
             else:
                 break
         self._has_failed = False
@@ -145,10 +148,18 @@ class StoreWriter:
                 lambda: self._store.trim(max_ended=self._max_ended, before=before)
             )
         except StoreUnavailable as error:
-            log.debug("the store cannot be trimmed: %s", error)
+            log.warning("the store cannot be trimmed: %s", error)
+            await self._mend()
             return False
         finally:
             self._note_problems()
+
+    async def _mend(self) -> None:
+        """A file that is gone is written again, although nobody has anything to write."""
+        try:
+            await self._in_thread(self._store.recover)
+        except StoreUnavailable as error:
+            log.debug("the store cannot be written yet: %s", error)
 
     def _note_problems(self) -> None:
         for problem in self._store.take_problems():

@@ -75,4 +75,5 @@ def test_every_test_that_is_named_exists(file: str, name: str) -> None:
     ("fault", "file", "name"), [row for row in rows() if NUMBERED.fullmatch(row[0])]
 )
 def test_every_test_says_which_fault_it_is_about(fault: str, file: str, name: str) -> None:
-    assert re.search(rf"\b{fault}\b", functions_of(file)[name])
+    says = functions_of(file)[name]
+    assert re.search(rf"\b{fault}\b", says) or f"_{fault.lower()}_" in name
