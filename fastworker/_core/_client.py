@@ -111,6 +111,7 @@ class _ClientTask:
         "budget_at",
         "call_id",
         "cancel",
+        "early",
         "event",
         "expires_at",
         "is_abandoned",
@@ -132,6 +133,7 @@ class _ClientTask:
         self.wants_outcome = wants_outcome
         self.is_abandoned = False
         self.cancel: _Cancel | None = None  # once it is to be cancelled
+        self.early: TaskEvent | None = None  # its end, before its SUBMIT is answered
         self.losses = 0
         self.call_id = 0  # of the SUBMIT that it went with last
         self.waits_for_room = False
@@ -580,6 +582,8 @@ class ClientState:
                     self._accept(task_id, task, _Progress.HELD)
             else:
                 self._acknowledge(task_id)
+                if task.early is not None:
+                    self._apply(task.early)
 
     def _acknowledge(self, task_id: str) -> None:
         task = self._tasks.get(task_id)
@@ -643,12 +647,16 @@ class ClientState:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True, error=GONE
             )
-        if event.status in (WireStatus.PENDING, WireStatus.STARTED):
-            if task.progress is not _Progress.UNSENT:  # else of one that was left before
-                self._acknowledge(event.task_id)
-                task.event = event
+        is_end = event.status not in (WireStatus.PENDING, WireStatus.STARTED)
+        if task.is_shared and task.progress not in _ACCEPTED:
+            # Whether it is about this task, only the answer to its SUBMIT can tell:
+            # another of this id, with other content, may have been left just before.
+            task.early = event if is_end else None
             return
         self._acknowledge(event.task_id)
+        if not is_end:
+            task.event = event
+            return
         self._end(event.task_id, event)
 
     def _end(self, task_id: str, event: TaskEvent) -> None:
