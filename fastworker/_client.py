@@ -37,13 +37,14 @@ from fastworker._core._messages import (
     is_name,
 )
 from fastworker._core._results import Results
-from fastworker._core._stored import TasksAsked, TasksPage
+from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked, TasksPage
 from fastworker._core._task_questions import (
     TaskAction,
     TaskAsked,
     TaskDetail,
     TasksDone,
     TasksNamed,
+    Untouched,
 )
 from fastworker._errors import (
     ClientBroken,
@@ -51,6 +52,7 @@ from fastworker._errors import (
     ControlPlaneUnreachable,
     ForkedClient,
     PayloadTooLarge,
+    RemoteProtocolError,
     ResultExpired,
     StoreUnavailable,
     TaskNotFound,
@@ -434,13 +436,35 @@ class Client(Submitter):
             raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
         return detail
 
-    async def _act_on_tasks(self, action: TaskAction, ids: list[str]) -> TasksDone:
-        """Have ended tasks run again, or forgotten; raises as :meth:`_list_tasks`."""
-        named = TasksNamed(action, ids)
-        done = await self._in_time(self._usable_session().ask(named, TasksDone))
-        if done.problem:
-            raise StoreUnavailable(done.problem)
-        return done
+    async def _act_on_tasks(
+        self, action: TaskAction, ids: list[str], *, newest: int | None = None
+    ) -> TasksDone:
+        """Have ended tasks run again, or forgotten; raises as :meth:`_list_tasks`.
+
+        Args:
+          newest: what has a higher number is left alone; the highest one that there is
+            if not given.
+
+        After ``Cancelled`` it may have been done with some of them, or be done yet.
+        """
+        if newest is None:
+            page = await self._list_tasks(TasksAsked(limit=1))
+            newest = page.rows[0].sequence if page.rows else 0
+        done: list[str] = []
+        untouched: list[Untouched] = []
+        left = list(dict.fromkeys(ids))
+        while left:
+            named = TasksNamed(action, left[:MAX_PAGE_ROWS], newest)
+            some = await self._in_time(self._usable_session().ask(named, TasksDone))
+            if some.problem:
+                raise StoreUnavailable(some.problem)
+            done += some.done
+            untouched += some.untouched
+            told = {*some.done, *(each.task_id for each in some.untouched)}
+            if not told.intersection(left):
+                raise RemoteProtocolError("nothing was said of any task")
+            left = [task_id for task_id in left if task_id not in told]
+        return TasksDone(done, untouched)
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         with anyio.move_on_after(self.timeout):

@@ -626,10 +626,15 @@ class ClientState:
             if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
                 error = LOST_TASK if self._is_durable else LOST_STORE
                 event = msgspec.structs.replace(event, status=WireStatus.FAILURE, error=error)
-            self._apply(event)
+            self._apply(event, is_known_best=kind is Kind.WATCH)
 
-    def _apply(self, event: TaskEvent) -> None:
-        """Apply news of a task, from whatever answer."""
+    def _apply(self, event: TaskEvent, *, is_known_best: bool = False) -> None:
+        """Apply news of a task, from whatever answer.
+
+        Args:
+          event: the news.
+          is_known_best: whether the store was asked as well as memory.
+        """
         task = self._tasks.get(event.task_id)
         if task is None or event.status is WireStatus.HELD:
             return
@@ -643,18 +648,22 @@ class ClientState:
             self._forget(event.task_id)
             self._out.append(TaskRejected(event.task_id, RefusalCode.UNKNOWN_TASK, event.error))
             return
+        if task.is_shared and task.progress not in _ACCEPTED:
+            # Whether it is about this task, only the answer to its SUBMIT can tell:
+            # another of this id, with other content, may have been left just before.
+            task.early = event if event.status >= WireStatus.SUCCESS else None
+            return
+        if event.status is WireStatus.EVICTED and task.is_shared and not is_known_best:
+            # It was submitted long after its end, which a WATCH finds in the store.
+            self._acknowledge(event.task_id)
+            self._to_watch.append(event.task_id)
+            return
         if event.status is WireStatus.EVICTED:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True, error=GONE
             )
-        is_end = event.status not in (WireStatus.PENDING, WireStatus.STARTED)
-        if task.is_shared and task.progress not in _ACCEPTED:
-            # Whether it is about this task, only the answer to its SUBMIT can tell:
-            # another of this id, with other content, may have been left just before.
-            task.early = event if is_end else None
-            return
         self._acknowledge(event.task_id)
-        if not is_end:
+        if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
         self._end(event.task_id, event)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Final, assert_never
 
 import msgspec
@@ -118,6 +117,7 @@ from fastworker._core._task_questions import (
     TasksDone,
     TasksNamed,
     Untouched,
+    cut_page,
     detail_of,
 )
 from fastworker._errors import RemoteProtocolError
@@ -129,6 +129,8 @@ HELLO_SECONDS: Final = 5.0
 MAX_SESSIONS: Final = 10_000
 # Nobody needs a second one; without a bound one connection could take all.
 MAX_SESSIONS_OF_A_PIPE: Final = 8
+# When the store is asked again for what a client has to know, and could not be read.
+REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
@@ -224,6 +226,9 @@ class ControlPlaneState:
         self._changes = scheduler.changes
         self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
+        # By session and slot: what the store could not be asked, and when it is again.
+        self._unread: dict[tuple[bytes, int], ReadTasks] = {}
+        self._rereads: Deadlines[tuple[bytes, int]] = Deadlines()
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
@@ -276,7 +281,9 @@ class ControlPlaneState:
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
             case PipeOpened(pipe=pipe):
-                self._deadlines.set(pipe, now + HELLO_SECONDS)
+                # Its first frames may have come before the news of it.
+                if pipe not in self._by_pipe:
+                    self._deadlines.set(pipe, now + HELLO_SECONDS)
             case PipeClosed(pipe=pipe):
                 self._on_pipe_closed(pipe)
             case DrainRequested():
@@ -288,7 +295,7 @@ class ControlPlaneState:
             case PageRead(session=key, ticket=ticket, page=page):
                 session = self._sessions.get(key)
                 if session is not None:
-                    self._answer(session, ticket, page, keep=False)
+                    self._answer(session, ticket, cut_page(page), keep=False)
             case TasksRead():
                 self._on_tasks_read(event)
             case OldProcessesEnded(worker_ids=worker_ids):
@@ -306,7 +313,10 @@ class ControlPlaneState:
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
         return min(
-            self._deadlines.next(), self._receipts.next(), self._scheduler.next_deadline()
+            self._deadlines.next(),
+            self._receipts.next(),
+            self._rereads.next(),
+            self._scheduler.next_deadline(),
         )
 
     # --- reading ---
@@ -357,6 +367,7 @@ class ControlPlaneState:
                 self._parked_leases if session.role is Role.SUBWORKER else self._parked_polls
             )
             assert (session.parked is not None) == (key in parked)
+        assert len(self._rereads) == len(self._unread)
         for key in [*self._parked_leases, *self._parked_polls]:
             assert key in self._sessions
         for pipe, key in self._by_pipe.items():
@@ -512,6 +523,11 @@ class ControlPlaneState:
             self._end_session(session, reason)
         for key in self._receipts.pop_due(self._now):
             self._send_receipts(self._sessions[key])
+        for place in self._rereads.pop_due(self._now):
+            question = self._unread.pop(place)
+            asking = self._sessions.get(question.session)
+            if asking is not None and asking.link.waits(question.ticket):
+                self._out.append(question)
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
 
@@ -620,24 +636,42 @@ class ControlPlaneState:
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
-            case TasksAsked():
-                self._out.append(ReadPage(session.key, ticket, body))
-            case TaskAsked(task_id=task_id):
-                self._out.append(ReadTasks(session.key, ticket, request.kind, [task_id]))
-            case TasksNamed(action=action, ids=ids):
-                asked = ReadTasks(session.key, ticket, request.kind, ids, action)
-                self._out.append(asked)
+            case TasksAsked() | TaskAsked() | TasksNamed():
+                self._on_operator(session, ticket, body)
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
 
+    def _on_operator(
+        self, session: Session, ticket: Ticket, asked: TasksAsked | TaskAsked | TasksNamed
+    ) -> None:
+        """Ask the store, which has the answer, or what something is to be done with."""
+        command: ReadPage | ReadTasks
+        match asked:
+            case TasksAsked():
+                command = ReadPage(session.key, ticket, asked)
+            case TaskAsked(task_id=task_id):
+                command = ReadTasks(session.key, ticket, Kind.TASK, [task_id])
+            case TasksNamed() if self._store_error:
+                problem = f"the store cannot be written: {self._store_error}; try again later"
+                self._answer(session, ticket, TasksDone(problem=problem[:4096]), keep=False)
+                return
+            case TasksNamed(action=action, ids=ids, newest=newest):
+                kind = Kind.TASK_ACTION
+                command = ReadTasks(session.key, ticket, kind, ids, action, newest)
+        self._out.append(command)
+
     def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
         ids = asked.ids
         if kind is Kind.QUERY:
             events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
-            self._tell_events(session, ticket, kind, events)
+            if any(event.status in _NOT_KEPT for event in events):
+                # The end of one may be on its way to the store, which will be asked.
+                self._when_durable(lambda: self._tell_events(session, ticket, kind, events))
+            else:
+                self._tell_events(session, ticket, kind, events)
             return
         event: TasksCancelled | TasksWatched
         if kind is Kind.CANCEL:
@@ -646,7 +680,8 @@ class ControlPlaneState:
             event = TasksCancelled(ids, asked.grace, watcher, leaver)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
-        self._carry_out(self._scheduler.handle(event, now=self._now), _Asker(session, ticket))
+        asker = _Asker(session, ticket, kind=kind)
+        self._carry_out(self._scheduler.handle(event, now=self._now), asker)
 
     def _tell_events(
         self,
@@ -676,30 +711,37 @@ class ControlPlaneState:
             self._answer(session, ticket, detail, keep=False)
         elif question.kind is Kind.TASK_ACTION:
             self._act_on_tasks(session, ticket, read)
+        elif problem and question.kind is not Kind.CANCEL:
+            # "Unknown" would be untrue. A cancellation does not wait: others come after it.
+            place = session.key, ticket.slot
+            self._unread[place] = question
+            self._rereads.set(place, self._now + REREAD_SECONDS)
         else:
             found = {t.spec.id: t.outcome for t in read.tasks if t.outcome is not None}
-            events = [found.get(event.task_id, event) for event in question.events]
-            if question.kind is Kind.SUBMIT:
-                for event in events:
-                    self._tell(question.session, event)
-                return
+            unread = set(question.ids[read.reached :])
+            events: list[TaskEvent] = []
+            for event in question.events:
+                if event.task_id in unread:
+                    break  # the peer asks again for the rest
+                events.append(found.get(event.task_id, event))
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
 
     def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
         if read.problem:
             self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
             return
-        is_requeue = read.question.action is TaskAction.REQUEUE
-        action = TasksRequeued(read.tasks) if is_requeue else TasksPurged(read.tasks)
-        found = {task.spec.id for task in read.tasks}
-        missing = [
-            Untouched(task_id, self._why_missing(task_id))
-            for task_id in read.question.ids
-            if task_id not in found
-        ]
+        question = read.question
+        tasks = [task for task in read.tasks if task.sequence <= question.newest]
+        is_requeue = question.action is TaskAction.REQUEUE
+        action = TasksRequeued(tasks) if is_requeue else TasksPurged(tasks)
         commands = self._scheduler.handle(action, now=self._now)
         asker = _Asker(session, ticket)
-        asker.untouched = missing
+        found = {task.spec.id: task.sequence for task in read.tasks}
+        for task_id in question.ids[: read.reached]:
+            if task_id not in found:
+                asker.untouched.append(Untouched(task_id, self._why_missing(task_id)))
+            elif found[task_id] > question.newest:
+                asker.untouched.append(Untouched(task_id, "it was queued again meanwhile"))
         self._carry_out(commands, asker)
 
     def _why_missing(self, task_id: str) -> str:
@@ -748,13 +790,6 @@ class ControlPlaneState:
         for command in commands:
             match command:
                 case TaskChanged(owner=owner, event=event):
-                    if event.status is WireStatus.EVICTED and owner and asker is not None:
-                        # Submitted again, long after its end: the store may still have that.
-                        asked = ReadTasks(
-                            owner, asker.ticket, Kind.SUBMIT, [event.task_id], events=[event]
-                        )
-                        self._when_durable(partial(self._out.append, asked))
-                        continue
                     self._tell_when_durable(owner, event)
                     if command.callback is not None:
                         self._call_back_when_durable(command.callback, event)
@@ -788,7 +823,7 @@ class ControlPlaneState:
         if isinstance(asker.answer, TaskEvents):
             # Of what is kept in memory no longer, the store may have the end.
             events = asker.answer.events
-            self._tell_events(asker.session, asker.ticket, Kind.WATCH, events, keep=True)
+            self._tell_events(asker.session, asker.ticket, asker.kind, events, keep=True)
             return
         self._acknowledge(asker.session, asker.ticket, asker.answer, hurry=asker.hurry)
 
@@ -947,11 +982,17 @@ class ControlPlaneState:
 class _Asker:
     """Who asked something whose answer waits for the store. ``ids`` are of a SUBMIT."""
 
-    __slots__ = ("answer", "hurry", "ids", "session", "ticket", "untouched")
+    __slots__ = ("answer", "hurry", "ids", "kind", "session", "ticket", "untouched")
 
     def __init__(
-        self, session: Session, ticket: Ticket, hurry: bool = True, ids: list[str] | None = None
+        self,
+        session: Session,
+        ticket: Ticket,
+        hurry: bool = True,
+        ids: list[str] | None = None,
+        kind: Kind = Kind.WATCH,
     ) -> None:
+        self.kind = kind
         self.session = session
         self.ticket = ticket
         self.hurry = hurry

@@ -66,10 +66,15 @@ class ProcessExited(msgspec.Struct, frozen=True, gc=False):
 
 
 class TasksRead(msgspec.Struct, frozen=True, gc=False):
-    """The answer to ReadTasks: those that the store has, or why it cannot say."""
+    """The answer to ReadTasks: those that the store has, or why it cannot say.
+
+    ``reached`` is of how many ids, the first ones, this is the answer; what is not
+    needed to answer the question may be left out of the tasks.
+    """
 
     question: ReadTasks
     tasks: list[StoredTask]
+    reached: int
     problem: str = ""
 
 
@@ -151,8 +156,8 @@ class ReadPage(msgspec.Struct, frozen=True, gc=False):
 class ReadTasks(msgspec.Struct, frozen=True, gc=False):
     """Read these tasks from the store, and say TasksRead.
 
-    ``events`` is what memory knows of the tasks that a QUERY or WATCH is about; of
-    tasks of a SUBMIT, which has its answer already, that they have ended.
+    ``events`` is what memory knows of the tasks that a QUERY, WATCH or CANCEL is about,
+    ``action`` and ``newest`` are of a TASK_ACTION.
     """
 
     session: bytes
@@ -160,6 +165,7 @@ class ReadTasks(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     ids: list[str]
     action: TaskAction | None = None
+    newest: int = 0
     events: list[TaskEvent] = []
 
 

@@ -84,6 +84,15 @@ class PendingChanges:
         """This task, which has ended, is to be forgotten."""
         self._purged[task_id] = None
 
+    def ids(self) -> set[str]:
+        """The tasks whose rows in the store are not what they will be."""
+        ids = {*self._records, *self._purged}
+        if self._under_way is not None:
+            ids.update(record.spec.id for record in self._created)
+            ids.update(record.spec.id for record in self._updated)
+            ids.update(self._under_way.purged)
+        return ids
+
     # --- transactions ---
 
     @property

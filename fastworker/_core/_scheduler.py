@@ -241,7 +241,11 @@ class Scheduler:
         record = self._tasks.get(task_id)
         if record is not None:
             return record.event()
-        return self.results.get(task_id, now=now) or TaskEvent(task_id, WireStatus.UNKNOWN)
+        ended = self.results.get(task_id, now=now)
+        if ended is not None:
+            return ended
+        has_key = self._keys.get(task_id, now=now) is not None
+        return TaskEvent(task_id, WireStatus.EVICTED if has_key else WireStatus.UNKNOWN)
 
     @property
     def has_work(self) -> bool:
@@ -1060,9 +1064,10 @@ class Scheduler:
     def _on_requeued(self, tasks: list[StoredTask], now: float) -> list[SchedulerCommand]:
         done: list[str] = []
         untouched: list[Untouched] = []
+        unsettled = self.changes.ids()
         for task in tasks:
             spec = task.spec
-            reason = self._why_not_ended(task) or self._fullness(spec)
+            reason = self._why_not_ended(task, unsettled) or self._fullness(spec)
             if spec.options is not None and spec.options.stream:
                 reason = "it was a stream, whose reader is gone"
             if reason:
@@ -1073,6 +1078,7 @@ class Scheduler:
             self._submitted += 1
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, None)
+            record.is_requeued = True
             self.results.forget(spec.id)
             self.changes.mark_purged(spec.id)
             self._take_back(record)
@@ -1085,8 +1091,9 @@ class Scheduler:
     def _on_purged(self, tasks: list[StoredTask]) -> list[SchedulerCommand]:
         done: list[str] = []
         untouched: list[Untouched] = []
+        unsettled = self.changes.ids()
         for task in tasks:
-            reason = self._why_not_ended(task)
+            reason = self._why_not_ended(task, unsettled)
             if reason:
                 untouched.append(Untouched(task.spec.id, reason))
                 continue
@@ -1095,11 +1102,13 @@ class Scheduler:
             done.append(task.spec.id)
         return [ActionDone(done, untouched)]
 
-    def _why_not_ended(self, task: StoredTask) -> str:
+    def _why_not_ended(self, task: StoredTask, unsettled: set[str]) -> str:
+        """Why nothing is done with a task; empty if it has ended, and this is its row."""
         record = self._tasks.get(task.spec.id)
         if record is not None:
             return f"it has not ended: it is {record.state.value}"
-        return "" if task.state.is_terminal else "its end is not in the store yet"
+        is_settled = task.state.is_terminal and task.spec.id not in unsettled
+        return "" if is_settled else "its end is not in the store yet"
 
     # --- after a restart ---
 
@@ -1265,11 +1274,12 @@ class Scheduler:
     def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
         """Forget new tasks that the store could not take, and that nobody was given.
 
-        Returns those that were forgotten; the others may run already, and stay.
+        Returns those that were forgotten; the others may run already, and stay. So do
+        those that are to run again: of their end nothing is known any more.
         """
         gone: list[TaskRecord] = []
         for record in records:
-            if record.state is not TaskState.READY or record.fence:
+            if record.state is not TaskState.READY or record.fence or record.is_requeued:
                 continue
             self._waiting.remove(record)
             record.step(Step.WITHDRAW)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from fastworker._core._messages import (
+    BATCH_BYTES,
     CallOptions,
     Count,
     Line,
@@ -20,10 +21,18 @@ from fastworker._core._messages import (
     ShortText,
     TaskEvent,
 )
-from fastworker._core._stored import MAX_PAGE_ROWS, StoredTask, TaskRow, row_of
+from fastworker._core._stored import (
+    MAX_PAGE_ROWS,
+    StoredTask,
+    TaskRow,
+    TasksPage,
+    row_of,
+)
 
 # Arguments and values beyond this are not shown; whoever wants them asks for the result.
 SHOWN_BYTES: Final = 64 * 1024
+# What a row of a list weighs at most, but for its texts.
+_ROW_BYTES: Final = 128
 
 
 class TaskAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,10 +69,16 @@ class TaskAction(enum.IntEnum):
 
 
 class TasksNamed(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Do this with these tasks. Idempotent, as far as it goes for the same task twice."""
+    """Do this with these tasks.
+
+    ``newest`` is the highest number of a task that the asker has seen: what has got
+    its number later is left alone. A task that is queued again gets a new number, so
+    this request may be repeated, and nothing runs twice for it.
+    """
 
     action: TaskAction
     ids: Annotated[list[Name], Meta(max_length=MAX_PAGE_ROWS)]
+    newest: Count
 
 
 class Untouched(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -74,7 +89,10 @@ class Untouched(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TasksDone(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What was done. ``problem`` says why nothing was."""
+    """What was done. ``problem`` says why nothing was.
+
+    Tasks that are in neither list were too much for one answer: ask for them again.
+    """
 
     done: list[Name] = []
     untouched: list[Untouched] = []
@@ -101,3 +119,15 @@ def detail_of(task: StoredTask) -> TaskDetail:
         callback="" if spec.callback is None else spec.callback.address,
         is_cut=is_cut,
     )
+
+
+def cut_page(page: TasksPage) -> TasksPage:
+    """As many rows as fit into a frame; the others are on the page that comes next."""
+    size = 0
+    for position, row in enumerate(page.rows):
+        # Of text no character takes more than four bytes.
+        texts = len(row.task_id) + len(row.name) + len(row.worker) + len(row.error)
+        size += _ROW_BYTES + 4 * texts
+        if size > BATCH_BYTES and position:
+            return TasksPage(page.rows[:position], more=True)
+    return page

@@ -167,6 +167,7 @@ class TaskRecord:
         "is_careful",
         "is_durable",
         "is_kept",
+        "is_requeued",
         "is_restored",
         "is_solo",
         "is_wary",
@@ -200,6 +201,7 @@ class TaskRecord:
         self.has_row = False
         self.is_durable = False
         self.is_restored = False
+        self.is_requeued = False  # it has ended before, and an operator wants it once more
         self.is_kept = False
         self._content: int | None = None
         self.is_careful = False

@@ -7,19 +7,20 @@ never served. See docs/adr/0034-sqlite-store.md.
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fastworker._core._stored import Changes, StoredKey, StoredTask
 from fastworker._crash import crash_point
 from fastworker._errors import StoreError, StoreUnavailable
 from fastworker._store._abc import StoreOpened, StoreReader
-from fastworker._store._sqlite_file import Transaction, in_words
+from fastworker._store._sqlite_file import Transaction, in_words, is_damage
 from fastworker._store._sqlite_held import HeldFile
 from fastworker._store._sqlite_reader import SqliteReader
 from fastworker._store._sqlite_replay import FIRST_ENDED, SqliteReplay
@@ -27,16 +28,24 @@ from fastworker._store._sqlite_rows import (
     INSERT,
     PAGE_COLUMNS,
     PUT_KEY,
+    PUT_MARK,
     SCHEMA_VERSION,
     SETTLE,
     UPDATE,
     BadRow,
     changed_row,
     key_row,
+    mark_row,
+    marks_of,
     new_row,
     settled,
 )
 from fastworker._store._sqlite_trim import SqliteTrim, keep_last_sequence
+
+T = TypeVar("T")
+
+# Nobody starts a control plane more often than this between two seconds of the clock.
+MANY_STARTS: Final = 1_000_000
 
 
 class SqliteStore:
@@ -84,27 +93,35 @@ class SqliteStore:
         try:
             with self._telling():
                 self._held.open()
-                return self._begin_epoch()
+                return self._mended(self._begin_epoch)
         except (StoreError, StoreUnavailable):
             self.close()
             raise
 
     def _begin_epoch(self) -> StoreOpened:
         file = self._held.connection
-        marks = {name: str(value) for name, value in file.execute("SELECT * FROM meta")}
+        marks = marks_of(file.execute("SELECT * FROM meta"))
         self._check_marks(marks)
-        epoch = self._number(marks, "epoch", otherwise=int(self._wall_clock())) + 1
+        if "epoch" not in marks:
+            self._held.problems.append(
+                f"the number of its last start in {self.path} was damaged"
+            )
+            marks["epoch"] = str(int(self._wall_clock()) + MANY_STARTS)
+        epoch = int(marks["epoch"]) + 1
         self._last_sequence = max(
-            self._number(marks, "last_sequence"), self._replay.last_sequence()
+            int(marks.get("last_sequence", "0")), self._replay.last_sequence()
         )
         with Transaction(file):
-            marks |= {"epoch": str(epoch), "project": self._project or marks.get("project", "")}
-            file.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", marks.items())
+            marks |= {"schema": str(SCHEMA_VERSION), "epoch": str(epoch)}
+            marks["project"] = self._project or marks.get("project", "")
+            file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
         self._transaction = self._held.transaction()
         return StoreOpened(epoch, self._last_sequence, self.take_problems())
 
     def _check_marks(self, marks: dict[str, str]) -> None:
-        version, project = marks.get("schema", ""), marks.get("project", "")
+        # A mark that was damaged is not there; its tables are as we make them.
+        version = marks.get("schema", str(SCHEMA_VERSION))
+        project = marks.get("project", "")
         if version != str(SCHEMA_VERSION):
             raise StoreError(
                 f"{self.path} has schema {version!r}, and this version of fastworker knows "
@@ -117,14 +134,6 @@ class SqliteStore:
                 f"{self._project!r}); give this one a file of its own with --store PATH"
             )
 
-    def _number(self, marks: dict[str, str], name: str, *, otherwise: int = 0) -> int:
-        text = marks.get(name, "")
-        if text.isdecimal():
-            return int(text)
-        if text or name == "epoch":
-            self._held.problems.append(f"{name} in {self.path} was damaged")
-        return otherwise
-
     # --- what came back ---
 
     def open_tasks(self) -> Iterator[list[StoredTask]]:
@@ -135,17 +144,18 @@ class SqliteStore:
     def outcomes(self, *, limit: int, since: float) -> list[StoredTask]:
         """See ``Store.outcomes``."""
         with self._telling():
-            return self._replay.outcomes(limit=limit, since=since)
+            return self._mended(lambda: self._replay.outcomes(limit=limit, since=since))
 
     def due_callbacks(self) -> Iterator[list[StoredTask]]:
         """See ``Store.due_callbacks``; after :meth:`open_tasks`, which has found them."""
         with self._telling():
-            yield from self._replay.due_callbacks()
+            for some in self._replay.due_lists():
+                yield self._mended(functools.partial(self._replay.read_due, some))
 
     def keys(self, *, now: float) -> list[StoredKey]:
         """See ``Store.keys``."""
         with self._telling():
-            return self._replay.keys(now=now)
+            return self._mended(lambda: self._replay.keys(now=now))
 
     # --- at work ---
 
@@ -210,10 +220,7 @@ class SqliteStore:
             self._undo_uncertain()
             with Transaction(self._held.connection) as file:
                 # Whether it can be written is known when it was.
-                file.execute(
-                    "INSERT OR REPLACE INTO meta VALUES ('recovered', ?)",
-                    (f"{self._wall_clock()}",),
-                )
+                file.execute(PUT_MARK, mark_row("recovered", f"{self._wall_clock()}"))
 
     def _undo_uncertain(self) -> None:
         """Should the transaction that failed have become durable all the same: take it back.
@@ -234,6 +241,7 @@ class SqliteStore:
         if self._uncertain is not None:
             return False
         with self._telling():
+            self._held.resolve_suspicion()
             return self._trim.step(
                 self._held.connection,
                 max_ended=max_ended,
@@ -251,7 +259,17 @@ class SqliteStore:
 
     def reader(self) -> StoreReader:
         """See ``Store.reader``."""
-        return SqliteReader(self.path, self._held.problems.append)
+        return SqliteReader(self.path, self._held.problems.append, self._held.suspect)
+
+    def _mended(self, read: Callable[[], T]) -> T:
+        """Do this; if the file turns out to be damaged, with what could be rescued of it."""
+        try:
+            return read()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._held.rescue(error)
+            return read()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -259,6 +277,7 @@ class SqliteStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            self._held.suspect(error)
             raise StoreUnavailable(in_words(self.path, error)) from error
 
     # --- ending ---

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import struct
 import time
 from pathlib import Path
 from typing import Final
 
-from fastworker._errors import StoreError
 from fastworker._store._sqlite_lock import sync_folder
-from fastworker._store._sqlite_rows import SCHEMA_VERSION, TABLES
+from fastworker._store._sqlite_rows import PUT_MARK, SCHEMA_VERSION, TABLES, mark_row, marks_of
 
 log = logging.getLogger("fastworker.store")
 
@@ -21,6 +21,8 @@ WAL_PAGES: Final = 1_000
 WAL_BYTES: Final = 16 * 1024 * 1024
 BUSY_SECONDS: Final = 5.0
 
+# Format, page size 4,096, write-ahead log, and constants.
+_FIRST_BYTES: Final = b"SQLite format 3\0" + bytes([16, 0, 2, 2, 0, 64, 32, 32])
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -71,10 +73,11 @@ def begin_file(path: Path, *, epoch: int) -> None:
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.executescript(
-            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
-            f"INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'), ('epoch', '{epoch:d}');"
-            f"COMMIT;"
+            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};COMMIT;"
         )
+        with Transaction(file):
+            for name, number in (("schema", SCHEMA_VERSION), ("epoch", epoch)):
+                file.execute(PUT_MARK, mark_row(name, str(number)))
     finally:
         file.close()
     put_in_place(new, path)
@@ -106,9 +109,9 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open a file that is there, for reading and writing.
 
     Raises:
-      StoreError: it is a database of some other program.
       sqlite3.DatabaseError: it cannot be read, or is damaged (:func:`is_damage`).
     """
+    _check_header(path)
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -118,7 +121,6 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         file.text_factory = _text
-        _check_application(path, file)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -155,20 +157,29 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _check_application(path: Path, file: sqlite3.Connection) -> None:
-    (mark,) = file.execute("PRAGMA application_id").fetchone()
-    if mark == APPLICATION_ID:
-        return
-    tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
-    if {"tasks", "keys", "bad_rows"} <= tables:
-        raise Damage("its first page is damaged")
-    raise StoreError(
-        f"{path} is a database of some other program; choose another file with --store"
-    )
+def _check_header(path: Path) -> None:
+    """See that the first bytes are those of all our files; SQLite makes its own of some."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    (application,) = struct.unpack(">I", header[68:72].rjust(4, b"\0"))
+    if header[:24] != _FIRST_BYTES or application != APPLICATION_ID:
+        raise Damage("its first bytes are not those of a store")
+
+
+def looks_like_ours(path: Path) -> bool:
+    """Whether this file, which is damaged, is one of ours, by its first bytes."""
+    with open(path, "rb") as file:
+        header = file.read(100).ljust(100, b"\0")
+    found = header[:16] + header[68:72]
+    ours = _FIRST_BYTES[:16] + struct.pack(">I", APPLICATION_ID)
+    differing = int.from_bytes(found, "big") ^ int.from_bytes(ours, "big")
+    return differing.bit_count() <= 8
 
 
 def check_structure(path: Path, file: sqlite3.Connection) -> None:
     """See that nothing is missing as a whole: the end of the file, or a page with its rows.
+
+    Of a file of another schema nothing is known.
 
     Raises:
       sqlite3.DatabaseError: something is (:func:`is_damage`).
@@ -179,11 +190,31 @@ def check_structure(path: Path, file: sqlite3.Connection) -> None:
     length = path.stat().st_size
     if not is_busy and length < pages * size:
         raise Damage(f"it has {length:,} of {pages * size:,} bytes")
+    version = marks_of(file.execute("SELECT * FROM meta")).get("schema", str(SCHEMA_VERSION))
+    if version != str(SCHEMA_VERSION):
+        return
+    if _schema(file) != _our_schema():
+        raise Damage("its tables are not as they were made")
     (rows,) = file.execute("SELECT count(*) FROM tasks NOT INDEXED").fetchone()
     for index in ("tasks_by_id", "tasks_by_state", "tasks_by_name"):
         (named,) = file.execute(f"SELECT count(*) FROM tasks INDEXED BY {index}").fetchone()
         if named != rows:
             raise Damage(f"it has {rows:,} tasks, and names {named:,}")
+
+
+def _schema(file: sqlite3.Connection) -> list[object]:
+    return file.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+    ).fetchall()
+
+
+def _our_schema() -> list[object]:
+    file = sqlite3.connect(":memory:")
+    try:
+        file.executescript(TABLES)
+        return _schema(file)
+    finally:
+        file.close()
 
 
 def is_damage(error: BaseException | None) -> bool:
@@ -197,13 +228,12 @@ def is_damage(error: BaseException | None) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file, with what belongs to it; return its new name."""
+    """Give a damaged file, and its log, a second name under which it stays; return that."""
     aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
-    os.rename(path, aside)
-    for suffix in ("-wal", "-shm"):
-        beside = Path(f"{path}{suffix}")
-        if beside.exists():
-            os.rename(beside, f"{aside}{suffix}")
+    for suffix in ("", "-wal"):
+        source = Path(f"{path}{suffix}")
+        if source.exists() and (not suffix or source.stat().st_size):
+            os.link(source, f"{aside}{suffix}")
     sync_folder(path.parent)
     return aside
 

@@ -13,7 +13,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from fastworker._errors import StoreError, StoreUnavailable
 from fastworker._store._sqlite_file import (
@@ -22,6 +21,7 @@ from fastworker._store._sqlite_file import (
     connect,
     in_words,
     is_damage,
+    looks_like_ours,
     new_file,
     put_in_place,
     roll_back,
@@ -32,8 +32,6 @@ from fastworker._store._sqlite_log import mend_log
 from fastworker._store._sqlite_rescue import rescue
 
 log = logging.getLogger("fastworker.store")
-
-_MAGIC: Final = b"SQLite format 3\0"
 
 Identity = tuple[int, int]
 
@@ -50,6 +48,7 @@ class HeldFile:
         self._wall_clock = wall_clock
         self._lock = LockFile(path)
         self._file: sqlite3.Connection | None = None
+        self._suspicion: BaseException | None = None
         # Of the file and of its log.
         self._identities: tuple[Identity, Identity] | None = None
 
@@ -85,7 +84,11 @@ class HeldFile:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            self._see_that_it_was_ours(error)
+            if not looks_like_ours(self.path) and not self._lock.has_been_begun:
+                raise StoreError(
+                    f"{self.path} is not a store of tasks ({error}); choose another file with "
+                    f"--store"
+                ) from error
             self.rescue(error)
         self._lock.note_begun()
 
@@ -99,24 +102,35 @@ class HeldFile:
             if self.path.exists() or leftover.exists():
                 self.path.touch()
                 set_aside(self.path)
+                leftover.unlink(missing_ok=True)
         # Later than that of any file that may have been here before.
         begin_file(self.path, epoch=int(self._wall_clock()))
 
-    def _see_that_it_was_ours(self, error: sqlite3.DatabaseError) -> None:
-        with open(self.path, "rb") as file:
-            start = file.read(len(_MAGIC)).ljust(len(_MAGIC), b"\0")
-        differing = int.from_bytes(start, "big") ^ int.from_bytes(_MAGIC, "big")
-        if differing.bit_count() > 8 and not self._lock.has_been_begun:
-            raise StoreError(
-                f"{self.path} is not a store of tasks ({error}); choose another file with "
-                f"--store"
-            ) from error
+    def suspect(self, error: BaseException) -> None:
+        """Note that the file was found damaged, if this error says so. From any thread."""
+        if is_damage(error):
+            self._suspicion = error
+
+    def resolve_suspicion(self) -> None:
+        """If the file was found damaged: :meth:`rescue`.
+
+        Raises:
+          sqlite3.Error, OSError: it cannot be written now; it is as it was.
+        """
+        if self._suspicion is not None:
+            self.rescue(self._suspicion)
 
     def rescue(self, error: BaseException) -> None:
-        """Set the file aside, and go on with a new one that has what could be read of it."""
+        """Set the file aside, and go on with a new one that has what could be read of it.
+
+        Raises:
+          sqlite3.Error, OSError: it cannot be written now; it is as it was.
+        """
+        self._suspicion = error
         self.disconnect()
         epoch = int(self._wall_clock())
         self.problems += rescue(self.path, str(error), epoch=epoch)
+        self._suspicion = None
         self._connect()
 
     def _connect(self) -> None:
@@ -166,6 +180,9 @@ class HeldFile:
                 return
         self.check()
         try:
+            if self._suspicion is not None:
+                self.rescue(self._suspicion)
+                return
             if self._file is not None:
                 self._empty_log(self._file)
             self.disconnect()

@@ -117,25 +117,31 @@ class _Mending:
     def _read_frames(self) -> None:
         last_sound = self._last_sound()
         for number in range(self._count):
-            start = HEADER + number * FRAME
-            frame = self.content[start : start + FRAME]
+            frame = self._frame(number)
             if number > last_sound and not self._is_ours(frame):
                 return
             total = self._sum(self._order, self._seed, frame[:8], frame[24:])
             stored = _stored(frame)
             if total == stored and frame[8:16] == self._salts:
                 self._seed = total
-            elif total == stored or _bits(total, stored) == 1:
-                self._put(start, frame, total)
+            elif total == stored or (
+                _bits(total, stored) == 1 and not self._leads_on(number, stored)
+            ):
+                self._put(number, frame, total)
                 self.flipped += 1
-            elif self._set_right(frame, total, stored):
-                self._put(start, frame, stored)
+            elif (places := self._set_right(number, frame, total, stored)) == 1:
+                self._put(number, frame, stored)
                 self.flipped += 1
             elif number < last_sound:
                 # The sums of those after it are made upon its own.
-                self._put(start, frame, total)
+                self._put(number, frame, total)
                 self.bad += 1
                 self._reseal(number + 1, last_sound, stored)
+                return
+            elif places:
+                # One bit, so it was written whole and not cut off by a crash.
+                self._put(number, frame, total)
+                self.bad += 1
             else:
                 self.has_open_end = True
                 return
@@ -144,8 +150,7 @@ class _Mending:
         """The last frame of this log that fits to the one before it, -1 if none."""
         last, seed = -1, self._seed
         for number in range(self._count):
-            start = HEADER + number * FRAME
-            frame = self.content[start : start + FRAME]
+            frame = self._frame(number)
             if self._is_ours(frame) and self._sum(
                 self._order, seed, frame[:8], frame[24:]
             ) == _stored(frame):
@@ -160,34 +165,60 @@ class _Mending:
     def _reseal(self, first: int, last: int, seed: tuple[int, int]) -> None:
         """Sound frames after a bad one: give them the sums that follow from its new one."""
         for number in range(first, last + 1):
-            start = HEADER + number * FRAME
-            frame = self.content[start : start + FRAME]
+            frame = self._frame(number)
             stored = _stored(frame)
-            if self._sum(self._order, seed, frame[:8], frame[24:]) != stored and (
-                not self._set_right(
-                    frame, self._sum(self._order, seed, frame[:8], frame[24:]), stored
-                )
-            ):
+            total = self._sum(self._order, seed, frame[:8], frame[24:])
+            if total != stored and self._set_right(number, frame, total, stored) != 1:
                 self.bad += 1
             seed = stored
-            self._put(start, frame, self._sum(self._order, self._seed, frame[:8], frame[24:]))
+            self._put(number, frame, self._sum(self._order, self._seed, frame[:8], frame[24:]))
 
-    def _put(self, start: int, frame: bytearray, total: tuple[int, int]) -> None:
+    def _put(self, number: int, frame: bytearray, total: tuple[int, int]) -> None:
+        start = HEADER + number * FRAME
         frame[8:16] = self._salts
         frame[16:24] = struct.pack(">II", *total)
         self.content[start : start + FRAME] = frame
         self._seed = total
 
+    def _leads_on(self, number: int, stored: tuple[int, int]) -> bool:
+        """Whether the next frame was made upon this sum, so that it is the right one."""
+        if number + 1 >= self._count:
+            return False
+        after = self._frame(number + 1)
+        return self._sum(self._order, stored, after[:8], after[24:]) == _stored(after)
+
+    def _flipped(self, word: int, bit: int) -> bytes:
+        return struct.pack(f"{self._order}I", word ^ 1 << bit)
+
+    def _fits(self, number: int, page: int) -> bool:
+        """Whether this may be the page of a frame: in a transaction they ascend."""
+        before = self._frame(number - 1) if number else b""
+        after = self._frame(number + 1) if number + 1 < self._count else b""
+        ends = self._frame(number)[4:8] != bytes(4)
+        if before and before[4:8] == bytes(4) and page <= _page(before):
+            return False
+        return page > 0 and (ends or not after or page < _page(after))
+
+    def _frame(self, number: int) -> bytearray:
+        start = HEADER + number * FRAME
+        return self.content[start : start + FRAME]
+
     def _set_right(
-        self, frame: bytearray, total: tuple[int, int], stored: tuple[int, int]
-    ) -> bool:
-        """Find the one bit of a frame that was flipped, and flip it back."""
+        self, number: int, frame: bytearray, total: tuple[int, int], stored: tuple[int, int]
+    ) -> int:
+        """Find the one bit of a frame that was flipped, and flip it back.
+
+        Returns in how many places it may have been; it is set right only if in one.
+        High bits in many places make the same difference; then it stays as it is,
+        unless it is its page number that does not fit between its neighbours'.
+        """
         missing = (stored[0] - total[0]) & _MASK, (stored[1] - total[1]) & _MASK
         body = frame[:8] + frame[24:]
         words = struct.unpack(f"{self._order}{len(body) // 4}I", body)
         # What one more in a word adds to both sums at the end: Fibonacci numbers, as
         # s0 += word + s1; s1 += word + s0. From the last word backwards.
         first, second = (1, 1), (0, 1)  # of the words of the last pair
+        found: list[tuple[int, int]] = []
         for pair in range(len(words) // 2 - 1, -1, -1):
             for index, effect in ((2 * pair, first), (2 * pair + 1, second)):
                 for bit in range(32):
@@ -195,13 +226,23 @@ class _Mending:
                     if (effect[0] * step - missing[0]) & _MASK == 0 and (
                         effect[1] * step - missing[1]
                     ) & _MASK == 0:
-                        body[4 * index : 4 * index + 4] = struct.pack(
-                            f"{self._order}I", words[index] ^ 1 << bit
-                        )
-                        frame[:8], frame[24:] = body[:8], body[8:]
-                        return True
+                        found.append((index, bit))
             first, second = _one_pair_on(first), _one_pair_on(second)
-        return False
+        places = len(found)
+        if places > 1:
+            found = [
+                (index, bit)
+                for index, bit in found
+                if index == 0
+                and not self._fits(number, _page(frame))
+                and self._fits(number, _page(self._flipped(words[0], bit)))
+            ]
+        if len(found) != 1:
+            return places
+        ((index, bit),) = found
+        body[4 * index : 4 * index + 4] = self._flipped(words[index], bit)
+        frame[:8], frame[24:] = body[:8], body[8:]
+        return 1
 
     @staticmethod
     def _sum(order: str, seed: tuple[int, int], *parts: bytes | bytearray) -> tuple[int, int]:
@@ -218,6 +259,10 @@ def _one_pair_on(effect: tuple[int, int]) -> tuple[int, int]:
     """What an effect on both sums has become a pair of words later."""
     s0 = (effect[0] + effect[1]) & _MASK
     return s0, (effect[1] + s0) & _MASK
+
+
+def _page(frame: bytes | bytearray) -> int:
+    return int.from_bytes(frame[:4], "big")
 
 
 def _stored(frame: bytearray) -> tuple[int, int]:

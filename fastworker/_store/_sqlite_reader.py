@@ -9,7 +9,6 @@ import heapq
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,33 +31,40 @@ class SqliteReader:
     Args:
       path: of the file, which a store has made.
       note: takes a line about a row that is not served.
+      suspect: takes an error that may say that the file is damaged.
     """
 
-    def __init__(self, path: Path, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        note: Callable[[str], None],
+        suspect: Callable[[BaseException], None],
+    ) -> None:
         self._path = path
         self._note = note
+        self._suspect = suspect
         self._file: sqlite3.Connection | None = None
         self._identity: tuple[int, int] = (0, 0)
 
     def page(self, asked: TasksAsked) -> TasksPage:
-        """See ``StoreReader.page``."""
+        """See ``StoreReader.page``. A row that cannot be trusted takes no place on it."""
         found: list[TaskRow] = []
-        number = 0
         try:
-            for number, row in enumerate(islice(self._rows(asked), asked.limit + 1), 1):
-                if number > asked.limit:
-                    break
+            for row in self._rows(asked):
+                if len(found) == asked.limit:
+                    return TasksPage(found, more=True)
                 try:
                     found.append(page_row_of(row))
                 except BadRow as error:
                     self._note_bad(row, error)
         except (sqlite3.Error, OSError) as error:
             self.close()
+            self._suspect(error)
             raise StoreUnavailable(in_words(self._path, error)) from error
-        return TasksPage(found, number > asked.limit)
+        return TasksPage(found)
 
     def _rows(self, asked: TasksAsked) -> Iterator[Row]:
-        """Rows of the answer, the newest first, and then more of them."""
+        """Rows that are asked for, the newest first; read as they are taken."""
         file = self._open()
         # A state at a time is already in order, by its index; several are merged.
         states: list[StoredState | None] = list(dict.fromkeys(asked.states)) or [None]
@@ -67,9 +73,8 @@ class SqliteReader:
             where, values = _conditions(asked, state)
             answers.append(
                 file.execute(
-                    f"SELECT {PAGE_COLUMNS} FROM tasks WHERE {where} "
-                    f"ORDER BY sequence DESC LIMIT ?",
-                    (*values, asked.limit + 1),
+                    f"SELECT {PAGE_COLUMNS} FROM tasks WHERE {where} ORDER BY sequence DESC",
+                    values,
                 )
             )
         return heapq.merge(*answers, key=lambda row: -row[0])
@@ -87,6 +92,7 @@ class SqliteReader:
                         self._note_bad(row, error)
         except (sqlite3.Error, OSError) as error:
             self.close()
+            self._suspect(error)
             raise StoreUnavailable(in_words(self._path, error)) from error
         return found
 

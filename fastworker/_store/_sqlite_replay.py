@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from fastworker._core._stored import ENDED_STATES, CallbackStage, StoredKey, StoredTask
@@ -95,18 +95,20 @@ class SqliteReplay:
                 f"task {row[1]!r} in {self._held.path} was set aside: {reason}"
             )
 
-    def due_callbacks(self) -> Iterator[list[StoredTask]]:
-        """See ``Store.due_callbacks``."""
+    def due_lists(self) -> Iterator[Sequence[int]]:
+        """The numbers of tasks of whose end somebody is to be told."""
         for start in range(0, len(self._due), LIST_ROWS):
-            some = self._due[start : start + LIST_ROWS]
-            marks = ",".join("?" * len(some))
-            yield self._good(
-                self._held.connection.execute(
-                    f"SELECT {COLUMNS} FROM tasks WHERE sequence IN ({marks}) "
-                    f"ORDER BY sequence",
-                    tuple(some),
-                )
+            yield self._due[start : start + LIST_ROWS]
+
+    def read_due(self, numbers: Sequence[int]) -> list[StoredTask]:
+        """The tasks of such a list."""
+        marks = ",".join("?" * len(numbers))
+        return self._good(
+            self._held.connection.execute(
+                f"SELECT {COLUMNS} FROM tasks WHERE sequence IN ({marks}) ORDER BY sequence",
+                tuple(numbers),
             )
+        )
 
     def outcomes(self, *, limit: int, since: float) -> list[StoredTask]:
         """See ``Store.outcomes``."""

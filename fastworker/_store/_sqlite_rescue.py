@@ -20,6 +20,7 @@ from fastworker._store._sqlite_file import (
     connect,
     is_damage,
     open_to_read,
+    put_in_place,
     set_aside,
 )
 from fastworker._store._sqlite_log import PAGE_SIZE
@@ -28,10 +29,13 @@ from fastworker._store._sqlite_rows import (
     COLUMNS,
     INSERT_IF_NEW,
     KEY_COLUMNS,
+    PUT_MARK,
     BadRow,
     Row,
     bad_row,
     key_of,
+    mark_row,
+    marks_of,
     task_of,
 )
 
@@ -47,17 +51,18 @@ def rescue(path: Path, reason: str, *, epoch: int) -> list[str]:
     Nobody may have it open. ``epoch`` is that of the new file, if the old one does
     not say a later one. Returns lines for people.
     """
-    aside = set_aside(path)
-    copy: Path | None = None
-    begin_file(path, epoch=epoch)
-    target = connect(path)
+    rescued, copy = Path(f"{path}.rescued"), Path(f"{path}.rescue")
+    _unlink(rescued)
+    begin_file(rescued, epoch=epoch)
+    target = connect(rescued)
+    done: _Rescue | None = None
     try:
         try:
-            damaged = _open(aside)
+            damaged = _open(path)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            copy = _with_new_first_page(aside, path)
+            _copy_with_new_first_page(path, copy)
             damaged = _open(copy)
         try:
             done = _Rescue(damaged, target)
@@ -67,15 +72,16 @@ def rescue(path: Path, reason: str, *, epoch: int) -> list[str]:
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
+    finally:
+        target.close()
+        _unlink(copy)
+    aside = set_aside(path)
+    put_in_place(rescued, path)
+    if done is None:
         return [
             f"{path} is damaged ({reason}) and was set aside as {aside}; nothing in it can be "
             f"read, so none of its tasks is known any more"
         ]
-    finally:
-        target.close()
-        if copy is not None:
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{copy}{suffix}").unlink(missing_ok=True)
     lines = [
         f"{path} is damaged ({reason}) and was set aside as {aside}; {done.tasks:,} tasks and "
         f"{done.keys:,} idempotency keys of it could be read, and are kept"
@@ -96,12 +102,10 @@ def _open(path: Path) -> sqlite3.Connection:
     return file
 
 
-def _with_new_first_page(damaged: Path, path: Path) -> Path:
-    """A copy whose first page, which says where the tables are, is that of any new file."""
-    copy, fresh = Path(f"{path}.rescue"), Path(f"{path}.fresh")
-    for each in (copy, fresh):
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{each}{suffix}").unlink(missing_ok=True)
+def _copy_with_new_first_page(damaged: Path, copy: Path) -> None:
+    """Copy a file; its first page, which says where the tables are, is that of any new file."""
+    _unlink(copy)
+    fresh = Path(f"{copy}.fresh")
     begin_file(fresh, epoch=0)
     try:
         page = bytearray(fresh.read_bytes()[:PAGE_SIZE])
@@ -114,7 +118,11 @@ def _with_new_first_page(damaged: Path, path: Path) -> Path:
     page[92:96] = page[24:28]  # so that the number of pages counts
     with open(copy, "rb+") as file:
         file.write(page)
-    return copy
+
+
+def _unlink(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 class _Rescue:
@@ -140,14 +148,11 @@ class _Rescue:
 
     def _copy_marks(self) -> None:
         with Transaction(self._target) as file:
-            for name, value in _until_damage(self._damaged, "SELECT name, value FROM meta"):
-                if name in ("project", "last_sequence"):
-                    file.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
-                elif name == "epoch" and str(value).isdecimal():
-                    file.execute(
-                        "UPDATE meta SET value=? WHERE name='epoch' AND CAST(value AS INT) < ?",
-                        (value, int(value)),
-                    )
+            marks = marks_of(file.execute("SELECT * FROM meta"))
+            old = marks_of(_until_damage(self._damaged, "SELECT * FROM meta"))
+            marks["epoch"] = str(max(int(old.get("epoch", "0")), int(marks["epoch"])))
+            marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
+            file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
             file.executemany(
                 BAD_ROW, _until_damage(self._damaged, "SELECT found, reason, row FROM bad_rows")
             )

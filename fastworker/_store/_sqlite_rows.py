@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,11 @@ SCHEMA_VERSION: Final = 1
 # ``spec`` is written once and has a checksum of its own, so that a change of a
 # task's state does not have to read or write its arguments.
 TABLES: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE tasks (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -80,6 +85,7 @@ UPDATE: Final = (
 )
 
 SETTLE: Final = "UPDATE tasks SET callback=?, sum=? WHERE sequence=?"
+PUT_MARK: Final = "INSERT OR REPLACE INTO meta VALUES (?,?,?)"
 PUT_KEY: Final = "INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?)"
 BAD_ROW: Final = "INSERT INTO bad_rows VALUES (?,?,?)"
 
@@ -219,6 +225,23 @@ def key_of(row: Row) -> StoredKey:
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRow(f"it cannot be read: {error}") from None
     return StoredKey(*row[:4])
+
+
+def mark_row(name: str, value: str) -> Row:
+    """The values of PUT_MARK."""
+    return name, value, _sum((name, value))
+
+
+def marks_of(rows: Iterable[Row]) -> dict[str, str]:
+    """What the rows of ``meta`` say; those that are not what was written say nothing."""
+    marks: dict[str, str] = {}
+    for name, value, total in rows:
+        try:
+            if _sum((name, value)) == total:
+                marks[name] = value
+        except ValueError:
+            continue
+    return marks
 
 
 def bad_row(row: Row, reason: str) -> Row:

@@ -12,6 +12,7 @@ from typing import Final
 from fastworker._core._stored import CallbackStage
 from fastworker._store._sqlite_file import Transaction
 from fastworker._store._sqlite_replay import FIRST_ENDED
+from fastworker._store._sqlite_rows import PUT_MARK, mark_row
 
 TRIM_ROWS: Final = 100
 # Pages that are free go back to the disk beyond this part of all, and 16 MiB.
@@ -91,9 +92,7 @@ class SqliteTrim:
 
 def keep_last_sequence(file: sqlite3.Connection, last_sequence: int) -> None:
     """Remember this number although its row may go."""
-    file.execute(
-        "INSERT OR REPLACE INTO meta VALUES ('last_sequence', ?)", (str(last_sequence),)
-    )
+    file.execute(PUT_MARK, mark_row("last_sequence", str(last_sequence)))
 
 
 def _give_pages_back(file: sqlite3.Connection) -> bool:

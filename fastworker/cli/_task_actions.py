@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,16 +13,13 @@ from fastworker.cli import _options
 from fastworker.cli._errors import Exit, count, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
-from fastworker.cli._task_filters import ENDED, Filters, filters
+from fastworker.cli._task_filters import ENDED, Filters, NameText, filters
 
 if TYPE_CHECKING:
     from fastworker._client import Client
     from fastworker._core._task_questions import TasksDone
 
-# With each request; the answer is one frame.
-_BATCH: Final = 500
-
-_ids = click.argument("task_ids", nargs=-1)
+_ids = click.argument("task_ids", nargs=-1, type=NameText(), metavar="[TASK_ID]...")
 _yes = click.option("--yes", is_flag=True, help="Do not ask whether that is meant.")
 
 
@@ -75,52 +74,63 @@ def _run(action: str, verb: str, options: dict[str, object]) -> None:
         import trio
 
         from fastworker._client import Client
+        from fastworker._core._task_questions import TaskAction, TasksDone
         from fastworker.cli._signals import run_until_signal
 
         client = Client(options["discovery_address"], None, options["timeout"])  # type: ignore[arg-type]
 
-        async def command() -> int:
+        wanted: list[str] = list(ids)
+        newest: int | None = None
+
+        async def choose() -> int:
+            nonlocal wanted, newest
             async with client:
-                wanted = list(dict.fromkeys(ids)) or await _choose(client, chosen)
-                if not wanted:
-                    say("no such tasks")
-                    return Exit.OK
-                if not ids and not options["yes"]:
-                    await trio.to_thread.run_sync(
-                        lambda: click.confirm(
-                            f"{verb} {count(len(wanted))}?", abort=True, err=True
-                        ),
-                        abandon_on_cancel=True,
-                    )
-                done = await _act(client, action, wanted)
+                wanted, newest = await _choose(client, chosen)
+            return Exit.OK
+
+        async def act() -> int:
+            done = TasksDone()
+            if wanted:
+                async with client:
+                    named = TaskAction[action]
+                    done = await client._act_on_tasks(named, wanted, newest=newest)
             show(done, verb, as_json=bool(options["as_json"]))
             return Exit.UNKNOWN if ids and done.untouched else Exit.OK
 
-        sys.exit(trio.run(run_until_signal, command))
+        if not ids:
+            # Not while the question is open: nothing may hang on somebody at a keyboard.
+            code = trio.run(run_until_signal, choose)
+            if code != Exit.OK:
+                sys.exit(code)
+            if wanted and not options["yes"] and not _is_meant(f"{verb} {count(len(wanted))}?"):
+                say("nothing was done")
+                sys.exit(Exit.TASK_FAILED)
+        sys.exit(trio.run(run_until_signal, act))
 
 
-async def _choose(client: Client, chosen: Filters) -> list[str]:
-    """The ids of all ended tasks that the options choose."""
+def _is_meant(question: str) -> bool:
+    """Ask; no answer is a no, and Ctrl-C is a KeyboardInterrupt."""
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        click.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
+
+
+async def _choose(client: Client, chosen: Filters) -> tuple[list[str], int]:
+    """The ids of all ended tasks that the options choose, and the highest of their numbers."""
     if not chosen.statuses:
-        chosen = Filters(**{**chosen.__dict__, "statuses": ENDED})
+        chosen = dataclasses.replace(chosen, statuses=ENDED)
+    now = time.time()
     ids: list[str] = []
-    before = 0
+    newest = before = 0
     while True:
-        page = await client._list_tasks(chosen.question(limit=1_000, before=before))
+        page = await client._list_tasks(chosen.question(now=now, limit=1_000, before=before))
         ids += [row.task_id for row in page.rows]
+        newest = max([newest, *(row.sequence for row in page.rows)])
         if not page.more or not page.rows:
-            return ids
+            return ids, newest
         before = page.rows[-1].sequence
-
-
-async def _act(client: Client, action: str, ids: list[str]) -> TasksDone:
-    from fastworker._core._task_questions import TaskAction, TasksDone
-
-    done = TasksDone()
-    for start in range(0, len(ids), _BATCH):
-        some = await client._act_on_tasks(TaskAction[action], ids[start : start + _BATCH])
-        done = TasksDone([*done.done, *some.done], [*done.untouched, *some.untouched])
-    return done
 
 
 def show(done: TasksDone, verb: str, *, as_json: bool) -> None:

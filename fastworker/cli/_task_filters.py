@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from fastworker.cli._output import one_line
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TasksAsked
@@ -26,6 +27,7 @@ STATUSES: Final = {
 }
 ENDED: Final = ("success", "failure", "cancelled", "expired")
 PRIORITIES: Final = ("critical", "high", "normal", "low")
+_EARLIEST: Final = 1e-3
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -41,6 +43,19 @@ class Duration(click.ParamType[float]):
         if match is None:
             self.fail(f"{value!r}: use a number and a unit, such as 90s, 10m, 2h or 7d")
         return float(match[1]) * _UNITS.get(match[2], 1)
+
+
+class NameText(click.ParamType[str]):
+    """A task's id, a function's or a worker's name. Empty is none: it would mean "all"."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        from fastworker._core._messages import is_name
+
+        if not is_name(value):
+            self.fail(f"{one_line(str(value))!r}: it is empty, too long, or no text")
+        return str(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +74,10 @@ class Filters:
         """Whether all tasks are meant."""
         return self == Filters()
 
-    def question(self, *, limit: int, before: int = 0) -> TasksAsked:
-        """What the control plane is asked."""
+    def question(self, *, now: float, limit: int, before: int = 0) -> TasksAsked:
+        """What the control plane is asked. ``now`` is wall time."""
         from fastworker._core._stored import StoredState, TasksAsked
 
-        now = time.time()
         states = [name for status in self.statuses for name in STATUSES[status]]
         return TasksAsked(
             [StoredState[state] for state in dict.fromkeys(states)],
@@ -71,7 +85,8 @@ class Filters:
             self.worker or "",
             [PRIORITIES.index(priority) for priority in dict.fromkeys(self.priorities)],
             0.0 if self.last is None else max(0.0, now - self.last),
-            0.0 if self.older is None else max(0.0, now - self.older),
+            # 0 would stand for "at any time", and longer ago than 1970 there was nothing.
+            0.0 if self.older is None else max(_EARLIEST, now - self.older),
             before,
             limit,
         )
@@ -94,9 +109,17 @@ def filters(*, statuses: tuple[str, ...]) -> Callable[[F], F]:
                 help="Only those of this priority; may be given again.",
             ),
             click.option(
-                "--worker", metavar="ID", help="Only those that this worker ran last."
+                "--worker",
+                type=NameText(),
+                metavar="ID",
+                help="Only those that this worker ran last.",
             ),
-            click.option("--name", metavar="NAME", help="Only those of this task function."),
+            click.option(
+                "--name",
+                type=NameText(),
+                metavar="NAME",
+                help="Only those of this task function.",
+            ),
             click.option(
                 "--status",
                 "statuses",

@@ -13,7 +13,14 @@ from fastworker.cli import _options
 from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
-from fastworker.cli._task_filters import PRIORITIES, STATUSES, Filters, ago, filters
+from fastworker.cli._task_filters import (
+    PRIORITIES,
+    STATUSES,
+    Filters,
+    NameText,
+    ago,
+    filters,
+)
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TaskRow, TasksPage
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("tasks")
-@click.argument("task_id", required=False)
+@click.argument("task_id", required=False, type=NameText())
 @filters(statuses=tuple(STATUSES))
 @click.option(
     "--limit",
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--before",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**62),
     metavar="NUMBER",
     help="Only those before this number: the next page.",
 )
@@ -63,6 +70,9 @@ def tasks(
     memory there are fewer. The list may be a moment behind.
     """
     with errors_in_one_line():
+        chosen = Filters(statuses, name, worker, priorities, last, older)
+        if task_id is not None and not (chosen.is_empty and before is None):
+            raise click.UsageError("give a task's id, or options that choose tasks; not both")
         set_up_logging(log_level, default="WARNING")
         import trio
 
@@ -70,15 +80,15 @@ def tasks(
         from fastworker.cli._signals import run_until_signal
 
         client = Client(discovery_address, None, timeout)
-        chosen = Filters(statuses, name, worker, priorities, last, older)
 
         async def command() -> int:
             async with client:
                 if task_id is not None:
                     show_one(await client._describe_task(task_id), as_json=as_json)
                 else:
-                    asked = chosen.question(limit=limit, before=before or 0)
-                    show(await client._list_tasks(asked), as_json=as_json, now=time.time())
+                    now = time.time()
+                    asked = chosen.question(now=now, limit=limit, before=before or 0)
+                    show(await client._list_tasks(asked), as_json=as_json, now=now)
             return Exit.OK
 
         sys.exit(trio.run(run_until_signal, command))

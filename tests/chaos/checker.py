@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     safety.submits_are_idempotent,
     safety.leases_are_used_once,
     safety.nothing_runs_twice_at_once,
+    safety.workers_fence_themselves,
     safety.old_fences_say_nothing,
     safety.executions_are_bounded,
     liveness.awaits_resolve_once,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tests.chaos.history import Event, Kind
-from tests.chaos.rules import Rules, Violation, may_be_forgotten, violation
+from tests.chaos.rules import PARTITION, Rules, Violation, may_be_forgotten, violation
 from tests.chaos.story import Execution, Story, TaskStory
 
 PROGRESS_SECONDS = 5.0
@@ -90,16 +90,15 @@ def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
 def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
     """L2: what ran on a worker that died alone, in a calm, starts again at once."""
     for event in story.events:
-        if event.kind not in (Kind.EXIT, Kind.STOP):
+        is_silent = event.kind is Kind.STOP or event.what.startswith(PARTITION)
+        if not is_silent and event.kind is not Kind.EXIT:
             continue
-        limit = RELEASE_SECONDS + rules.slack
-        if event.kind is Kind.STOP:
-            limit += rules.lease
+        limit = RELEASE_SECONDS + rules.slack + (rules.lease if is_silent else 0.0)
         until = event.at + limit
         others = story.all_troubles(event.at - rules.lease, until)
         if until > story.last_at or any(other.event is not event for other in others):
             continue
-        if event.kind is Kind.STOP and all(other.until < until for other in others):
+        if is_silent and all(other.until < until for other in others):
             continue  # it went on in time
         for task in story.tasks.values():
             broken = _broken_by(task, event)
@@ -134,18 +133,17 @@ def peers_come_back(story: Story, rules: Rules) -> Iterator[Violation]:
 
 
 def _is_ready(task: TaskStory, since: float, until: float) -> bool:
-    """Whether it waited to be started all this time."""
+    """Whether it waited all this time, and was started only then.
+
+    What never started again may have had its end, which nobody was told of; if
+    it had none, S2 says so.
+    """
     if not task.acks or task.acks[0].at > since:
         return False
-    if any(event.at <= until for event in task.endings):
-        return False
-    for execution in task.executions:
-        if execution.start.at < until and execution.ended_at > since:
-            return False  # it ran
-        has_returned = execution.end is not None and execution.end.what == "return"
-        if has_returned and execution.ended_at <= since:
-            return False  # its outcome is on its way
-    return True
+    return any(execution.start.at >= until for execution in task.executions) and not any(
+        execution.start.at < until and execution.ended_at > since
+        for execution in task.executions
+    )
 
 
 def _is_idle(story: Story, process: str, since: float, until: float) -> bool:

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.peer ROLE SETTINGS
 
-SETTINGS is JSON. Clients read "storm", "calm" and "finish" from their stdin. At
+SETTINGS is JSON. Clients read "storm", "probe", "calm" and "finish" from their stdin. At
 the end of its input a process ends; with its parent the kernel ends it, even if
 it is stopped then.
 """
@@ -40,14 +40,19 @@ LOOKERS = 20
 FUNCTIONS = {
     "chaos_nap": (40, 0.05),
     "chaos_work": (30, 0.05),
+    "chaos_quick": (10, 0.0),
     "chaos_once": (8, 0.05),
     "chaos_flaky": (5, 0.0),
     "chaos_broken": (3, 0.0),
     "chaos_apart": (2, 0.05),
 }
+# Now and then many at once, so that some are leased ahead and have not started.
+BURST = 60
+BURSTS = 0.03
 IN_STORMS = {"chaos_poison": (0.3, 0.0)}
-# Some take longer than a lease, so that they are lost while they run.
-LONG_NAPS = 0.01
+# In storms some take longer, so that they are lost while they run; the longest
+# outlive their lease. These are shares of all, and at most so many leases.
+LONGER = ((0.02, 2.5), (0.1, 0.3))
 
 
 @dataclass
@@ -216,16 +221,31 @@ class Callers:
             count += 1
             # Unique among all lives of this process.
             task_id = f"{settings.process}-{os.getpid()}-{number}-{count}"
-            await self._call(task_id, rng)
+            if rng.random() < BURSTS:
+                async with trio.open_nursery() as nursery:
+                    for part in range(BURST):
+                        name = f"{task_id}-{part}"
+                        nursery.start_soon(self._submit, name, rng, "chaos_quick", 0.0)
+            else:
+                await self._submit(task_id, rng, *self._draw(rng))
             await trio.sleep(rng.random() * settings.pause)
 
-    async def _call(self, task_id: str, rng: random.Random) -> None:
+    def _draw(self, rng: random.Random) -> tuple[str, float]:
+        """A function, and how long it takes."""
         functions = FUNCTIONS | (IN_STORMS if self.weather == "storm" else {})
         weights = [weight for weight, _ in functions.values()]
         [(name, (_, longest))] = rng.choices(list(functions.items()), weights)
         seconds = rng.random() * longest
-        if name == "chaos_nap" and self.weather == "storm" and rng.random() < LONG_NAPS:
-            seconds = self._peer.settings.lease * 1.5
+        for share, leases in LONGER if self.weather != "calm" and longest else ():
+            # Threads are few, and would be taken for long.
+            if rng.random() < share and (leases < 1 or name in ("chaos_nap", "chaos_once")):
+                seconds = self._peer.settings.lease * leases * rng.uniform(0.5, 1)
+                break
+        return name, seconds
+
+    async def _submit(
+        self, task_id: str, rng: random.Random, name: str, seconds: float
+    ) -> None:
         load = rng.randbytes(rng.choice([2, 20, 200])).hex()
         if rng.random() < 0.005:
             load *= 1000

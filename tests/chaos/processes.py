@@ -159,11 +159,11 @@ class Kept:
                 process.send_signal(signal.SIGCONT)
                 self._is_stopped = False
 
-    async def suffer(self, faults: Faults, seconds: float) -> None:
+    async def suffer(self, faults: Faults, seconds: float, kind: str) -> None:
         """These faults on its connection for so many seconds."""
         if self.proxy is None:
             return
-        self._write(Kind.FAULT, what=str(faults))
+        self._write(Kind.FAULT, what=f"{kind} {faults}")
         self.proxy.set_faults(faults)
         try:
             await trio.sleep(seconds)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tests.chaos.history import Event, Kind
 from tests.chaos.story import Execution, Story, TaskStory, Trouble
 
+# How the ``what`` of a FAULT begins that lets nothing through.
+PARTITION = "partition"
 LOST_WITH_MEMORY = "lost: control plane restarted without a durable store"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,9 @@ CRASH_POINTS = {
     "subworker": ["before-start", "before-report", "after-report"],
     "client": ["acknowledged", "outcome-received"],
 }
+# What one worker suffers in a calm, a calm each.
+PROBES = ["kill", "stop", "partition"]
+PROBE_SECONDS = 3.0
 STORE_POINTS = ["before-commit", "after-commit", "in-replay"]
 # A memory of its own makes a control plane forget everything with its process.
 MEMORY = "memory"
@@ -113,6 +116,7 @@ class Run:
         self._plan = plan
         self._folder = folder
         self._rng = random.Random(plan.seed)
+        self._probes = deque(self._rng.sample(PROBES, len(PROBES)))
         self._journal = Journal(folder, "supervisor")
         base, discovery, management = free_port(), free_port(), free_port()
         self._base = base
@@ -178,11 +182,18 @@ class Run:
         await trio.sleep(self._plan.calm)
         worker = self._rng.choice(self._workers)
         notice = RELEASE_SECONDS + self._plan.slack + 0.5
-        if self._rng.random() < 0.5:
-            worker.kill()
-            await trio.sleep(notice)
-        else:
-            await worker.stop_for(self._plan.lease + notice)
+        match self._probes[0]:
+            case "kill":
+                worker.kill()
+                await trio.sleep(notice)
+            case "stop":
+                await worker.stop_for(self._plan.lease + notice)
+            case _:
+                self._tell("probe")  # so that something runs for longer than a lease
+                await trio.sleep(PROBE_SECONDS)
+                cut = Faults(up=False, down=False)
+                await worker.suffer(cut, self._plan.lease + notice + 1, "partition")
+        self._probes.rotate(-1)
 
     async def _settle(self) -> None:
         await self._wait_running()
@@ -232,7 +243,7 @@ class Run:
                 case "disconnect":
                     kept.disconnect()
                 case _:
-                    await kept.suffer(faults, seconds)
+                    await kept.suffer(faults, seconds, kind)
 
     def _draw(self, kept: Kept) -> tuple[str, float, Faults]:
         rng = kept.rng
@@ -240,7 +251,7 @@ class Run:
         kinds = {
             "kill": 3.0 if not is_control or self._plan.kills_control else 0.0,
             "stop": 2.0,
-            "stop long": 0.7,
+            "stop long": 1.0,
             "disconnect": 0.0 if is_control else 2.0,
             "partition": 0.0 if is_control else 2.0,
             "messages": 0.0 if is_control else 4.0,
@@ -250,6 +261,8 @@ class Run:
         if kind == "stop":
             seconds = rng.uniform(0.1, 2.0)
         if kind == "partition":
+            if rng.random() < 0.5:
+                seconds = self._plan.lease + self._plan.slack + rng.uniform(1, 3)
             up, down = rng.choice([(True, False), (False, True), (False, False)])
             return kind, seconds, Faults(up=up, down=down)
 

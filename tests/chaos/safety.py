@@ -14,6 +14,7 @@ from itertools import pairwise
 from tests.chaos.history import Event, Kind
 from tests.chaos.rules import (
     LOST_WITH_MEMORY,
+    PARTITION,
     Rules,
     Violation,
     excuses,
@@ -156,6 +157,36 @@ def nothing_runs_twice_at_once(story: Story, rules: Rules) -> Iterator[Violation
                     )
 
 
+def workers_fence_themselves(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S7: who is cut off stops its attempts before the lease can be another's."""
+    for event in story.events:
+        if event.kind is not Kind.FAULT or not event.what.startswith(PARTITION):
+            continue
+        [cut] = [
+            one
+            for one in story.troubles(event.process, event.at, event.at)
+            if one.event is event
+        ]
+        life = story.life_of(event.process, event.at)
+        for task in story.tasks.values() if life is not None else ():
+            if task.name not in ENDABLE:
+                continue
+            for execution in task.executions:
+                runs = execution.start.at < event.at < execution.ended_at
+                if execution.process != event.process or not runs:
+                    continue
+                end = min(execution.ended_at, cut.until)
+                over = end - event.at - story.stopped(event.process, event.at, end)
+                if over > rules.lease + rules.slack:
+                    yield violation(
+                        "S7",
+                        task,
+                        f"it went on for {over:.1f} s although its worker was cut off",
+                        event,
+                        *execution.events,
+                    )
+
+
 def old_fences_say_nothing(story: Story, rules: Rules) -> Iterator[Violation]:
     """S8, S2: the outcome is that of the newest lease, and no lease comes after it."""
     for task in story.tasks.values():
@@ -229,7 +260,7 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
         bool(excuses(story, rules, execution, event.at)) for execution in task.executions
     )
     if task.name == "chaos_once":
-        return hits > 0 or bool(story.all_troubles(since, event.at))
+        return hits > 0 or bool(story.all_troubles(since - rules.lease, event.at))
     if event.error.startswith(POISON):
         # A task may be lost before its function has begun, so count the faults.
         return task.name == "chaos_poison" or (

@@ -203,7 +203,7 @@ def test_s6_two_executions_at_once(
 def test_s7_an_attempt_that_goes_on_after_its_lease() -> None:
     def past(until: float, name: str = "chaos_nap") -> Past:
         past = Past(name).run(101, until).run(103, 104, attempt=2, process="w2")
-        past.add(101.5, Kind.FAULT, process="w1", what="partition")
+        past.add(101.5, Kind.FAULT, process="w1", what="messages")
         return past.add(160, Kind.HEAL, process="w1").tell(104.1, 2).settle(170, attempt=2)
 
     assert past(113).broken() == []
@@ -211,6 +211,19 @@ def test_s7_an_attempt_that_goes_on_after_its_lease() -> None:
     assert past(115, "chaos_work").broken() == []  # a thread cannot be ended
     frozen = past(115).add(105, Kind.STOP, process="w1", what="x")
     assert frozen.add(114, Kind.CONT, process="w1").broken() == []
+
+
+def test_s7_a_worker_that_is_cut_off_and_does_not_stop() -> None:
+    def past(until: float, what: str = "partition up=0") -> Past:
+        past = Past().add(101.5, Kind.FAULT, process="w1", what=what).run(101, until)
+        past.add(130, Kind.HEAL, process="w1").tell(130.1)
+        return past.settle()
+
+    assert past(112).broken() == []
+    assert past(113).broken() == ["S7"]
+    assert past(113, "drop=0.2").broken() == []
+    frozen = past(113).add(105, Kind.STOP, process="w1", what="x")
+    assert frozen.add(107, Kind.CONT, process="w1").broken() == []
 
 
 def test_s8_an_outcome_of_an_old_lease() -> None:
@@ -331,6 +344,12 @@ def test_l1_work_that_waits_while_a_worker_idles() -> None:
     assert gone.broken() == []
 
 
+def test_l1_what_may_have_ended_unheard_is_not_ready() -> None:
+    raised = calm().run(121, 122, how="raise").settle(attempt=1)
+    assert "L1" not in raised.broken()
+    assert "L1" not in calm().settle(status="cancelled", run="").broken()
+
+
 def test_l1_what_was_lost_with_a_store_in_memory_is_not_ready() -> None:
     past = calm().run(127, 128).settle().add(**killed("control", 110))
     assert past.broken(MEMORY) == []
@@ -355,11 +374,14 @@ def test_l2_what_a_dead_worker_ran_starts_again_at_once() -> None:
     assert past(104).add(102, Kind.FAULT, process="w2", what="x").broken() == []
 
 
-def test_l2_what_a_silent_worker_ran_starts_again_after_its_lease() -> None:
-    def past(again: float, cont: float = 140) -> Past:
+@pytest.mark.parametrize("silence", [(Kind.STOP, Kind.CONT), (Kind.FAULT, Kind.HEAL)])
+def test_l2_what_a_silent_worker_ran_starts_again_after_its_lease(
+    silence: tuple[Kind, Kind],
+) -> None:
+    def past(again: float) -> Past:
         past = Past("chaos_work", mode="delay").run(101, 140.1)
-        past.add(101.5, Kind.STOP, process="w1", what="x")
-        past.add(cont, Kind.CONT, process="w1")
+        past.add(101.5, silence[0], process="w1", what="partition")
+        past.add(140, silence[1], process="w1")
         return past.run(again, again + 1, attempt=2, process="w2").settle(attempt=2)
 
     assert past(113).broken() == []

@@ -420,7 +420,7 @@ class Cluster:
                 if peer is not None:
                     self.reset_pipe(peer)
             elif isinstance(command, ReadTasks):
-                self._control(TasksRead(command, self._stored(command.ids)))
+                self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
             else:
                 assert isinstance(command, AppendRecords)
                 self._take_append(command)

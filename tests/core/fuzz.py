@@ -45,7 +45,9 @@ from fastworker._core._messages import (
     TaskEvents,
 )
 from fastworker._core._pipes import PipeClosed, PipeOpened
+from fastworker._core._stored import TasksPage
 from fastworker._core._subworker_events import LaneNews, StartAttempts
+from fastworker._core._task_questions import TaskDetail, TasksDone
 from fastworker._errors import NotDecodable, RemoteProtocolError
 from fastworker._models import SerializationFormat
 from fastworker._serialization import decode_arguments, decode_result
@@ -82,6 +84,9 @@ REPLIES: Final[dict[Kind, Any]] = {
     Kind.FUNCTIONS: FunctionsReply,
     Kind.CALLBACKS: CallbacksReply,
     Kind.CREDIT: Nothing,
+    Kind.TASKS: TasksPage,
+    Kind.TASK: TaskDetail,
+    Kind.TASK_ACTION: TasksDone,
 }
 
 

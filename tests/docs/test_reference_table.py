@@ -140,7 +140,13 @@ def lines_of_enums() -> Iterator[tuple[str, str]]:
 
 
 def lines_of_commands() -> Iterator[tuple[str, str]]:
+    commands: dict[str, click.Command] = {}
     for name, command in main.commands.items():
+        if isinstance(command, click.Group):
+            commands |= {f"{name} {sub}": each for sub, each in command.commands.items()}
+        else:
+            commands[name] = command
+    for name, command in commands.items():
         for parameter in command.params:
             if getattr(parameter, "hidden", False):
                 continue
@@ -149,7 +155,7 @@ def lines_of_commands() -> Iterator[tuple[str, str]]:
 
 def option_name(parameter: click.Parameter) -> str:
     if isinstance(parameter, click.Argument):
-        return str(parameter.make_metavar(click.Context(main))).strip("[]").rstrip(".")
+        return str(parameter.make_metavar(click.Context(main))).rstrip(".").strip("[]")
     return next(each for each in parameter.opts if each.startswith("--"))
 
 

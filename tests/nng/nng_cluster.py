@@ -251,7 +251,7 @@ class NngCluster(Cluster):
             elif isinstance(command, ClosePipe):
                 self._listener.close_pipe(command.pipe)
             elif isinstance(command, ReadTasks):
-                self._control(TasksRead(command, self._stored(command.ids)))
+                self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
             else:
                 assert isinstance(command, AppendRecords)
                 self._append(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,12 @@ def test_nothing_is_done_to_all_tasks_by_mistake(plane: Plane) -> None:
     declined = plane.shell.run(
         "purge", "--discovery-address", plane.discovery, "--status", "failure", input="n\n"
     )
-    assert declined.returncode != 0
+    assert declined.returncode == 1
+    assert "nothing was done" in declined.stderr
+    agreed = plane.shell.run(
+        "purge", "--discovery-address", plane.discovery, "--status", "expired", input=""
+    )
+    assert (agreed.returncode, agreed.stdout) == (0, "0 tasks forgotten\n")
     assert len(ask(plane, "tasks")["tasks"]) == 2
 
 
@@ -107,3 +113,101 @@ def test_the_file_can_be_looked_at_checked_and_shrunk(plane: Plane, tmp_path: Pa
     missing = shell.run("store", "info", "nowhere.db")
     assert missing.returncode == 78
     assert "nowhere.db is not there" in missing.stderr
+
+
+def test_tasks_are_chosen_by_everything_that_a_row_says(plane: Plane) -> None:
+    assert plane.submit("add", "--args", "3", "4", "--priority", "high").returncode == 0
+    low, bad, high = reversed(ask(plane, "tasks")["tasks"])
+    chosen = {
+        ("--status", "success"): [high, low],
+        ("--status", "failure", "--status", "pending"): [bad],
+        ("--name", "add"): [high, low],
+        ("--name", "ad"): [],
+        ("--worker", low["worker_id"]): [high, bad, low],
+        ("--worker", "nobody"): [],
+        ("--priority", "high"): [high],
+        ("--priority", "high", "--priority", "normal", "--status", "failure"): [bad],
+        ("--last", "1h"): [high, bad, low],
+        ("--older", "1h"): [],
+        # Longer ago than there is time; not "at any time".
+        ("--older", "99999d"): [],
+        ("--last", "99999d", "--older", "0s"): [high, bad, low],
+    }
+    for options, expected in chosen.items():
+        assert ask(plane, "tasks", *options)["tasks"] == expected, options
+    for options in (("--older", "99999d"), ("--priority", "low"), ("--worker", "nobody")):
+        assert ask(plane, "purge", *options, "--yes") == {"done": [], "untouched": []}
+    options = ["--name", "add", "--priority", "high", "--worker", low["worker_id"]]
+    done = ask(plane, "requeue", *options, "--status", "success", "--last", "1h", "--yes")
+    assert done == {"done": [high["task_id"]], "untouched": []}
+    done = ask(plane, "purge", "--older", "0s", "--status", "failure", "--yes")
+    assert done["done"] == [bad["task_id"]]
+
+
+def test_what_cannot_be_meant_is_wrong_usage(plane: Plane) -> None:
+    for wrong in (
+        # What an unset variable of a script comes to must not mean "all".
+        ["purge", "--yes", "--name", ""],
+        ["purge", "--yes", "--worker", ""],
+        ["purge", "--yes", ""],
+        ["requeue", "--yes", "--name", "x" * 257],
+        ["tasks", "x" * 257],
+        ["tasks", os.fsdecode(b"\xff")],
+        ["tasks", "some-id", "--status", "failure"],
+        ["tasks", "some-id", "--before", "3"],
+        ["tasks", "--before", "9" * 30],
+        ["tasks", "--limit", "1001"],
+        ["tasks", "--last", "soon"],
+        ["purge", "--status", "started"],
+    ):
+        refused = plane.shell.run(*wrong, "--discovery-address", plane.discovery)
+        assert refused.returncode == 2, (wrong, refused)
+        assert "Traceback" not in refused.stderr
+    assert len(ask(plane, "tasks")["tasks"]) == 2
+
+
+def test_ctrl_c_at_the_question_leaves_everything_as_it_was(plane: Plane) -> None:
+    asking = plane.shell.start(
+        "purge",
+        "--discovery-address",
+        plane.discovery,
+        "--status",
+        "failure",
+        terminal=True,
+    )
+    asking.wait_for("forget 1 task?")
+    asking.press_ctrl_c()
+    assert asking.wait() == 130
+    assert "Traceback" not in asking.stderr
+    assert len(ask(plane, "tasks")["tasks"]) == 2
+
+
+def test_the_file_of_a_control_plane_is_found_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "kept_tasks.py").write_text(TASKS)
+    with open_shell(tmp_path) as shell:
+        plane = Plane(shell, "--task-modules", "kept_tasks", "--worker-id", "shop")
+        assert plane.submit("add", "--args", "1", "2").returncode == 0
+        which = ["--worker-id", "shop", "--base-address", plane.base]
+        assert json.loads(shell.run("store", "info", *which, "--json").stdout)["tasks"] == {
+            "success": 1
+        }
+        checked = shell.run("store", "check", *which, "--json")
+        assert json.loads(checked.stdout)["tasks"] == 1
+        plane.command.process.kill()
+        plane.command.wait()
+        assert shell.run("store", "vacuum", *which).returncode == 0
+        nobody = shell.run("store", "info", "--base-address", plane.base)
+        assert nobody.returncode == 78
+        assert "is not there" in nobody.stderr
+
+
+def test_what_is_no_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all, and long enough to be looked at" * 9)
+    (tmp_path / "empty.db").write_text("")
+    with open_shell(tmp_path) as shell:
+        for file in ("text.db", "empty.db"):
+            for command in ("info", "check", "vacuum"):
+                done = shell.run("store", command, file)
+                assert done.returncode in (75, 78), (command, file, done)
+                assert done.stderr.count("\n") == 1
+                assert file in done.stderr
