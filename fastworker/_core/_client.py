@@ -111,6 +111,7 @@ class _ClientTask:
         "budget_at",
         "call_id",
         "cancel",
+        "early",
         "event",
         "expires_at",
         "is_abandoned",
@@ -132,6 +133,7 @@ class _ClientTask:
         self.wants_outcome = wants_outcome
         self.is_abandoned = False
         self.cancel: _Cancel | None = None  # once it is to be cancelled
+        self.early: TaskEvent | None = None  # its end, before its SUBMIT is answered
         self.losses = 0
         self.call_id = 0  # of the SUBMIT that it went with last
         self.waits_for_room = False
@@ -580,6 +582,8 @@ class ClientState:
                     self._accept(task_id, task, _Progress.HELD)
             else:
                 self._acknowledge(task_id)
+                if task.early is not None:
+                    self._apply(task.early)
 
     def _acknowledge(self, task_id: str) -> None:
         task = self._tasks.get(task_id)
@@ -622,10 +626,15 @@ class ClientState:
             if event.status is WireStatus.UNKNOWN and kind is Kind.WATCH:
                 error = LOST_TASK if self._is_durable else LOST_STORE
                 event = msgspec.structs.replace(event, status=WireStatus.FAILURE, error=error)
-            self._apply(event)
+            self._apply(event, is_known_best=kind is Kind.WATCH)
 
-    def _apply(self, event: TaskEvent) -> None:
-        """Apply news of a task, from whatever answer."""
+    def _apply(self, event: TaskEvent, *, is_known_best: bool = False) -> None:
+        """Apply news of a task, from whatever answer.
+
+        Args:
+          event: the news.
+          is_known_best: whether the store was asked as well as memory.
+        """
         task = self._tasks.get(event.task_id)
         if task is None or event.status is WireStatus.HELD:
             return
@@ -639,16 +648,24 @@ class ClientState:
             self._forget(event.task_id)
             self._out.append(TaskRejected(event.task_id, RefusalCode.UNKNOWN_TASK, event.error))
             return
+        if task.is_shared and task.progress not in _ACCEPTED:
+            # Whether it is about this task, only the answer to its SUBMIT can tell:
+            # another of this id, with other content, may have been left just before.
+            task.early = event if event.status >= WireStatus.SUCCESS else None
+            return
+        if event.status is WireStatus.EVICTED and task.is_shared and not is_known_best:
+            # It was submitted long after its end, which a WATCH finds in the store.
+            self._acknowledge(event.task_id)
+            self._to_watch.append(event.task_id)
+            return
         if event.status is WireStatus.EVICTED:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True, error=GONE
             )
-        if event.status in (WireStatus.PENDING, WireStatus.STARTED):
-            if task.progress is not _Progress.UNSENT:  # else of one that was left before
-                self._acknowledge(event.task_id)
-                task.event = event
-            return
         self._acknowledge(event.task_id)
+        if event.status in (WireStatus.PENDING, WireStatus.STARTED):
+            task.event = event
+            return
         self._end(event.task_id, event)
 
     def _end(self, task_id: str, event: TaskEvent) -> None:

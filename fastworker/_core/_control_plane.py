@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Final, assert_never
 
 import msgspec
@@ -728,10 +727,6 @@ class ControlPlaneState:
                 if event.task_id in unread:
                     break  # the peer asks again for the rest
                 events.append(found.get(event.task_id, event))
-            if question.kind is Kind.SUBMIT:  # it has its answer; this is news of the task
-                for event in events:
-                    self._tell(question.session, event)
-                return
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
 
     def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
@@ -798,13 +793,6 @@ class ControlPlaneState:
         for command in commands:
             match command:
                 case TaskChanged(owner=owner, event=event):
-                    if event.status is WireStatus.EVICTED and owner and asker is not None:
-                        # Submitted again, long after its end: the store may still have that.
-                        asked = ReadTasks(
-                            owner, asker.ticket, Kind.SUBMIT, [event.task_id], events=[event]
-                        )
-                        self._when_durable(partial(self._out.append, asked))
-                        continue
                     self._tell_when_durable(owner, event)
                     if command.callback is not None:
                         self._call_back_when_durable(command.callback, event)

@@ -156,9 +156,8 @@ class ReadPage(msgspec.Struct, frozen=True, gc=False):
 class ReadTasks(msgspec.Struct, frozen=True, gc=False):
     """Read these tasks from the store, and say TasksRead.
 
-    ``events`` is what memory knows of the tasks that a QUERY, WATCH or CANCEL is about;
-    of tasks of a SUBMIT, which has its answer already, that they have ended. ``action``
-    and ``newest`` are of a TASK_ACTION.
+    ``events`` is what memory knows of the tasks that a QUERY, WATCH or CANCEL is about,
+    ``action`` and ``newest`` are of a TASK_ACTION.
     """
 
     session: bytes

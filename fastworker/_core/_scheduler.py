@@ -241,7 +241,11 @@ class Scheduler:
         record = self._tasks.get(task_id)
         if record is not None:
             return record.event()
-        return self.results.get(task_id, now=now) or TaskEvent(task_id, WireStatus.UNKNOWN)
+        ended = self.results.get(task_id, now=now)
+        if ended is not None:
+            return ended
+        has_key = self._keys.get(task_id, now=now) is not None
+        return TaskEvent(task_id, WireStatus.EVICTED if has_key else WireStatus.UNKNOWN)
 
     @property
     def has_work(self) -> bool:

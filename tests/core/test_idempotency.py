@@ -151,6 +151,21 @@ def test_a_thousand_clients_may_have_one_task_and_each_hears_its_end() -> None:
     )
 
 
+def test_more_keys_than_there_may_be_are_refused_until_some_have_expired() -> None:
+    plane = Plane()
+    plane.join("w")
+    plane.scheduler._keys = IdempotencyKeys(max_keys=2)
+    specs = [msgspec.structs.replace(keyed(ttl=10.0), id=f"k{n}") for n in range(3)]
+    assert [submit(plane, spec)[0] for spec in specs[:2]] == [SubmitReply()] * 2
+    (refusal,) = submit(plane, specs[2])[0].refusals
+    assert refusal.code is RefusalCode.QUEUE_FULL
+    assert "2 idempotency keys have not expired" in refusal.message
+    assert submit(plane, specs[0]) == (SubmitReply(), []), "it is there already"
+    assert plane.submit("without") == SubmitReply()
+    plane.wait(20.0)
+    assert submit(plane, specs[2]) == (SubmitReply(), [])
+
+
 def test_a_parent_does_not_take_along_what_others_have_submitted_too() -> None:
     plane = Plane()
     plane.join("w", slots=3)
