@@ -692,9 +692,13 @@ class ControlPlaneState:
         *,
         keep: bool = False,
     ) -> None:
-        """Answer with these events; what memory has lost may still be in the store (S13)."""
+        """Answer with these events; what memory has lost may still be in the store (S13).
+
+        A store in memory has rows too, but there the bounds of the result cache are
+        what was promised: what they let go is gone.
+        """
         gone = [event.task_id for event in events if event.status in _NOT_KEPT]
-        if gone:
+        if gone and self._is_durable:
             asked = ReadTasks(session.key, ticket, kind, gone, events=events)
             self._out.append(asked)
         else:
