@@ -106,7 +106,8 @@ class ControlPlaneWorker:
       subworker_management_port: where subworkers connect, on the host of
         ``base_address``, by default 5560.
       result_cache_max_size, result_cache_ttl_seconds: bounds of the outcomes
-        that are kept for whoever asks, by default 10000 and 3600.
+        that are kept in memory for whoever asks, by default 10000 and 3600. A
+        store that is a file has them for as long as its history, and is asked then.
       max_queued, max_queued_bytes: bounds of the tasks that have not ended,
         by default 1,000,000 and 1 GiB; a submit beyond them raises QueueFull.
       insecure: whether it may listen where other machines can connect. There

@@ -694,7 +694,8 @@ class ControlPlaneState:
     ) -> None:
         """Answer with these events; what memory has lost may still be in the store (S13).
 
-        Not in one that is memory itself: results are kept there no longer than was said.
+        A store in memory has rows too, but there the bounds of the result cache are
+        what was promised: what they let go is gone.
         """
         gone = [event.task_id for event in events if event.status in _NOT_KEPT]
         if gone and self._is_durable:

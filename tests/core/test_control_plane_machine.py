@@ -83,7 +83,7 @@ ANN_PIPE, BOB_PIPE, EVE_PIPE = 1, 2, 3
 class Hall:
     """The machine, and what it sent to each pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
         self.now = 10.0
         self.scheduler = Scheduler(
             epoch=EPOCH,
@@ -97,6 +97,7 @@ class Hall:
             worker_id="control-plane",
             base_port=5555,
             management_port=5560,
+            is_durable=is_durable,
         )
         self.sent: list[tuple[int, Frame]] = []
         self.closed: list[int] = []

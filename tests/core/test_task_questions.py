@@ -78,7 +78,7 @@ class Office(Hall):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(is_durable=True)
         self.questions: list[ReadPage | ReadTasks] = []
         self.transactions: list[AppendRecords] = []
         self.is_writing = True
@@ -122,6 +122,20 @@ class Office(Hall):
         self.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(0, {"thread": 1}))
         ended = EndedAttempt("old", attempt, WireStatus.SUCCESS, 0.0, 1.0, 2.0, 1, b"43")
         self.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, [], [ended]), slot=1)
+
+
+@pytest.fixture
+def hall() -> Hall:
+    class Rows(Hall):
+        def obey(self, command: ControlPlaneCommand) -> None:
+            if isinstance(command, ReadTasks):
+                self.handle(TasksRead(command, [OLD], len(command.ids)))
+            else:
+                super().obey(command)
+
+    hall = Rows()
+    hall.hello(ANN_PIPE, ANN, Role.CLIENT)
+    return hall
 
 
 @pytest.fixture
@@ -226,6 +240,14 @@ def test_ends_that_were_not_read_are_left_for_the_next_request(office: Office) -
         ("old", WireStatus.SUCCESS),
         ("older", WireStatus.UNKNOWN),
     ]
+
+
+def test_what_a_cache_in_memory_has_let_go_is_gone(hall: Hall) -> None:
+    """Its bounds are what was promised, whatever rows a store in memory has."""
+    (reply,) = hall.ask(ANN_PIPE, ANN, Kind.QUERY, TaskIds(["old"]))
+    assert isinstance(reply, Reply)
+    (event,) = decode_body(TaskEvents, reply.body).events
+    assert event.status is WireStatus.UNKNOWN
 
 
 def test_an_answer_for_a_session_that_is_gone_goes_nowhere(office: Office) -> None:

@@ -30,11 +30,13 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """One that no test may harm; it keeps a single result."""
+    """One that no test may harm; it keeps a single result, and that in memory."""
     folder = tmp_path_factory.mktemp("shared")
     shutil.copy(TASKS, folder / "mytasks.py")
     with open_shell(folder) as shell:
-        yield Plane(shell, "--task-modules", "mytasks", "--result-cache-size", "1")
+        yield Plane(
+            shell, "--task-modules", "mytasks", "--result-cache-size", "1", "--store", "memory"
+        )
 
 
 def wait_for_file(shell: Shell, name: str) -> str:

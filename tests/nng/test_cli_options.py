@@ -44,16 +44,28 @@ def submit_to_its_end(plane: Plane) -> str:
 
 
 def test_the_result_cache_holds_as_many_as_was_said(shell: Shell) -> None:
-    plane = Plane(shell, "--task-modules", "mytasks", "--result-cache-size", "1")
+    plane = Plane(
+        shell, "--task-modules", "mytasks", "--result-cache-size", "1", "--store", "memory"
+    )
     first, second = submit_to_its_end(plane), submit_to_its_end(plane)
     assert json.loads(plane.status(first).stdout)["status"] == "evicted"
     assert json.loads(plane.status(second).stdout)["result"] == 3
 
 
 def test_the_result_cache_holds_them_for_as_long_as_was_said(shell: Shell) -> None:
-    plane = Plane(shell, "--task-modules", "mytasks", "--result-cache-ttl", "3")
+    plane = Plane(
+        shell, "--task-modules", "mytasks", "--result-cache-ttl", "3", "--store", "memory"
+    )
     task_id = submit_to_its_end(plane)
     wait_until(lambda: "evicted" in plane.status(task_id).stdout, "it is no longer kept")
+
+
+def test_what_the_result_cache_has_let_go_is_still_in_the_file(shell: Shell) -> None:
+    """S13: the bound of the cache is one of memory, not of what is known."""
+    plane = Plane(shell, "--task-modules", "mytasks", "--result-cache-size", "1")
+    first, second = submit_to_its_end(plane), submit_to_its_end(plane)
+    for task_id in (first, second):
+        assert json.loads(plane.status(task_id).stdout)["result"] == 3
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
