@@ -1,6 +1,6 @@
 """How soon a restarted control plane serves, with many tasks queued in its file.
 
-    python benchmarks/replay.py [--tasks 100000] [--folder PATH]
+    python benchmarks/replay.py [--tasks 100000] [--only-first] [--folder PATH]
 
 Writes a file with that many queued tasks that do nothing, starts a control plane on it and
 one subworker, and takes the time from the start of the process until it listens, until the
@@ -56,7 +56,9 @@ def resident(process: subprocess.Popen[str]) -> int:
     raise AssertionError
 
 
-async def watch(address: str, began: float, figures: dict[str, float], tasks: int) -> None:
+async def watch(
+    address: str, began: float, figures: dict[str, float], tasks: int, only_first: bool
+) -> None:
     async with Client(address, timeout=600, connect_timeout=60) as client:
         while True:
             result = await client.get_task_result("queued-0000001")
@@ -66,6 +68,8 @@ async def watch(address: str, began: float, figures: dict[str, float], tasks: in
         figures["first task has ended, s"] = time.monotonic() - began
         await client.options(priority="critical").submit_task("no_op")
         figures["new critical task has ended, s"] = time.monotonic() - began
+        if only_first:
+            return
         while True:
             result = await client.get_task_result(f"queued-{tasks:07}")
             if result is not None and result.status is fastworker.TaskStatus.SUCCESS:
@@ -78,6 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--folder", help="where the file is made")
+    parser.add_argument("--only-first", action="store_true", help="do not work all off")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -98,7 +103,7 @@ def main() -> int:
         figures["bytes of memory per task"] = (resident(plane) - before) / arguments.tasks
         worker = spawn("--role", "subworker", "--address", base)
         try:
-            trio.run(watch, discovery, began, figures, arguments.tasks)
+            trio.run(watch, discovery, began, figures, arguments.tasks, arguments.only_first)
             figures["longest pause, ms"] = ask_longest_pause(plane) * 1000
         finally:
             for process in (worker, plane):
