@@ -140,13 +140,17 @@ class Submitter(abc.ABC):
           UnknownTask: no worker knows the name.
           NotEncodable: an argument cannot travel. Nothing was sent.
           PayloadTooLarge: the arguments are larger than 16 MiB. Nothing was sent.
+          QueueFull: the control plane holds as many tasks as it may.
+          StoreUnavailable: the control plane cannot write its store now.
+          Conflict: another task has this id, or this idempotency key.
           ControlPlaneUnreachable: nobody acknowledged within ``timeout`` seconds
             or ``retries`` lost sessions. The task may have been queued.
           ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
 
         Cancellation:
           If it raises ``Cancelled``, the task is taken back: it was never
-          sent, or it is cancelled as soon as the control plane hears of it.
+          sent, or it is cancelled as soon as the control plane hears of it. Of
+          a task that has a key others may want it, and this call only leaves it.
         """
         chosen = self._with_priority(task_name, kwargs)
         return await chosen._delay(task_name, args, kwargs, None)
@@ -239,8 +243,9 @@ class Submitter(abc.ABC):
           that has a key: then others may want it, and this call only leaves it.
 
         Raises:
-          UnknownTask, NotEncodable, PayloadTooLarge, ControlPlaneUnreachable,
-          ClientClosed, ClientBroken, ForkedClient: as for :meth:`delay`.
+          UnknownTask, NotEncodable, PayloadTooLarge, QueueFull, StoreUnavailable,
+          Conflict, ControlPlaneUnreachable, ClientClosed, ClientBroken,
+          ForkedClient: as for :meth:`delay`.
 
         Cancellation:
           If it raises ``Cancelled``, the task is taken back: it was never
