@@ -26,7 +26,7 @@ GROUPS: dict[str, int] = {
     "fastworker": 6,  # the public names
     "dashboard": 7,
     "cli": 8,
-    "testing": 7,
+    "testing": 8,
 }
 GROUP_OF: dict[str, str] = {
     "_task_function": "registry",
