@@ -47,7 +47,10 @@ GROUP_OF: dict[str, str] = {
 # Package: where alone it may be imported, as beginnings of paths.
 HOMES: dict[str, tuple[str, ...]] = {
     "pynng": ("_transport/_nng",),
-    "anyio": ("_transport/", "_client", "_local", "_submitter", "_task_", "testing/"),
+    "anyio": (
+        *("_transport/", "_client", "_local", "_submitter", "_task_"),
+        *("dashboard/", "testing/"),
+    ),
     "click": ("cli/",),
     "rich": ("cli/",),
     "cachetools": ("_core/_results",),
