@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -260,7 +261,7 @@ def test_there_are_at_most_four_updates_a_second(pauses: list[float]) -> None:
             studio.broadcast.note_sample(an_overview(), studio.workers, None)
         studio.flush()
         moments += [studio.now] * len(read(watcher))
-    for first, later in zip(moments, moments[1:], strict=False):
+    for first, later in itertools.pairwise(moments):
         assert later - first >= UPDATE_SECONDS - 1e-9
 
 
