@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from fastworker._errors import TaskNotFound as TaskNotFound
     from fastworker._errors import TaskTimedOut as TaskTimedOut
     from fastworker._errors import UnknownTask as UnknownTask
+    from fastworker._event_stream import EventStream as EventStream
     from fastworker._lanes._context import check_cancelled as check_cancelled
     from fastworker._lanes._context import current_task as current_task
     from fastworker._lanes._context import progress as progress
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
     from fastworker._models import Task as Task
+    from fastworker._models import TaskChange as TaskChange
     from fastworker._models import TaskFunctionInfo as TaskFunctionInfo
     from fastworker._models import TaskPriority as TaskPriority
     from fastworker._models import TaskResult as TaskResult
@@ -98,6 +100,7 @@ __all__ = [
     "TaskHandle",
     "Stream",
     "Progress",
+    "EventStream",
     "SyncClientWithOptions",
     "SyncTaskGroup",
     "SyncStream",
@@ -114,6 +117,7 @@ __all__ = [
     "CallbackInfo",
     "SerializationFormat",
     "Task",
+    "TaskChange",
     "TaskFunctionInfo",
     "TaskPriority",
     "TaskResult",
@@ -168,6 +172,7 @@ _HOMES = {
     "TaskHandle": "_task_handle",
     "Stream": "_task_stream",
     "Progress": "_task_handle",
+    "EventStream": "_event_stream",
     "CancelOutcome": "_cancel_outcome",
     "NeverStarted": "_cancel_outcome",
     "Cancelled": "_cancel_outcome",
@@ -186,6 +191,7 @@ _HOMES = {
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",
     "Task": "_models",
+    "TaskChange": "_models",
     "TaskFunctionInfo": "_models",
     "TaskPriority": "_models",
     "TaskResult": "_models",
