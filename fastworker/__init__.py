@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from fastworker._errors import TaskNotFound as TaskNotFound
     from fastworker._errors import TaskTimedOut as TaskTimedOut
     from fastworker._errors import UnknownTask as UnknownTask
-    from fastworker._event_stream import EventStream as EventStream
     from fastworker._lanes._context import check_cancelled as check_cancelled
     from fastworker._lanes._context import current_task as current_task
     from fastworker._lanes._context import progress as progress
@@ -74,6 +73,7 @@ if TYPE_CHECKING:
     from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
     from fastworker._sync_stream import SyncStream as SyncStream
     from fastworker._sync_submitter import SyncClientWithOptions as SyncClientWithOptions
+    from fastworker._task_events import EventStream as EventStream
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
@@ -172,7 +172,7 @@ _HOMES = {
     "TaskHandle": "_task_handle",
     "Stream": "_task_stream",
     "Progress": "_task_handle",
-    "EventStream": "_event_stream",
+    "EventStream": "_task_events",
     "CancelOutcome": "_cancel_outcome",
     "NeverStarted": "_cancel_outcome",
     "Cancelled": "_cancel_outcome",

@@ -68,7 +68,6 @@ from fastworker._errors import (
     TaskNotFound,
     UnknownTask,
 )
-from fastworker._event_stream import EventStream, OneOrMore, open_events, wanted_events
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import (
     SerializationFormat,
@@ -81,6 +80,7 @@ from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
+from fastworker._task_events import EventStream, OneOrMore, open_events, wanted_events
 from fastworker._task_ids import new_task_id
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
