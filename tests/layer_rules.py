@@ -93,6 +93,7 @@ MAY_CATCH_ALL: dict[str, str] = {
     "_lanes/_trio.py": "user code may break the lane's loop, which is started anew",
     "_hosting.py": "raised again in the loop of the caller",
     "_client.py": "becomes ClientBroken in every call",
+    "dashboard/_hub.py": "the program of somebody else goes on without a live feed",
     "_client_thread.py": "raised again in the thread of the caller",
 }
 MAY_SLEEP: dict[str, str] = {

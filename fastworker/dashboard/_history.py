@@ -17,6 +17,8 @@ from fastworker._core._overview import Overview
 from fastworker.dashboard._quantiles import NO_COUNTS, Counts, difference, quantile, sum_of
 
 MAX_POINTS: Final = 600
+# Points that are closer would leave less than ten minutes of them.
+POINT_SECONDS: Final = 0.6
 RATE_SECONDS: Final = 10.0
 LATENCY_SECONDS: Final = 60.0
 PRIORITIES: Final = ("critical", "high", "normal", "low")
@@ -109,7 +111,7 @@ class History:
 
         Returns:
           The new point. None if there is none: nobody can say how fast it goes by the
-          first numbers of a control plane's life, nor twice in one moment.
+          first numbers of a control plane's life, nor soon after the last ones.
         """
         sample = self._sample(overview, series, now)
         if self._life != _life_of(overview) or not (
@@ -122,9 +124,9 @@ class History:
             self.rates = Rates()
             self.latency = Latency()
             return None
-        if self._samples[-1].moment == now:
-            return None
         last = self._samples[-1]
+        if now - last.moment < POINT_SECONDS:
+            return None
         self._samples.append(sample)
         while self._samples[1].moment <= now - LATENCY_SECONDS:
             self._samples.popleft()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastworker._core._metrics import BUCKETS, Histogram
-from fastworker.dashboard._history import MAX_POINTS, History, Point
+from fastworker.dashboard._history import MAX_POINTS, POINT_SECONDS, History, Point
 from fastworker.dashboard._quantiles import quantile, sum_of
 from tests.dashboard.numbers import a_histogram, a_series, an_overview
 
@@ -181,18 +181,20 @@ def test_after_a_gap_its_work_is_spread_over_it() -> None:
     assert history.rates.submitted == pytest.approx(50.0)
 
 
-def test_two_samples_of_one_moment_are_one() -> None:
+def test_numbers_that_come_too_soon_are_counted_with_the_next_ones() -> None:
     history = History()
     history.add(an_overview(), [], now=1.0)
-    assert history.add(an_overview(submitted=5), [], now=1.0) is None
-    point = history.add(an_overview(submitted=5), [], now=2.0)
+    for now in (1.0, 1.5):
+        assert history.add(an_overview(submitted=5), [], now=now) is None
+    point = history.add(an_overview(submitted=8), [], now=3.0)
     assert point is not None
-    assert point.submitted == 5.0
+    assert point.submitted == 4.0
+    assert len(history.points) == 1
 
 
 steps = st.lists(
     st.tuples(
-        st.floats(0.01, 100.0),  # seconds since the last sample
+        st.floats(POINT_SECONDS + 0.01, 100.0),  # seconds since the last sample
         st.integers(0, 1000),  # submitted
         st.lists(durations, max_size=10),  # what ended
         st.sampled_from(["same life"] * 9 + ["another epoch", "less without a reason"]),
