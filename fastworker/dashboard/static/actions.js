@@ -31,6 +31,8 @@ const TASKS = {
 };
 
 const LISTED = 8;
+// What a cancel that comes too late is told.
+const ENDED = ["success", "failure", "expired"];
 
 /** Cancel, retry or purge one task. */
 export async function actOnTask(action, { task_id, name }) {
@@ -38,8 +40,9 @@ export async function actOnTask(action, { task_id, name }) {
   const isAgreed = await confirmAction({ ...words, title: `${words.title} this task?`, agree: `${words.agree} task`, items: [name, task_id] });
   if (!isAgreed) return false;
   return attempt(`${words.title} failed`, async () => {
-    await api.actOnTask(task_id, action);
-    toast(`${words.done} ${short(name)}`, { detail: task_id });
+    const { status } = await api.actOnTask(task_id, action);
+    if (ENDED.includes(status)) toast(`${short(name)} had ended before: ${status}`, { detail: task_id });
+    else toast(`${status === "cancelled" ? "Cancelled" : words.done} ${short(name)}`, { detail: task_id });
     return true;
   });
 }

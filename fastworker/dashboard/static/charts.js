@@ -11,7 +11,8 @@ const GAP = 4;
 
 /**
  * One chart. Its series are `{key, label, tone, value(point)}`; `tone` names a
- * colour in charts.css. Stacked ones lie on each other, the first at the bottom.
+ * colour in charts.css. Stacked ones lie on each other, the first at the bottom;
+ * of whole numbers there is nothing to show between 0 and 1.
  */
 export class Chart {
   #options;
@@ -20,8 +21,8 @@ export class Chart {
   #width = 0;
   #hovered = null;
 
-  constructor({ title, unit, series, format, stacked = false }) {
-    this.#options = { title, unit, series, format, stacked };
+  constructor({ title, unit, series, format, stacked = false, isWhole = false }) {
+    this.#options = { title, unit, series, format, stacked, isWhole };
     this.#legend = series.map(({ label, tone }) => {
       const value = h("span", { class: "legend-value" });
       const entry = h("li", {}, h("span", { class: `swatch tone-${tone}` }), label, " ", value);
@@ -91,7 +92,7 @@ export class Chart {
 
   #scale() {
     const end = this.#points.at(-1)?.at ?? 0;
-    const [ticks, top] = niceTicks(this.#highest());
+    const [ticks, top] = niceTicks(this.#highest(), this.#options.isWhole);
     const inner = { width: this.#width - PAD.left - PAD.right, height: HEIGHT - PAD.top - PAD.bottom };
     return {
       ticks,
@@ -120,12 +121,12 @@ export class Chart {
     ]);
     const steps = this.#width < 420 ? 2 : 5;
     const times = Array.from({ length: steps + 1 }, (_, step) => {
-      const before = this.#window * (1 - step / steps);
+      const before = Math.round((this.#window * (steps - step)) / steps);
       const anchor = step === 0 ? "start" : step === steps ? "end" : "middle";
       return s(
         "text",
         { class: "tick", x: x(end - before), y: HEIGHT - 5, "text-anchor": anchor },
-        before ? `−${before >= 60 ? `${+(before / 60).toFixed(1)} min` : `${before} s`}` : "now",
+        before ? `−${before % 60 ? `${before} s` : `${before / 60} min`}` : "now",
       );
     });
     return s("g", { "aria-hidden": "true" }, lines, times);
@@ -235,8 +236,8 @@ export class Sparkline {
 }
 
 /** Ticks from 0 up by 1, 2 or 5 times a power of ten, and where the scale ends. */
-export function niceTicks(highest, wanted = 4) {
-  const raw = (highest || 1) / wanted;
+export function niceTicks(highest, isWhole, wanted = 4) {
+  const raw = Math.max((highest || 1) / wanted, isWhole ? 1 : 0);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
   const steps = Math.max(1, Math.ceil((highest || 1) / step - 1e-9));

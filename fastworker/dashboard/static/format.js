@@ -3,6 +3,8 @@
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const exactTime = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
+const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export const NONE = "–";
@@ -28,11 +30,11 @@ export function rate(value) {
 /** Seconds, with two or three digits and a unit. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return NONE;
-  if (seconds < 0) return "0 s";
+  if (seconds <= 0) return "0 s";
   if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
-  if (seconds < 0.01) return `${(seconds * 1e3).toFixed(1)} ms`;
+  if (seconds < 0.01) return `${+(seconds * 1e3).toFixed(1)} ms`;
   if (seconds < 1) return `${Math.round(seconds * 1e3)} ms`;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${+seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   return span(seconds);
 }
@@ -68,6 +70,13 @@ export function clock(seconds) {
 /** Date and time of seconds since 1970. */
 export function moment(seconds) {
   return seconds === null || seconds === undefined ? NONE : dateTime.format(seconds * 1000);
+}
+
+/** To the millisecond, and with the day unless it is today. */
+export function precisely(at) {
+  const time = exactTime.format(at * 1000);
+  const day = (milliseconds) => new Date(milliseconds).toDateString();
+  return day(at * 1000) === day(Date.now()) ? time : `${shortDay.format(at * 1000)}, ${time}`;
 }
 
 /** Seconds since 1970 of an ISO time; null of none. */

@@ -11,11 +11,11 @@ export const STATUSES = ["pending", "started", "success", "failure", "cancelled"
 export const PRIORITIES = ["critical", "high", "normal", "low"];
 
 // What a task is doing, where that says more than its status.
-const STATES = { queued: "queued", leased: "sent out", retrying: "retrying", started: "running" };
+const STATES = ["queued", "leased", "retrying"];
 
 /** A task's state: a word and a colour. */
 export function statusBadge({ status, state, cancel_requested }) {
-  const word = cancel_requested && (status === "pending" || status === "started") ? "cancelling" : (STATES[state] ?? status);
+  const word = cancel_requested && (status === "pending" || status === "started") ? "cancelling" : (STATES.includes(state) ? state : status);
   return h("span", { class: `badge status-${word === "retrying" || word === "cancelling" ? word : status}` }, word);
 }
 

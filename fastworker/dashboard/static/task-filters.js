@@ -80,5 +80,5 @@ export class TaskFilters {
 }
 
 function hasText(row, text) {
-  return [row.task_id, row.name, row.error ?? ""].some((each) => each.toLowerCase().includes(text));
+  return [row.task_id, row.name].some((each) => each.toLowerCase().includes(text));
 }

@@ -1,9 +1,8 @@
 // Who was to be told of a task's end, and has not heard it yet.
 
 import * as api from "../api.js";
-import { now } from "../clock.js";
 import { foreign, h, show } from "../dom.js";
-import { exactly, moment, span } from "../format.js";
+import { exactly } from "../format.js";
 import { icon } from "../icons.js";
 import { emptyPanel, errorPanel, skeleton } from "../parts.js";
 import { go, link } from "../router.js";
@@ -38,7 +37,8 @@ export function open(outlet, route) {
     try {
       const reply = await api.callbacks(asked, mine.signal);
       show(counts, Object.entries(reply.counts).map(([name, value]) => h("div", { class: `card tile ${name === "parked" && value ? "is-bad" : ""}` }, h("dt", { class: "tile-name" }, name), h("dd", { class: "tile-value" }, exactly(value)))));
-      show(place, reply.callbacks.length ? table(reply.callbacks) : nothing(query.has("phase")));
+      const cut = reply.is_cut && h("p", { class: "lead" }, `There are more; these are the first ${exactly(reply.callbacks.length)}.`);
+      show(place, cut, reply.callbacks.length ? table(reply.callbacks) : nothing(query.has("phase")));
     } catch (error) {
       if (!mine.signal.aborted) show(place, errorPanel(error, load));
     }
@@ -72,22 +72,21 @@ function table(callbacks) {
       "table",
       { class: "table" },
       h("caption", { class: "visually-hidden" }, "Callbacks that have not arrived"),
-      h("thead", {}, h("tr", {}, ["Phase", "Address", "Task", "Tries", "Next try", "Last error"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["Phase", "Address", "Task", "Event", "Tries", "Last error"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, callbacks.map(row)),
     ),
   );
 }
 
-function row({ phase, address, task_id, attempts, next_at, error }) {
-  const left = next_at ? next_at - now() : null;
+function row({ phase, address, task_id, event_id, attempts, error }) {
   return h(
     "tr",
     {},
     h("td", {}, h("span", { class: `badge phase-${phase}` }, phase)),
     h("td", { class: "mono" }, foreign(address)),
     h("td", { class: "mono" }, h("a", { href: link("tasks", task_id), "data-row": true }, foreign(task_id))),
-    h("td", { class: "number" }, String(attempts)),
-    h("td", {}, left === null ? "–" : h("time", { title: moment(next_at) }, left > 0 ? `in ${span(left)}` : "now")),
+    h("td", { class: "mono" }, foreign(event_id)),
+    h("td", { class: "number" }, exactly(attempts)),
     h("td", { class: "error-line" }, foreign(error)),
   );
 }

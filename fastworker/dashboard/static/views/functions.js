@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { foreign, h, say, show } from "../dom.js";
-import { duration, many } from "../format.js";
+import { duration, exactly, many } from "../format.js";
 import { icon } from "../icons.js";
 import { emptyPanel, errorPanel, facts, skeleton } from "../parts.js";
 import { go, link } from "../router.js";
@@ -20,7 +20,7 @@ export function open(outlet, route) {
 
   function draw() {
     const wanted = (query.get("text") ?? "").toLowerCase();
-    const chosen = known.filter(({ name, doc }) => `${name} ${doc ?? ""}`.toLowerCase().includes(wanted));
+    const chosen = known.filter(({ name, doc }) => `${name} ${doc}`.toLowerCase().includes(wanted));
     say(summary, `${many(known.length, "function")}${chosen.length < known.length ? `, ${chosen.length} shown` : ""}`);
     if (chosen.length) show(list, chosen.map(makeFunction));
     else if (known.length) show(list, h("li", {}, emptyPanel("search", "No such function", "Neither a name nor a description contains the text.")));
@@ -54,9 +54,13 @@ export function open(outlet, route) {
   };
 }
 
+function more({ workers, worker_count }) {
+  return worker_count > workers.length ? ` and ${exactly(worker_count - workers.length)} more` : "";
+}
+
 function makeFunction(each) {
-  const [first, ...more] = (each.doc ?? "").trim().split("\n");
-  const rest = more.join("\n").trim();
+  const [first, ...others] = each.doc.trim().split("\n");
+  const rest = others.join("\n").trim();
   return h(
     "li",
     { class: "card function" },
@@ -70,12 +74,12 @@ function makeFunction(each) {
     rest && h("details", {}, h("summary", {}, "More"), h("pre", { class: "doc" }, foreign(rest))),
     facts([
       ["Lane", each.lane],
-      ["Retries", each.retries === undefined ? null : String(each.retries ?? "–")],
+      ["Retries", exactly(each.retries)],
       ["Timeout", each.timeout ? duration(each.timeout) : "none"],
-      ["Grace", each.grace === null || each.grace === undefined ? null : duration(each.grace)],
+      ["Grace", duration(each.grace)],
       ["If its worker is lost", each.on_lost],
       ["Kind", each.is_stream ? "stream" : null],
-      ["Workers", each.workers?.length ? h("span", {}, each.workers.map((worker, index) => [index ? ", " : "", h("a", { href: link("tasks", null, { name: each.name, worker }) }, foreign(worker))])) : "none"],
+      ["Workers", each.workers.length ? h("span", {}, each.workers.map((worker, index) => [index ? ", " : "", h("a", { href: link("tasks", null, { name: each.name, worker }) }, foreign(worker))]), more(each)) : "none"],
     ]),
   );
 }

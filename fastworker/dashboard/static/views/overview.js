@@ -38,6 +38,7 @@ const CHARTS = [
     unit: "by priority",
     format: count,
     stacked: true,
+    isWhole: true,
     // The least urgent at the bottom.
     series: PRIORITIES.toReversed().map((key) => ({ key, label: key, tone: key, value: (point) => point.queued[key] })),
   },
@@ -45,6 +46,7 @@ const CHARTS = [
     title: "Running",
     unit: "tasks at once",
     format: count,
+    isWhole: true,
     series: [{ key: "running", label: "running", tone: "running", value: (point) => point.running }],
   },
 ];
@@ -161,9 +163,9 @@ function makeTiles() {
       const isWell = (worker) => worker.status === "active";
       all.throughput.set(rate(rates.succeeded), "per s", `${rate(rates.submitted)} per s submitted`);
       all.failures.set(rate(rates.failed), "per s", `${count(overview.failed)} failed since the start`);
-      all.latency.set(duration(latency.p50), "p50", `p99 ${duration(latency.p99)} · wait ${duration(latency.wait_p50)} · run ${duration(latency.run_p50)}`);
+      all.latency.set(duration(latency.p50), "p50", `${duration(latency.p99)} p99 · ${duration(latency.wait_p50)} wait`);
       all.queued.set(count(sum(overview.queued)), "", `${count(overview.retrying)} retrying · ${count(overview.held)} held`);
-      all.running.set(count(overview.running), "", `${count(overview.leased)} sent out`);
+      all.running.set(count(overview.running), "", `${count(overview.leased)} leased, not started`);
       all.workers.set(count(overview.workers), "", list.every(isWell) ? `${used} of ${capacity} places taken` : `${list.filter(isWell).length} active, ${list.length - list.filter(isWell).length} away or draining`);
       load.set(used, capacity);
       all.throughput.spark.draw(recent.map((point) => point.succeeded));

@@ -17,7 +17,7 @@ export function makeTaskBar({ change, openTask }) {
     timer = setTimeout(call, TYPED);
   };
 
-  const search = h("input", { type: "search", class: "input", placeholder: "Search by name, id or error", "aria-label": "Search tasks", autocomplete: "off", spellcheck: "false" });
+  const search = h("input", { type: "search", class: "input", placeholder: "Search by name or id", "aria-label": "Search tasks", autocomplete: "off", spellcheck: "false" });
   search.addEventListener("input", () => later(() => change({ text: search.value.trim() })));
   search.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;

@@ -6,7 +6,7 @@ import * as api from "../api.js";
 import { everySecond, now } from "../clock.js";
 import { on } from "../cluster.js";
 import { foreign, h, say, show } from "../dom.js";
-import { duration, exactly, moment, pretty, seconds } from "../format.js";
+import { duration, exactly, moment, precisely, pretty, seconds } from "../format.js";
 import { icon } from "../icons.js";
 import { copyButton, emptyPanel, errorPanel, facts, priorityMark, skeleton, statusBadge } from "../parts.js";
 import { link } from "../router.js";
@@ -116,9 +116,9 @@ function sections(task, act) {
     ),
     task.status !== "success" && task.error && h("p", { class: "note note-bad" }, foreign(task.error)),
     h("section", {}, h("h3", {}, "Timeline"), timeline(task), phases(task)),
-    task.status === "success" && code("Result", task.result, "It returned nothing."),
+    task.status === "success" && code("Result", task.result, task.is_cut ? "Not shown, or nothing: see below." : "It returned nothing."),
     task.traceback && code("Traceback", task.traceback),
-    code("Arguments", task.arguments, "It has no arguments."),
+    code("Arguments", task.arguments, task.is_cut ? "Not shown, or none: see below." : "It has no arguments."),
     listed("Errors of attempts", task.errors),
     listed("Lost workers", task.losses),
     h(
@@ -134,7 +134,7 @@ function sections(task, act) {
         ["Callback", task.callback && String(task.callback)],
       ]),
     ),
-    task.is_cut && h("p", { class: "muted" }, "Some of its texts are too long and were cut."),
+    task.is_cut && h("p", { class: "muted" }, "What is large about this task is not shown here."),
   ];
 }
 
@@ -154,7 +154,7 @@ function timeline(task) {
     "ol",
     { class: "timeline" },
     steps.map(([tone, label, at, note]) =>
-      h("li", { class: `step-${tone}` }, h("span", { class: "step-name" }, label), at !== null && h("time", { datetime: new Date(at * 1000).toISOString() }, moment(at)), note && h("p", { class: "muted" }, foreign(note))),
+      h("li", { class: `step-${tone}` }, h("span", { class: "step-name" }, label), at !== null && h("time", { datetime: new Date(at * 1000).toISOString(), title: moment(at) }, precisely(at)), note && h("p", { class: "muted" }, foreign(note))),
     ),
   );
 }

@@ -41,7 +41,9 @@ export function open(outlet, route) {
   const table = makeTaskTable({ address: (id) => address(filters.query(), id), choose: () => drawChosen() });
   const follow = h("button", { type: "button", class: "button follow", click: () => setFollowing(!isFollowing) });
   const fresh = h("button", { type: "button", class: "button primary small fresh", hidden: true, click: () => apply(true) });
-  const status = h("p", { class: "muted", role: "status" });
+  const shownCount = h("span", {});
+  const numbers = h("span", { class: "list-numbers" });
+  const status = h("p", { class: "muted", role: "status" }, shownCount, numbers);
   const bulk = h("div", { class: "bulk", role: "group", "aria-label": "Chosen tasks", hidden: true });
   const place = h("div", { class: "task-place" });
   const newer = h("button", { type: "button", class: "button", title: "Newer ([)", click: () => turn("newer") }, icon("left"), "Newer");
@@ -66,7 +68,7 @@ export function open(outlet, route) {
     } catch (error) {
       if (mine.signal.aborted) return;
       // What is there is better than nothing while the connection is away.
-      if (rows && (isQuiet || error.status === 0)) say(status, error.message);
+      if (rows && (isQuiet || error.status === 0)) say(shownCount, error.message);
       else {
         rows = null;
         pager.hidden = true;
@@ -83,7 +85,8 @@ export function open(outlet, route) {
       if (!table.element.isConnected) show(place, table.element);
     } else show(place, nothing());
     const from = rows.length ? ` · numbers ${exactly(rows.at(-1).number)} to ${exactly(rows[0].number)}` : "";
-    say(status, `${many(rows.length, "task")} on this page${from}`);
+    say(shownCount, `${many(rows.length, "task")} on this page`);
+    say(numbers, from);
     fresh.hidden = arrived.size === 0;
     say(fresh, `Show ${many(arrived.size, "change")}`);
     pager.hidden = !filters.before && next === null;

@@ -156,7 +156,7 @@ function makeLane(first) {
     update({ capacity, leased, running }) {
       meter.set(leased, capacity, capacity && leased >= capacity ? "is-full" : "");
       say(text, `${running}/${capacity}`);
-      text.title = `${running} running, ${leased} sent out, ${capacity} at once`;
+      text.title = `${running} running, ${leased} leased, ${capacity} at once`;
     },
   };
 }
@@ -169,7 +169,9 @@ function makeRunning(first) {
     element: h("li", {}, h("a", { href: link("tasks", first.task_id) }, foreign(first.name)), progress, time),
     update(task) {
       tick(task);
-      say(progress, task.progress >= 0 ? `${Math.round(task.progress * 100)} %` : "");
+      const share = task.progress ?? -1;
+      say(progress, share >= 0 ? `${Math.round(share * 100)} %` : "");
+      progress.title = task.message ?? "";
     },
     tick,
   };
