@@ -3,10 +3,10 @@
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 
-const SHOWN = 6_000;
+const SHOWN = { done: 6_000, error: 20_000 };
 const MOST = 4;
 
-/** Show a text for six seconds; an error stays until it is closed. */
+/** Show a text for six seconds, and an error for twenty. */
 export function toast(text, { kind = "done", detail = "" } = {}) {
   // Two regions, so that an error interrupts and a success waits.
   const region = document.getElementById(kind === "error" ? "toasts-error" : "toasts");
@@ -20,13 +20,14 @@ export function toast(text, { kind = "done", detail = "" } = {}) {
   );
   region.append(element);
   while (region.children.length > MOST) region.firstElementChild.remove();
-  if (kind !== "error") leaveLater(element);
+  leaveLater(element, SHOWN[kind]);
 }
 
-function leaveLater(element) {
-  let timer = setTimeout(() => element.remove(), SHOWN);
+// Not while somebody points at it.
+function leaveLater(element, shown) {
+  let timer = setTimeout(() => element.remove(), shown);
   element.addEventListener("pointerenter", () => clearTimeout(timer));
   element.addEventListener("pointerleave", () => {
-    timer = setTimeout(() => element.remove(), SHOWN);
+    timer = setTimeout(() => element.remove(), shown);
   });
 }

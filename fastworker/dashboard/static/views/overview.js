@@ -56,8 +56,8 @@ export function open(outlet, { query }) {
   const tiles = makeTiles();
   const attention = h("ul", { class: "attention", "aria-label": "Needs attention" });
   const queues = makeQueues();
-  const totals = h("section", { class: "card", "aria-labelledby": "totals-title" });
-  const plane = h("section", { class: "card", "aria-labelledby": "plane-title" });
+  const totals = makeTotals();
+  const plane = makePlane();
   const failures = makeFailures();
   const chosen = makeWindows(Number(query.get("window")) || 300);
   const body = h(
@@ -67,7 +67,7 @@ export function open(outlet, { query }) {
     tiles.element,
     h("div", { class: "section-head" }, h("h2", {}, "The last minutes"), chosen.element),
     h("div", { class: "charts" }, charts.map((chart) => chart.element)),
-    h("div", { class: "panels" }, queues.element, failures.element, totals, plane),
+    h("div", { class: "panels" }, queues.element, failures.element, totals.element, plane.element),
   );
   let isShown = false;
 
@@ -81,8 +81,8 @@ export function open(outlet, { query }) {
     drawAttention(attention, overview, workers);
     tiles.draw(overview, history, workers);
     queues.draw(overview);
-    drawTotals(totals, overview);
-    drawPlane(plane, overview);
+    totals.draw(overview);
+    plane.draw(overview);
     failures.draw(overview);
     drawCharts();
   }
@@ -97,7 +97,7 @@ export function open(outlet, { query }) {
 
   show(outlet, skeleton(6, "skeleton-tile"));
   draw();
-  const stops = [on("change", draw), everySecond(() => cluster.overview && drawPlane(plane, cluster.overview))];
+  const stops = [on("change", draw), everySecond(() => cluster.overview && plane.draw(cluster.overview))];
   return {
     update({ query: changed }) {
       chosen.set(Number(changed.get("window")) || 300);
@@ -254,51 +254,53 @@ function makeFailures() {
   };
 }
 
-function drawTotals(card, overview) {
-  const parts = [
-    ["succeeded", "success"],
-    ["failed", "failure"],
-    ["cancelled", "cancelled"],
-    ["expired", "expired"],
-  ];
-  const ended = parts.reduce((sum, [key]) => sum + overview[key], 0);
-  let from = 0;
-  const strip = s(
-    "svg",
-    { class: "strip", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
-    parts.map(([key, tone]) => {
-      const width = ended ? (100 * overview[key]) / ended : 0;
-      const piece = s("rect", { class: `area solid tone-${tone}`, x: from, y: 0, width, height: 8 });
-      from += width;
-      return piece;
-    }),
-  );
-  show(
-    card,
-    h("h2", { id: "totals-title" }, "Since the start"),
-    strip,
-    facts([
-      ["Submitted", exactly(overview.submitted)],
-      ...parts.map(([key, tone]) => [
-        h("span", {}, h("span", { class: `swatch tone-${tone}` }), key[0].toUpperCase() + key.slice(1)),
-        exactly(overview[key]),
-      ]),
-      ["Refused", exactly(overview.refused)],
-    ]),
-  );
+const ENDED = [
+  ["succeeded", "Succeeded", "success"],
+  ["failed", "Failed", "failure"],
+  ["cancelled", "Cancelled", "cancelled"],
+  ["expired", "Expired", "expired"],
+];
+
+function makeTotals() {
+  const pieces = ENDED.map(([, , tone]) => s("rect", { class: `area solid tone-${tone}`, y: 0, height: 8 }));
+  const strip = s("svg", { class: "strip", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, pieces);
+  const names = [["submitted", "Submitted"], ...ENDED, ["refused", "Refused"]];
+  const values = names.map(() => h("span", {}));
+  const shown = facts(names.map(([, label, tone], index) => [tone ? h("span", {}, h("span", { class: `swatch tone-${tone}` }), label) : label, values[index]]));
+  return {
+    element: h("section", { class: "card", "aria-labelledby": "totals-title" }, h("h2", { id: "totals-title" }, "Since the start"), strip, shown),
+    draw(overview) {
+      names.forEach(([key], index) => say(values[index], exactly(overview[key])));
+      const ended = ENDED.reduce((sum, [key]) => sum + overview[key], 0);
+      let from = 0;
+      ENDED.forEach(([key], index) => {
+        const width = ended ? (100 * overview[key]) / ended : 0;
+        pieces[index].setAttribute("x", from);
+        pieces[index].setAttribute("width", width);
+        from += width;
+      });
+    },
+  };
 }
 
-function drawPlane(card, overview) {
-  show(
-    card,
-    h("h2", { id: "plane-title" }, "Control plane"),
-    facts([
-      ["Name", overview.worker_id],
-      ["Version", overview.version],
-      ["Up for", h("time", { title: moment(overview.started_at) }, span(now() - overview.started_at))],
-      ["Store", overview.is_durable ? overview.store : `${overview.store} (ends with it)`],
-      ["Clients", exactly(overview.clients)],
-      ["Task functions", h("a", { href: link("functions") }, exactly(overview.functions))],
-    ]),
-  );
+function makePlane() {
+  const [name, version, up, store, clients, functions] = ["bdi", "bdi", "time", "bdi", "span", "a"].map((element) => h(element, {}));
+  functions.href = link("functions");
+  return {
+    element: h(
+      "section",
+      { class: "card", "aria-labelledby": "plane-title" },
+      h("h2", { id: "plane-title" }, "Control plane"),
+      facts([["Name", name], ["Version", version], ["Up for", up], ["Store", store], ["Clients", clients], ["Task functions", functions]]),
+    ),
+    draw(overview) {
+      say(name, overview.worker_id);
+      say(version, overview.version);
+      say(up, span(now() - overview.started_at));
+      up.title = moment(overview.started_at);
+      say(store, overview.is_durable ? overview.store : `${overview.store} (ends with it)`);
+      say(clients, exactly(overview.clients));
+      say(functions, exactly(overview.functions));
+    },
+  };
 }
