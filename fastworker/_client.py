@@ -31,9 +31,20 @@ from fastworker._core._messages import (
     CallbacksReply,
     FunctionsAsked,
     FunctionsReply,
+    LiveFunction,
     TaskSpec,
     WireStatus,
     is_name,
+)
+from fastworker._core._metrics import MetricsAsked, MetricsReply, Series
+from fastworker._core._overview import (
+    DrainAsked,
+    DrainReply,
+    Overview,
+    OverviewAsked,
+    WorkerRow,
+    WorkersAsked,
+    WorkersReply,
 )
 from fastworker._core._results import Results
 from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked, TasksPage
@@ -405,6 +416,10 @@ class Client(Submitter):
         Cancellation:
           Always a checkpoint; changes nothing.
         """
+        return [_function_info(live) for live in await self._list_live_functions()]
+
+    async def _list_live_functions(self) -> list[LiveFunction]:
+        """As :meth:`list_task_functions`, with all that their workers have announced."""
         return await self._in_time(_all_functions(self._usable_session()))
 
     async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
@@ -435,6 +450,49 @@ class Client(Submitter):
         if detail.row is None:
             raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
         return detail
+
+    async def _overview(self) -> Overview:
+        """Ask how the control plane is; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._usable_session().ask(OverviewAsked(), Overview))
+
+    async def _workers(self) -> list[WorkerRow]:
+        """Ask for all subworkers; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._all_workers())
+
+    async def _all_workers(self) -> list[WorkerRow]:
+        rows: list[WorkerRow] = []
+        while True:
+            asked = WorkersAsked(rows[-1].number if rows else 0)
+            page = await self._usable_session().ask(asked, WorkersReply)
+            rows += page.workers
+            if not page.more or not page.workers:
+                return rows
+
+    async def _metrics(self) -> list[Series]:
+        """Ask how long tasks take; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._all_series())
+
+    async def _all_series(self) -> list[Series]:
+        found: list[Series] = []
+        while True:
+            asked = MetricsAsked(len(found))
+            page = await self._usable_session().ask(asked, MetricsReply)
+            found += page.series
+            if not page.more or not page.series:
+                return found
+
+    async def _drain_worker(self, worker_id: str) -> None:
+        """Have a subworker end when what it runs has ended; raises as :meth:`get_task_result`.
+
+        A supervised one is started again then. After ``Cancelled`` it may be drained.
+
+        Raises:
+          LookupError: that cannot be; the message says why.
+        """
+        session = self._usable_session()
+        reply = await self._in_time(session.ask(DrainAsked(worker_id), DrainReply))
+        if reply.problem:
+            raise LookupError(reply.problem)
 
     async def _act_on_tasks(
         self, action: TaskAction, ids: list[str], *, newest: int | None = None
@@ -566,26 +624,27 @@ class Client(Submitter):
         )
 
 
-async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
-    found: list[TaskFunctionInfo] = []
+async def _all_functions(session: ClientSession) -> list[LiveFunction]:
+    found: list[LiveFunction] = []
     while True:
-        asked = FunctionsAsked(found[-1].name if found else "")
+        asked = FunctionsAsked(found[-1].function.name if found else "")
         reply = await session.ask(asked, FunctionsReply)
-        for live in reply.functions:
-            info = live.function
-            found.append(
-                TaskFunctionInfo(
-                    name=info.name,
-                    signature=info.signature,
-                    doc=info.doc,
-                    lane=info.lane,
-                    on_lost=info.on_lost,
-                    workers=tuple(live.workers),
-                    worker_count=live.worker_count,
-                )
-            )
+        found += reply.functions
         if not reply.more or not reply.functions:
             return found
+
+
+def _function_info(live: LiveFunction) -> TaskFunctionInfo:
+    info = live.function
+    return TaskFunctionInfo(
+        name=info.name,
+        signature=info.signature,
+        doc=info.doc,
+        lane=info.lane,
+        on_lost=info.on_lost,
+        workers=tuple(live.workers),
+        worker_count=live.worker_count,
+    )
 
 
 def _broken(cause: Exception) -> ClientBroken:

@@ -26,6 +26,8 @@ from fastworker._core._messages import (
     WireStatus,
 )
 
+# How the error of a task begins that has killed its worker again and again.
+POISON: Final = "lost: its worker died "
 # More rows than that are no page any more.
 MAX_PAGE_ROWS: Final = 1_000
 
@@ -171,7 +173,9 @@ class TasksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``before`` is the sequence number of the last row of the page before this one,
     0 for the first page. Empty lists and texts leave a thing open; ``since`` and
-    ``until`` are about when a task was created.
+    ``until`` are about when a task was created. ``text`` is part of its id or name, of
+    which upper and lower case of A to Z are the same. ``is_poison``: it has killed its
+    worker again and again.
     """
 
     states: Annotated[list[StoredState], Meta(max_length=8)] = []
@@ -182,6 +186,8 @@ class TasksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
     until: WallTime = 0.0
     before: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_ROWS)] = 100
+    text: ShortText = ""
+    is_poison: bool = False
 
 
 class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -210,6 +216,12 @@ class TasksPage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     rows: Annotated[list[TaskRow], Meta(max_length=MAX_BATCH_ITEMS)]
     more: bool = False
     problem: str = ""
+
+
+def has_text(task_id: str, name: str, text: str) -> bool:
+    """Whether an id or a name has this text, as ``TasksAsked`` means it."""
+    wanted = text.encode().lower()  # of bytes only A to Z have a lower case
+    return wanted in task_id.encode().lower() or wanted in name.encode().lower()
 
 
 def row_of(task: StoredTask) -> TaskRow:

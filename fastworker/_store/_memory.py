@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from fastworker._core._stored import (
+    POISON,
     CallbackStage,
     Changes,
     StoredKey,
@@ -27,6 +28,7 @@ from fastworker._core._stored import (
     TaskRow,
     TasksAsked,
     TasksPage,
+    has_text,
     row_of,
 )
 from fastworker._store._abc import StoreOpened, StoreReader
@@ -175,6 +177,8 @@ class MemoryStore:
             row = row_of(task)
             if asked.worker and row.worker != asked.worker:
                 continue
+            if asked.is_poison and not row.error.startswith(POISON):
+                continue
             if len(found) == asked.limit:
                 return TasksPage(found, more=True)
             found.append(row)
@@ -197,4 +201,5 @@ def _is_asked(task: StoredTask, asked: TasksAsked) -> bool:
         and (not asked.priorities or spec.priority in asked.priorities)
         and (not asked.since or spec.created >= asked.since)
         and (not asked.until or spec.created <= asked.until)
+        and (not asked.text or has_text(spec.id, spec.name, asked.text))
     )
