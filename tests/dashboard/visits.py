@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import httpx
 import msgspec
 
+from fastworker._transport._memory import MemoryNetwork
 from fastworker.dashboard import Dashboard
 from tests.shell.world import World, open_world
 
@@ -17,6 +19,11 @@ TOKEN = "t" * 43
 ROOT = "http://localhost:8080"
 WRITE = {"x-fastworker": "1"}
 BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def new_dashboard(**settings: Any) -> Dashboard:
+    """A dashboard whose control plane is away."""
+    return Dashboard(token=TOKEN, transport=MemoryNetwork(random=Random(0)), **settings)
 
 
 class Visitor:
