@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastworker._task_words import ENDED
 from fastworker.cli import _options
 from fastworker.cli._errors import Exit, count, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
-from fastworker.cli._task_filters import ENDED, Filters, NameText, filters
+from fastworker.cli._task_filters import Filters, NameText, filters
 
 if TYPE_CHECKING:
     from fastworker._client import Client

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fastworker._task_words import PRIORITIES, STATUSES
 from fastworker.cli._output import one_line
 
 if TYPE_CHECKING:
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# As users know them; what waits for a retry, or is leased, is pending.
-STATUSES: Final = {
-    "pending": ("QUEUED", "LEASED", "RETRYING"),
-    "started": ("STARTED",),
-    "success": ("SUCCESS",),
-    "failure": ("FAILURE",),
-    "cancelled": ("CANCELLED",),
-    "expired": ("EXPIRED",),
-}
-ENDED: Final = ("success", "failure", "cancelled", "expired")
-PRIORITIES: Final = ("critical", "high", "normal", "low")
 _EARLIEST: Final = 1e-3
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

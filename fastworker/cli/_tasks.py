@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from fastworker._task_words import STATUSES
 from fastworker.cli import _options
 from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
-from fastworker.cli._task_filters import (
-    PRIORITIES,
-    STATUSES,
-    Filters,
-    NameText,
-    ago,
-    filters,
-)
+from fastworker.cli._task_filters import Filters, NameText, ago, filters
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TaskRow, TasksPage
@@ -96,6 +89,8 @@ def tasks(
 
 def show(page: TasksPage, *, as_json: bool, now: float) -> None:
     """Print a page."""
+    from fastworker._task_views import row_as_json
+
     following = page.following or None
     if as_json:
         print_json({"tasks": [row_as_json(row) for row in page.rows], "next": following})
@@ -116,6 +111,8 @@ def show(page: TasksPage, *, as_json: bool, now: float) -> None:
 
 
 def _cells(row: TaskRow, now: float) -> tuple[str, ...]:
+    from fastworker._task_views import status_of
+
     texts = (
         str(row.sequence),
         row.task_id,
@@ -129,34 +126,11 @@ def _cells(row: TaskRow, now: float) -> tuple[str, ...]:
     return tuple(one_line(text) for text in texts)
 
 
-def status_of(row: TaskRow) -> str:
-    """The status as users know it."""
-    return next(name for name, states in STATUSES.items() if row.state.name in states)
-
-
-def row_as_json(row: TaskRow) -> dict[str, Any]:
-    """A task of a list."""
-    return {
-        "number": row.sequence,
-        "task_id": row.task_id,
-        "name": row.name,
-        "status": status_of(row),
-        "state": row.state.name.lower(),
-        "priority": PRIORITIES[row.priority],
-        "created_at": _moment(row.created),
-        "started_at": _moment(row.started),
-        "changed_at": _moment(row.changed),
-        "worker_id": row.worker or None,
-        "attempts": row.attempts,
-        "error": row.error or None,
-        "cancel_requested": row.is_cancel_requested,
-    }
-
-
 def show_one(detail: TaskDetail, *, as_json: bool) -> None:
     """Print all that is known of one task."""
-    assert detail.row is not None
-    facts = row_as_json(detail.row) | _more_of(detail)
+    from fastworker._task_views import detail_as_json
+
+    facts = detail_as_json(detail)
     if as_json:
         print_json(facts)
         return
@@ -168,39 +142,3 @@ def show_one(detail: TaskDetail, *, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):17} {first}".rstrip())
         for line in rest:
             click.echo(f"{'':17} {line}")
-
-
-def _more_of(detail: TaskDetail) -> dict[str, Any]:
-    from fastworker._outcomes import STATUSES as NAMES
-
-    outcome = detail.outcome
-    facts: dict[str, Any] = {
-        "arguments": _shown(detail.format, detail.payload),
-        "callback": detail.callback or None,
-        "losses": list(detail.losses),
-        "errors": list(detail.errors),
-    }
-    if outcome is not None:
-        is_success = NAMES[outcome.status].value == "success"
-        facts |= {
-            "completed_at": _moment(outcome.completed),
-            "result": _shown(outcome.format, outcome.payload) if is_success else None,
-            "traceback": outcome.traceback or None,
-        }
-    return facts | {"is_cut": detail.is_cut}
-
-
-def _shown(format: int, payload: bytes) -> str | None:
-    """Bytes of a task as text: JSON as it travels; a pickle is never opened."""
-    from fastworker._models import SerializationFormat
-    from fastworker._serialization import FORMATS
-
-    if not payload:
-        return None
-    if FORMATS.get(format) is SerializationFormat.JSON:
-        return payload.decode("utf-8", "backslashreplace")
-    return f"({len(payload):,} bytes in another format)"
-
-
-def _moment(wall: float) -> str | None:
-    return datetime.fromtimestamp(wall, UTC).isoformat() if wall else None
