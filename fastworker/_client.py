@@ -32,6 +32,7 @@ from fastworker._core._messages import (
     CallbacksReply,
     FunctionsAsked,
     FunctionsReply,
+    LiveFunction,
     TaskSpec,
     WireStatus,
     is_name,
@@ -418,6 +419,10 @@ class Client(Submitter):
         Cancellation:
           Always a checkpoint; changes nothing.
         """
+        return [_function_info(live) for live in await self._list_live_functions()]
+
+    async def _list_live_functions(self) -> list[LiveFunction]:
+        """As :meth:`list_task_functions`, with all that their workers have announced."""
         return await self._in_time(_all_functions(self._usable_session()))
 
     def events(
@@ -675,26 +680,27 @@ class Client(Submitter):
         )
 
 
-async def _all_functions(session: ClientSession) -> list[TaskFunctionInfo]:
-    found: list[TaskFunctionInfo] = []
+async def _all_functions(session: ClientSession) -> list[LiveFunction]:
+    found: list[LiveFunction] = []
     while True:
-        asked = FunctionsAsked(found[-1].name if found else "")
+        asked = FunctionsAsked(found[-1].function.name if found else "")
         reply = await session.ask(asked, FunctionsReply)
-        for live in reply.functions:
-            info = live.function
-            found.append(
-                TaskFunctionInfo(
-                    name=info.name,
-                    signature=info.signature,
-                    doc=info.doc,
-                    lane=info.lane,
-                    on_lost=info.on_lost,
-                    workers=tuple(live.workers),
-                    worker_count=live.worker_count,
-                )
-            )
+        found += reply.functions
         if not reply.more or not reply.functions:
             return found
+
+
+def _function_info(live: LiveFunction) -> TaskFunctionInfo:
+    info = live.function
+    return TaskFunctionInfo(
+        name=info.name,
+        signature=info.signature,
+        doc=info.doc,
+        lane=info.lane,
+        on_lost=info.on_lost,
+        workers=tuple(live.workers),
+        worker_count=live.worker_count,
+    )
 
 
 def _broken(cause: Exception) -> ClientBroken:

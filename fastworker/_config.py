@@ -17,6 +17,7 @@ from fastworker._exposure import (
     exposed_addresses,
     names_to_resolve,
     refuse_exposed_addresses,
+    refuse_exposed_dashboard,
     refuse_foreign_pickles,
 )
 from fastworker._models import SerializationFormat
@@ -25,6 +26,7 @@ from fastworker._settings import (
     DIAL_ADDRESS,
     FORMAT,
     HOST,
+    HOST_NAMES,
     LABEL,
     LISTEN_ADDRESS,
     LOG_LEVEL,
@@ -267,16 +269,30 @@ class SubWorkerConfig(_WorkerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DashboardConfig(_Config):
-    """The dashboard of a control plane."""
+    """The dashboard of a control plane.
+
+    ``gui_allowed_hosts`` are names under which browsers reach it, beside localhost.
+    """
 
     gui_enabled: bool = _setting(True, SWITCH, "GUI_ENABLED")
     gui_host: str = _setting("127.0.0.1", HOST, "GUI_HOST")
     gui_port: int = _setting(8080, PORT, "GUI_PORT")
+    gui_allowed_hosts: tuple[str, ...] = _setting((), HOST_NAMES, "GUI_ALLOWED_HOSTS")
+    insecure: bool = _setting(False, SWITCH, "INSECURE")
 
     @property
     def address(self) -> Address:
         """Where it listens."""
         return Address(self.gui_host, self.gui_port)
+
+    def refuse_exposure(self) -> None:
+        """Refuse to listen where other machines can connect, unless that is meant.
+
+        Raises:
+          ConfigurationError: the message has both ways out.
+        """
+        if not self.insecure and not self.address.is_loopback:
+            refuse_exposed_dashboard(self.address)
 
 
 @dataclass(frozen=True, kw_only=True)

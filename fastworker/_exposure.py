@@ -20,6 +20,7 @@ __all__ = [
     "exposed_addresses",
     "names_to_resolve",
     "refuse_exposed_addresses",
+    "refuse_exposed_dashboard",
     "refuse_foreign_pickles",
 ]
 
@@ -68,6 +69,20 @@ def refuse_exposed_addresses(exposed: Sequence[str]) -> None:
             f"network where everybody is trusted, say insecure=True, --insecure or "
             f"FASTWORKER_INSECURE=1"
         )
+
+
+def refuse_exposed_dashboard(address: Address) -> None:
+    """Refuse to serve the dashboard where other machines could connect.
+
+    Raises:
+      ConfigurationError: always. The message names the address and both ways out.
+    """
+    raise ConfigurationError(
+        f"gui_host={address.host}: other machines could connect there, and whoever listens on "
+        f"the way could read the token, since nothing is encrypted; listen on 127.0.0.1 behind "
+        f"a proxy with TLS, or, in a network where everybody is trusted, say insecure=True, "
+        f"--insecure or FASTWORKER_INSECURE=1"
+    )
 
 
 def refuse_foreign_pickles(

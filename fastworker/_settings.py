@@ -233,6 +233,37 @@ class Host:
 
 
 @dataclass(frozen=True)
+class HostNames:
+    """Names under which browsers know a server; as text, separated by commas or spaces."""
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        is_list = isinstance(value, (list, tuple))
+        if not is_list or not all(isinstance(name, str) for name in value):
+            raise _wrong_type(value, "a list of host names")
+        return tuple(map(_host_name, value))
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self.check(tuple(text.replace(",", " ").split()))
+
+
+def _host_name(text: str) -> str:
+    name = text.strip().lower()
+    if name.count(":") > 1 and not name.startswith("["):
+        name = f"[{name}]"
+    host, colon, port = name, "", ""
+    if not name.endswith("]"):
+        before, colon, port = name.rpartition(":")
+        host = before if colon else port
+    is_plain = host.isascii() and all(c.isalnum() or c in "-._:[]" for c in host)
+    if not host or not is_plain or (colon and not port.isdigit()):
+        raise ValueError(
+            f"{text[:100]!r} is no host name; use one such as 'tasks.example.com', with a "
+            f"port if it is not that of http or https"
+        )
+    return name
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few words, in the case they are listed in."""
 
@@ -292,6 +323,7 @@ class OrNone:
 LISTEN_ADDRESS: Final = AddressText(listening=True)
 DIAL_ADDRESS: Final = AddressText(listening=False)
 HOST: Final = Host()
+HOST_NAMES: Final = HostNames()
 PORT: Final = WholeNumber(0, 65535)
 SECONDS: Final = Seconds()
 SWITCH: Final = Switch()

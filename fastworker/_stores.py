@@ -41,7 +41,12 @@ def make_store(name: str | os.PathLike[str] | None, *, project: str = "") -> Sto
 
 def default_path(environment: Mapping[str, str], worker_id: str, base_port: int) -> Path:
     """Where the command line keeps the tasks of this control plane."""
+    label = "".join(c if c.isalnum() or c in "-_." else "_" for c in worker_id)[:100]
+    return state_folder(environment) / f"{label}-{base_port}.db"
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """Where the command line keeps what has to survive it."""
     state = environment.get("XDG_STATE_HOME", "")
     folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    label = "".join(c if c.isalnum() or c in "-_." else "_" for c in worker_id)[:100]
-    return folder / "fastworker" / f"{label}-{base_port}.db"
+    return folder / "fastworker"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -54,7 +54,8 @@ class TaskDetailView(TaskView, frozen=True, gc=False, kw_only=True):
 
 def status_of(row: TaskRow) -> Status:
     """The status as users know it."""
-    return next(name for name, states in STATUSES.items() if row.state.name in states)  # type: ignore[return-value]
+    names = (name for name, states in STATUSES.items() if row.state.name in states)
+    return cast(Status, next(names))
 
 
 def view_of(row: TaskRow) -> TaskView:

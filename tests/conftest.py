@@ -6,3 +6,5 @@ import os
 
 # Set for the processes that tests start, too.
 os.environ["FASTWORKER_VALIDATE"] = "1"
+# Port 8080 is not ours; the tests of the dashboard choose one that is free.
+os.environ["FASTWORKER_GUI_ENABLED"] = "0"

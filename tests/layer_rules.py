@@ -25,8 +25,8 @@ GROUPS: dict[str, int] = {
     "shells": 5,
     "fastworker": 6,  # the public names
     "dashboard": 7,
-    "cli": 7,
-    "testing": 7,
+    "cli": 8,
+    "testing": 8,
 }
 GROUP_OF: dict[str, str] = {
     "_task_function": "registry",
@@ -51,6 +51,9 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("_transport/", "_client", "_local", "_submitter", "_task_"),
         *("dashboard/", "testing/"),
     ),
+    "starlette": ("dashboard/",),
+    "hypercorn": ("dashboard/_server",),
+    "trio_websocket": ("cli/",),
     "click": ("cli/",),
     "rich": ("cli/",),
     "cachetools": ("_core/_results",),
@@ -91,6 +94,8 @@ MAY_CATCH_ALL: dict[str, str] = {
     "_lanes/_stream.py": "raised again at the yield of the generator",
     "_lanes/_failure_text.py": "__str__ of an exception is user code",
     "_lanes/_trio.py": "user code may break the lane's loop, which is started anew",
+    "dashboard/_supervised.py": "logged, and started again; tasks go on",
+    "dashboard/_server.py": "logged; one connection's error is not the others' affair",
     "_hosting.py": "raised again in the loop of the caller",
     "_client.py": "becomes ClientBroken in every call",
     "dashboard/_hub.py": "the program of somebody else goes on without a live feed",

@@ -13,8 +13,6 @@ from fastworker.cli._options import with_default
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._values import CommandWithLists
 
-_LATER = "Accepted; the dashboard comes with a later version."
-
 
 @click.command("control-plane", cls=CommandWithLists)
 @_options.worker_id(default="control-plane")
@@ -84,16 +82,17 @@ _LATER = "Accepted; the dashboard comes with a later version."
 @_options.backend
 @_options.drain_timeout
 @_options.serialization_format("What arguments may be in, beside JSON.")
+@_options.gui_host
+@_options.gui_port
 @click.option(
-    "--gui-host", metavar="HOST", help=with_default(f"GUI host. {_LATER}", "127.0.0.1")
+    "--gui-allowed-host",
+    "gui_allowed_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="A name under which browsers reach the dashboard, beside localhost; may be "
+    "given again.",
 )
-@click.option(
-    "--gui-port",
-    type=int,
-    metavar="PORT",
-    help=with_default(f"GUI port. {_LATER}", "8080"),
-)
-@click.option("--no-gui", is_flag=True, help=f"Disable GUI. {_LATER}")
+@click.option("--no-gui", is_flag=True, help="Serve no dashboard.")
 @_options.log_level("INFO")
 @_options.supervised
 def control_plane(
@@ -117,6 +116,7 @@ def control_plane(
     serialization_format: str | None,
     gui_host: str | None,
     gui_port: int | None,
+    gui_allowed_hosts: tuple[str, ...],
     no_gui: bool,
     log_level: str | None,
     supervised: bool,
@@ -128,15 +128,19 @@ def control_plane(
     process at once. Tasks that have not ended then come back with the next
     start; with --store memory they are lost, and how many there are is said
     at the first signal and at the end.
+
+    The dashboard is served beside it, if the extra 'dashboard' is installed; see
+    'fastworker dashboard'.
     """
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
         level = set_up_logging(log_level)
         import trio
 
-        from fastworker._config import CommandConfig, DashboardConfig
+        from fastworker._config import CommandConfig
         from fastworker._control_plane import ControlPlaneWorker
         from fastworker._modules import load_task_modules, split_module_names
+        from fastworker.cli._dashboard_beside import dashboard_beside
         from fastworker.cli._service import Service
         from fastworker.cli._store_choice import store_to_use
 
@@ -158,7 +162,15 @@ def control_plane(
             backend=backend,  # type: ignore[arg-type]  # checked by click
             drain_timeout=drain_timeout,
         )
-        DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
+        dashboard = dashboard_beside(
+            worker,
+            # Whoever supervises it shows what there is to show.
+            is_wanted=not (no_gui or supervised),
+            host=gui_host,
+            port=gui_port,
+            allowed_hosts=gui_allowed_hosts or None,
+            insecure=insecure,
+        )
         modules = CommandConfig.resolve(
             os.environ, task_modules=split_module_names(task_modules) or None
         ).task_modules
@@ -166,6 +178,11 @@ def control_plane(
         # told here, once, before anything listens.
         load_task_modules(modules)
         service = Service(
-            worker, modules, processes=processes, log_level=level, concurrency=concurrency
+            worker,
+            modules,
+            processes=processes,
+            log_level=level,
+            concurrency=concurrency,
+            dashboard=dashboard,
         )
         leave(trio.run(service.run, watch))

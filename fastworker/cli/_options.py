@@ -100,6 +100,17 @@ def log_level(default: str) -> Callable[[F], F]:
     )
 
 
+gui_host = click.option(
+    "--gui-host",
+    metavar="HOST",
+    help=with_default("Where the dashboard listens.", "127.0.0.1"),
+)
+gui_port = click.option(
+    "--gui-port",
+    type=int,
+    metavar="PORT",
+    help=with_default("At which port.", "8080"),
+)
 concurrency = click.option(
     "--concurrency",
     type=click.IntRange(min=1),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 import trio
@@ -15,6 +15,7 @@ from fastworker._control_plane import ControlPlaneWorker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
 from fastworker._unfinished import waiting
+from fastworker.cli._dashboard_beside import address_to_open
 from fastworker.cli._errors import count
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._signals import Drainable
@@ -23,6 +24,9 @@ from fastworker.cli._supervised import (
     addresses_to_json,
     fastworker_command,
 )
+
+if TYPE_CHECKING:
+    from fastworker.dashboard import Dashboard
 
 # A drained subworker says goodbye before it ends.
 FAREWELL_SECONDS: Final = 1.0
@@ -40,6 +44,7 @@ class Service:
       processes: how many subworker processes run the tasks; with 0 the
         worker does it itself.
       log_level, concurrency: for those processes.
+      dashboard: makes the dashboard that is served beside it, or None.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Service:
         processes: int,
         log_level: str,
         concurrency: int | None,
+        dashboard: Callable[[], Dashboard | None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._modules = modules
@@ -58,6 +64,8 @@ class Service:
         self._processes = processes if modules else 0
         self._log_level = log_level
         self._concurrency = concurrency
+        self._make_dashboard = dashboard
+        self._dashboard_address = ""
         self._supervisor = Supervisor({}, lambda *_: None)
 
     async def run(self, watch: ParentWatch | None = None) -> int:
@@ -74,9 +82,10 @@ class Service:
         )
 
     async def _serve(self) -> None:
-        async with trio.open_nursery() as subworkers:
+        async with trio.open_nursery() as dashboards, trio.open_nursery() as subworkers:
             async with trio.open_nursery() as plane:
                 await plane.start(self._worker.run)
+                await self._start_dashboard(dashboards)
                 self._supervisor = Supervisor(self._commands(), self._note_exit)
                 await subworkers.start(self._supervisor.run)
                 self._announce()
@@ -85,6 +94,15 @@ class Service:
                     subworkers.start_soon(self._outlive_old_processes)
             # The control plane has drained: so have they, or they never will.
             subworkers.cancel_scope.deadline = trio.current_time() + FAREWELL_SECONDS
+            dashboards.cancel_scope.cancel()  # there is nothing to show any more
+
+    async def _start_dashboard(self, nursery: trio.Nursery) -> None:
+        dashboard = self._make_dashboard()
+        if dashboard is None:
+            return
+        address = await nursery.start(dashboard.run)
+        if address is not None:
+            self._dashboard_address = address_to_open(address, dashboard.token.text)
 
     async def _outlive_old_processes(self) -> None:
         """Whoever had this store before had subworkers too, which ended with it."""
@@ -136,6 +154,8 @@ class Service:
             f"  tasks       {self._tasks()}",
             f"  run by      {self._runners()}",
         ]
+        if self._dashboard_address:
+            lines.append(f"  dashboard   {self._dashboard_address}")
         click.echo("\n".join(lines), file=sys.stderr)
 
     def _store(self) -> str:

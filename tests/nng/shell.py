@@ -92,6 +92,7 @@ class Shell:
             if not name.startswith("FASTWORKER_") or name == "FASTWORKER_VALIDATE"
         }
         self.environ[MARK] = self._mark
+        self.environ["FASTWORKER_GUI_ENABLED"] = "0"
         # Nobody's real tasks, and not another test's.
         self.environ["XDG_STATE_HOME"] = str(folder / "state")
         self._started: list[Background] = []

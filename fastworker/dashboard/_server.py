@@ -1,0 +1,201 @@
+"""An HTTP server for the dashboard: hypercorn's protocol, and limits that it has not.
+
+Hypercorn waits for a peer that does not read for as long as it likes, even while it is
+being stopped, and takes any number of connections. Here a connection is closed if a
+write takes too long, if too many others come while it asks for nothing, and at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Event, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr, wrap_app
+from starlette.types import ASGIApp
+
+log = logging.getLogger("fastworker.dashboard")
+
+MAX_CONNECTIONS: Final = 200
+MAX_HEADER_BYTES: Final = 16 * 1024
+# From the connection, or the last answer, to the end of a request's headers.
+HEADER_SECONDS: Final = 10
+# Without a byte, in the middle of something. A WebSocket is pinged more often.
+READ_SECONDS: Final = 60
+WRITE_SECONDS: Final = 15.0
+PING_SECONDS: Final = 20.0
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+
+
+def http_config() -> Config:
+    """What hypercorn is told."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("fastworker.dashboard.http")
+    config.include_server_header = False
+    config.h11_max_incomplete_size = MAX_HEADER_BYTES
+    config.keep_alive_timeout = HEADER_SECONDS
+    config.read_timeout = READ_SECONDS
+    config.websocket_ping_interval = PING_SECONDS
+    config.websocket_max_message_size = MAX_MESSAGE_BYTES
+    # With a bound, an app that answers without reading the body would leave the
+    # connection's reader waiting for ever. What arrives is bounded by the app, which
+    # reads a body up to its limit, or answers and so has the connection closed.
+    config.max_app_queue_size = math.inf  # type: ignore[assignment]
+    return config
+
+
+async def serve_http(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    on_listening: Callable[[int], None],
+    *,
+    config: Config | None = None,
+) -> None:
+    """Serve until cancelled.
+
+    Args:
+      on_listening: is told the port.
+
+    Raises:
+      OSError: it cannot listen there.
+    """
+    server = _Server(app, config or http_config())
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=MAX_CONNECTIONS)
+    on_listening(listeners[0].socket.getsockname()[1])
+    async with trio.open_nursery() as nursery:
+        try:
+            await trio.serve_listeners(server.handle, listeners, handler_nursery=nursery)
+        finally:
+            server.abort_all()
+
+
+class _Connection:
+    """A stream whose writes take a bounded time, and that can be closed at any time."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+        self.is_idle = True  # it has asked for nothing that is not answered
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(WRITE_SECONDS):
+            await self._stream.send_all(data)
+            return
+        self.abort()
+        raise trio.BrokenResourceError(f"the peer has not read for {WRITE_SECONDS:g} s")
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close it at once; whoever reads or writes gets an error."""
+        self.socket.close()
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 and WebSockets only: an upgrade to HTTP/2 would have limits of its own."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+
+class _HttpServer(TCPServer):
+    """One connection. As hypercorn's, with the protocol above."""
+
+    stream: _Connection  # type: ignore[assignment]
+
+    async def run(self) -> None:
+        try:
+            socket = self.stream.socket
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = _Protocol(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state.copy()),
+                    False,
+                    client,
+                    server,
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self.stream.is_idle = event.idle
+        await super().protocol_send(event)
+
+
+class _Server:
+    """All connections."""
+
+    def __init__(self, app: ASGIApp, config: Config) -> None:
+        self._app: AppWrapper = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
+        self._config = config
+        self._context = WorkerContext(None)
+        self._connections: dict[_Connection, None] = {}
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection; whatever happens in it is its own affair."""
+        connection = _Connection(stream)
+        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
+            connection.abort()
+            return
+        self._connections[connection] = None
+        try:
+            serve: Callable[[], Awaitable[None]] = _HttpServer(
+                self._app,
+                self._config,
+                self._context,
+                ConnectionState({}),
+                connection,  # type: ignore[arg-type]  # has what it needs of a stream
+            ).run
+            await serve()
+        except* Exception as errors:
+            log.warning("a connection ended: %r", errors.exceptions[0])
+            log.debug("its traceback", exc_info=errors)
+        finally:
+            del self._connections[connection]
+            connection.abort()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has asked for nothing for longest, if there is one."""
+        for connection in self._connections:
+            if connection.is_idle:
+                connection.abort()
+                # Its task ends soon; until then it must not be chosen again.
+                connection.is_idle = False
+                return True
+        return False
+
+    def abort_all(self) -> None:
+        """Close all connections: a write waits even if it is cancelled."""
+        for connection in list(self._connections):
+            connection.abort()
