@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import trio
@@ -63,27 +63,11 @@ class Feed:
         self.address: str = await self.nursery.start(serve)
         self.port = int(self.address.rstrip("/").rpartition(":")[2])
 
-    @asynccontextmanager
-    async def connect(
+    def connect(
         self, headers: dict[str, str] | None = None, host: str = "127.0.0.1"
-    ) -> AsyncIterator[WebSocketConnection]:
+    ) -> AbstractAsyncContextManager[WebSocketConnection]:
         """A live connection; with the token if no headers are given."""
-        if headers is None:
-            headers = {"Authorization": f"Bearer {TOKEN}"}
-        extra = [(name.encode(), value.encode()) for name, value in headers.items()]
-        # trio-websocket leaves the socket open where the server ends it.
-        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-        try:
-            async with trio.open_nursery() as nursery:
-                websocket = await wrap_client_stream(
-                    nursery, stream, f"{host}:{self.port}", "/api/live", extra_headers=extra
-                )
-                async with websocket:
-                    yield websocket
-        except BaseExceptionGroup as group:
-            raise _single(group) from None
-        finally:
-            await trio.aclose_forcefully(stream)
+        return connect_live(self.port, headers, host=host)
 
     @asynccontextmanager
     async def deaf(self, *, buffer: int = 4096) -> AsyncIterator[trio.SocketStream]:
@@ -117,6 +101,33 @@ class Feed:
         assert answer.startswith(b"HTTP/1.1 101"), answer
         await stream.send_all(_masked(b'{"type": "watch", "tasks": true}'))
         return stream
+
+
+@asynccontextmanager
+async def connect_live(
+    port: int,
+    headers: dict[str, str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    path: str = "/api/live",
+) -> AsyncIterator[WebSocketConnection]:
+    """A live connection; with the token if no headers are given."""
+    if headers is None:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+    extra = [(name.encode(), value.encode()) for name, value in headers.items()]
+    # trio-websocket leaves the socket open where the server ends it.
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    try:
+        async with trio.open_nursery() as nursery:
+            websocket = await wrap_client_stream(
+                nursery, stream, f"{host}:{port}", path, extra_headers=extra
+            )
+            async with websocket:
+                yield websocket
+    except BaseExceptionGroup as group:
+        raise _single(group) from None
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 def _single(error: BaseException) -> BaseException:
