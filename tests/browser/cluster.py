@@ -66,6 +66,7 @@ class Cluster:
     def __init__(self, shell: Shell) -> None:
         (shell.folder / "page_tasks.py").write_text(TASKS)
         self.shell = shell
+        shell.environ["FASTWORKER_GUI_ENABLED"] = "1"
         self.port = free_port()
         self.plane = self._start()
 
