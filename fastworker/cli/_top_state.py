@@ -73,6 +73,14 @@ class TopState:
         ]
         return sorted(found, key=lambda task: float(task["started_at"]))
 
+    def as_json(self) -> Json:
+        """Everything that is known but tasks, for programs."""
+        return {
+            "overview": self.overview,
+            "workers": list(self.workers.values()),
+            "history": list(self.history),
+        }
+
     def _take_workers(self, workers: list[Json], now: float) -> None:
         for worker in workers:
             self.workers[worker["worker_id"]] = worker

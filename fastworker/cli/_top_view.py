@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from rich.text import Text
 
@@ -88,7 +88,6 @@ class TopView:
         facts = [
             f"{overview['version']}",
             one_line(overview["worker_id"]),
-            f"epoch {overview['epoch']}",
             f"up {duration(overview['now'] - overview['started_at'])}",
             "on disk" if overview["is_durable"] else "in memory",
         ]
@@ -200,8 +199,10 @@ class TopView:
         return f"{bar} {load}/{capacity}"
 
     def _tasks(self, state: TopState, width: int, wall: float) -> list[Text]:
+        name_width = max(16, min(40, width - (86 if width >= 130 else 70)))
         columns: list[Column] = [
-            *(("TASK", 20, False), ("NAME", max(16, min(40, width - 70)), False)),
+            # An id in full can be copied; where there is room for it.
+            *(("TASK", 36 if width >= 130 else 20, False), ("NAME", name_width, False)),
             *(("STATUS", 9, False), ("TIME", 7, True), ("WORKER", 16, False)),
             ("ERROR", 0, False),
         ]
@@ -349,12 +350,3 @@ def _cut(line: Text, width: int) -> Text:
     line.truncate(width, overflow="ellipsis")
     line.no_wrap = True
     return line
-
-
-def as_json(state: TopState) -> dict[str, Any]:
-    """Everything that is known, for programs."""
-    return {
-        "overview": state.overview,
-        "workers": list(state.workers.values()),
-        "history": list(state.history),
-    }
