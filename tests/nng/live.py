@@ -122,8 +122,9 @@ async def connect_live(
             websocket = await wrap_client_stream(
                 nursery, stream, f"{host}:{port}", path, extra_headers=extra
             )
-            async with websocket:
-                yield websocket
+            yield websocket
+            # Its own goodbye fails if a ping comes meanwhile.
+            nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise _single(group) from None
     finally:
