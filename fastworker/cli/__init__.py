@@ -22,6 +22,7 @@ from fastworker.cli._submit import submit
 from fastworker.cli._subworker import subworker
 from fastworker.cli._task_actions import purge, requeue
 from fastworker.cli._tasks import tasks
+from fastworker.cli._top import top
 
 __all__ = ["main"]
 
@@ -53,6 +54,7 @@ for command in (
     callbacks,
     store,
     dashboard,
+    top,
     demo,
     completion,
 ):

@@ -2,8 +2,8 @@
 
 All of them get the same: a snapshot first, then what has changed. A message is made
 once, so that another browser costs little more than its socket. Changes are gathered
-and sent at most four times a second, however fast tasks run. A browser that does not
-read is given up (``_outbox.py``).
+and sent at most four times a second, however fast tasks run. A browser on a slow line is
+told fewer tasks, and one that does not read is given up (``_outbox.py``).
 
 Rule 1: what browsers have been told is ``_shown_…``; what is new waits beside it until
 :meth:`Broadcast.flush`. A snapshot is made of what is shown, so that the update that
@@ -178,8 +178,13 @@ class Broadcast(Generic[Task]):
         full = plain
         if tasks or dropped:
             full = _message(update | {"tasks": tasks, "dropped": dropped})
+        short = plain
+        if (tasks or dropped) and any(outbox.is_behind for outbox in self._watchers):
+            short = _message(update | {"tasks": [], "dropped": dropped + len(tasks)})
         for outbox in self._outboxes:
-            message = full if outbox in self._watchers else plain
+            message = plain
+            if outbox in self._watchers:
+                message = short if outbox.is_behind else full
             if not outbox.has_snapshot:
                 self._put_snapshot(outbox)
             elif message is not None:

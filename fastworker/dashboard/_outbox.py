@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 MAX_WAITING: Final = 8
 MAX_WAITING_BYTES: Final = 256 * 1024
+BEHIND_BYTES: Final = 64 * 1024
 
 
 class Message(NamedTuple):
@@ -31,6 +32,11 @@ class Outbox:
     def __bool__(self) -> bool:
         """Whether there is something to do: a message to send, or the end."""
         return bool(self._messages) or self.is_too_slow
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that it better gets less."""
+        return self._size > BEHIND_BYTES
 
     def put(self, message: Message) -> None:
         """Add a message. If too much waits already, everything is given up."""

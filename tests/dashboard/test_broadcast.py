@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from fastworker._core._overview import LaneRow, RunningTask
 from fastworker.dashboard._broadcast import BEAT_SECONDS, MAX_TASKS, UPDATE_SECONDS, Broadcast
 from fastworker.dashboard._history import History
-from fastworker.dashboard._outbox import MAX_WAITING, MAX_WAITING_BYTES, Message, Outbox
+from fastworker.dashboard._outbox import (
+    BEHIND_BYTES,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    Message,
+    Outbox,
+)
 from tests.dashboard.numbers import a_worker, an_overview
 
 Json = dict[str, Any]
@@ -338,6 +344,26 @@ def test_a_browser_that_does_not_read_is_given_up_and_its_messages_are_freed(
     studio.sample()
     assert read(quick)
     assert slow.pop() is None
+
+
+def test_a_browser_on_a_slow_line_is_told_fewer_tasks_and_how_many_it_was_not_told(
+    studio: Studio,
+) -> None:
+    slow, quick = studio.browser(tasks=True), studio.browser(tasks=True)
+    studio.sample()
+    read(slow), read(quick)
+    slow.put(Message("waits", BEHIND_BYTES + 1))
+    studio.broadcast.note_task("a", 1)
+    studio.broadcast.note_dropped_tasks(2)
+    studio.flush(UPDATE_SECONDS)
+    assert slow.pop() == "waits"
+    update = read_one(slow)
+    assert (update["tasks"], update["dropped"]) == ([], 3)
+    update = read_one(quick)
+    assert (update["tasks"], update["dropped"]) == ([{"state": 1}], 2)
+    studio.broadcast.note_task("a", 2)
+    studio.flush(UPDATE_SECONDS)
+    assert read_one(slow)["tasks"] == [{"state": 2}]
 
 
 @given(st.lists(st.one_of(st.integers(0, 2 * MAX_WAITING_BYTES), st.none())))
