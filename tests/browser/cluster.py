@@ -12,7 +12,9 @@ from tests.ports import free_port
 # What somebody may name things who wants the page to run it, or to look broken.
 IMAGE = "<img src=x onerror=\"window.pwned='name'\">"
 SCRIPT = "</script><script>window.pwned='script'</script>"
-RIGHT_TO_LEFT = "\u202egnp.exe \u05d0\u05d1\u05d2"
+RIGHT_TO_LEFT = "\u05d0\u05d1\u05d2.<b>\u05d3"
+# Turns around what follows it; no task function may be named so, but a client can ask for it.
+OVERRIDE = "\u202egnp.exe"
 LONG = "n" * 256
 
 TASKS = f"""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.cluster import IMAGE, LONG, RIGHT_TO_LEFT, SCRIPT, Cluster
+from tests.browser.cluster import IMAGE, LONG, OVERRIDE, RIGHT_TO_LEFT, SCRIPT, Cluster
 from tests.browser.operator_page import PHONE, Operator
 
 pytestmark = pytest.mark.browser
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> None:
     worker = cluster.worker(IMAGE)
     for name in (IMAGE, RIGHT_TO_LEFT, LONG):
-        cluster.submit(name, f"{IMAGE}{SCRIPT}")
+        cluster.submit(name, f"{IMAGE}{SCRIPT}{OVERRIDE}")
     page = operator.page
     operator.go("")
     expect(page.get_by_role("region", name="Latest failures")).to_contain_text(IMAGE)
@@ -44,6 +44,22 @@ def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> N
     expect(operator.drawer.get_by_label("Traceback", exact=True)).to_contain_text(SCRIPT)
     assert page.evaluate("window.pwned") is None
     assert page.locator("main img, main script, aside img, dialog img").count() == 0
+
+
+def test_a_name_that_turns_text_around_turns_only_itself(
+    operator: Operator, cluster: Cluster
+) -> None:
+    (task_id,) = cluster.submit(OVERRIDE, wait=False)
+    operator.go("tasks?status=pending")
+    row = operator.rows.filter(has=operator.page.locator(f"[data-row='{task_id}']"))
+    expect(row.locator("bdi").first).to_have_text(OVERRIDE)
+    assert row.locator("bdi").evaluate_all(
+        "all => all.every(each => getComputedStyle(each).unicodeBidi === 'isolate')"
+    )
+    operator.page.get_by_role("checkbox", name=f"Choose {task_id}").click()
+    operator.button("Cancel", operator.page.get_by_role("group", name="Chosen tasks")).click()
+    operator.agree("Cancel 1 task")
+    expect(row).to_have_count(0)
 
 
 def test_an_address_cannot_bring_markup(operator: Operator) -> None:
