@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from fastworker._models import CallbackInfo as CallbackInfo
     from fastworker._models import SerializationFormat as SerializationFormat
     from fastworker._models import Task as Task
+    from fastworker._models import TaskChange as TaskChange
     from fastworker._models import TaskFunctionInfo as TaskFunctionInfo
     from fastworker._models import TaskPriority as TaskPriority
     from fastworker._models import TaskResult as TaskResult
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
     from fastworker._sync_stream import SyncStream as SyncStream
     from fastworker._sync_submitter import SyncClientWithOptions as SyncClientWithOptions
+    from fastworker._task_events import EventStream as EventStream
     from fastworker._task_group import TaskGroup as TaskGroup
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
@@ -98,6 +100,7 @@ __all__ = [
     "TaskHandle",
     "Stream",
     "Progress",
+    "EventStream",
     "SyncClientWithOptions",
     "SyncTaskGroup",
     "SyncStream",
@@ -114,6 +117,7 @@ __all__ = [
     "CallbackInfo",
     "SerializationFormat",
     "Task",
+    "TaskChange",
     "TaskFunctionInfo",
     "TaskPriority",
     "TaskResult",
@@ -168,6 +172,7 @@ _HOMES = {
     "TaskHandle": "_task_handle",
     "Stream": "_task_stream",
     "Progress": "_task_handle",
+    "EventStream": "_task_events",
     "CancelOutcome": "_cancel_outcome",
     "NeverStarted": "_cancel_outcome",
     "Cancelled": "_cancel_outcome",
@@ -186,6 +191,7 @@ _HOMES = {
     "CallbackInfo": "_models",
     "SerializationFormat": "_models",
     "Task": "_models",
+    "TaskChange": "_models",
     "TaskFunctionInfo": "_models",
     "TaskPriority": "_models",
     "TaskResult": "_models",

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -72,6 +73,7 @@ from fastworker._lanes._context import waiting_for_others
 from fastworker._models import (
     SerializationFormat,
     TaskFunctionInfo,
+    TaskPriority,
     TaskResult,
     TaskStatus,
 )
@@ -79,6 +81,7 @@ from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
+from fastworker._task_events import EventStream, OneOrMore, open_events, wanted_events
 from fastworker._task_ids import new_task_id
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
@@ -421,6 +424,59 @@ class Client(Submitter):
     async def _list_live_functions(self) -> list[LiveFunction]:
         """As :meth:`list_task_functions`, with all that their workers have announced."""
         return await self._in_time(_all_functions(self._usable_session()))
+
+    def events(
+        self,
+        *,
+        statuses: OneOrMore[TaskStatus | str] = (),
+        names: OneOrMore[str | Callable[..., Any]] = (),
+        worker: str | None = None,
+        task_ids: OneOrMore[str] = (),
+        priorities: OneOrMore[TaskPriority | int | str] = (),
+        max_buffered: int = 1_000,
+        min_interval: float = 0.1,
+    ) -> AbstractAsyncContextManager[EventStream]:
+        """Hear of changes of tasks, anybody's, while they happen.
+
+        ``async with client.events() as events: async for change in events: ...`` tells
+        every change that the control plane has written to its store since the block was
+        entered. Several changes of a task that were written at once come as one.
+
+        It never holds up a task. What the reader does not take in time is dropped, the
+        oldest first; ``events.dropped`` counts it. A control plane that goes away and comes
+        back is waited for; ``events.interruptions`` counts when it has begun anew.
+
+        Args:
+          statuses: only tasks that have come to one of these; all if there are none.
+          names: only tasks of these functions, or of functions with these names.
+          worker: only tasks that this worker runs, or ran last.
+          task_ids: only these tasks.
+          priorities: only tasks of these priorities.
+          max_buffered: how many changes wait for the reader, 1 to 10,000.
+          min_interval: seconds between one delivery and the next at least, 0 to 60. What
+            happens in between comes together.
+
+        Raises:
+          ValueError: a value cannot be used. Nothing was sent.
+          LocalProtocolError: this client has four streams of events open already.
+          LinkBroken: the control plane has 128 of them.
+          ControlPlaneUnreachable: no answer within ``timeout`` seconds.
+          ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
+
+        Cancellation:
+          Changes nothing; the stream ends with its block.
+        """
+        asked = wanted_events(
+            self._registry,
+            statuses,
+            names,
+            worker,
+            task_ids,
+            priorities,
+            max_buffered,
+            min_interval,
+        )
+        return open_events(self, asked)
 
     async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
         """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""

@@ -24,6 +24,15 @@ def current_clock() -> Callable[[], float]:
     return asyncio.get_running_loop().time
 
 
+def current_loop() -> object:
+    """What stands for the running event loop: another loop has another one."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
+
+
 class Host:
     """Runs one coroutine function in the background, which must not raise."""
 
@@ -48,9 +57,13 @@ class Host:
         """Wait until the work has ended."""
         await self._ended.wait()
 
+    def cancel(self) -> None:
+        """Cancel the work; it ends a moment later."""
+        self._scope.cancel()
+
     async def end_now(self) -> None:
         """Cancel the work and wait until it has ended."""
-        self._scope.cancel()
+        self.cancel()
         await self._ended.wait()
 
     async def _run(self) -> None:

@@ -37,6 +37,8 @@ from fastworker._core._client_events import (
     ValueArrived,
     ValueRead,
 )
+from fastworker._core._event_messages import EventsAsked, EventsReply
+from fastworker._core._feed import MAX_SUBSCRIPTIONS_OF_A_SESSION
 from fastworker._core._link_requester import (
     DropPipe,
     Redirected,
@@ -60,6 +62,7 @@ from fastworker._errors import (
     ControlPlaneUnreachable,
     FastWorkerError,
     LinkBroken,
+    LocalProtocolError,
     QueueFull,
     StoreUnavailable,
     SubmitRefused,
@@ -151,6 +154,8 @@ class ClientSession:
         self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
+        self._listener_count = 0  # in all; names the subscriptions
+        self._listeners = 0  # that are open
         self._taken_back: anyio.Event | None = None  # while somebody waits for it
         self._settled = anyio.Event()  # connected, or refused
         self._refusal: str | None = None
@@ -441,6 +446,45 @@ class ClientSession:
         call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
         assert isinstance(call.reply, reply_type)
         return call.reply
+
+    def open_subscription(self) -> int:
+        """Return a number for a subscription to events, until :meth:`close_subscription`.
+
+        Raises:
+          LocalProtocolError: too many are open.
+          or what :meth:`close` was given.
+        """
+        self._check_open()
+        if self._listeners >= MAX_SUBSCRIPTIONS_OF_A_SESSION:
+            raise LocalProtocolError(
+                f"this client has {self._listeners} streams of events open, which is the "
+                f"limit; leave one, or use another client"
+            )
+        self._listeners += 1
+        self._listener_count += 1
+        return self._listener_count
+
+    async def listen(self, asked: EventsAsked) -> EventsReply:
+        """Wait for changes.
+
+        Raises:
+          LinkBroken: the control plane refused the subscription.
+          or what :meth:`close` was given.
+        """
+        reply = await self.ask(asked, EventsReply)
+        if reply.problem:
+            raise LinkBroken(f"the control plane at {self._address} refused: {reply.problem}")
+        return reply
+
+    def close_subscription(self, number: int) -> None:
+        """Hear no more of it. To be called once."""
+        self._listeners -= 1
+        if self._end is None:
+            # Nobody waits for the answer.
+            self._query_count += 1
+            ending = EventsAsked(number, ends=True)
+            self._apply(QuestionAsked(self._query_count, ending))
+            self._connection.wake()
 
     async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
         self._check_open()

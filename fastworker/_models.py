@@ -67,6 +67,30 @@ class TaskStatus(enum.Enum):
         return self not in (TaskStatus.PENDING, TaskStatus.STARTED)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskChange:
+    """What a task has come to, as the stream of events tells it.
+
+    ``number`` is its place in the order of submission. ``state`` is more exact than
+    ``status``: of a PENDING task it is "queued", "leased" or "retrying". ``error`` is
+    one line, of its end or of the attempt before. Datetimes are UTC-aware.
+    """
+
+    task_id: str
+    name: str
+    status: TaskStatus
+    state: str
+    priority: TaskPriority
+    number: int
+    created_at: datetime
+    changed_at: datetime
+    started_at: datetime | None = None
+    worker_id: str | None = None
+    attempts: int = 0
+    error: str | None = None
+    cancel_requested: bool = False
+
+
 class SerializationFormat(enum.Enum):
     """How arguments and results travel."""
 

@@ -48,13 +48,8 @@ GROUP_OF: dict[str, str] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "pynng": ("_transport/_nng",),
     "anyio": (
-        "_transport/",
-        "_client",
-        "_local",
-        "_submitter",
-        "_task_",
-        "testing/",
-        "dashboard/",
+        *("_transport/", "_client", "_local", "_submitter", "_task_"),
+        *("dashboard/", "testing/"),
     ),
     "starlette": ("dashboard/",),
     "hypercorn": ("dashboard/_server",),
@@ -103,6 +98,7 @@ MAY_CATCH_ALL: dict[str, str] = {
     "dashboard/_server.py": "logged; one connection's error is not the others' affair",
     "_hosting.py": "raised again in the loop of the caller",
     "_client.py": "becomes ClientBroken in every call",
+    "dashboard/_hub.py": "the program of somebody else goes on without a live feed",
     "_client_thread.py": "raised again in the thread of the caller",
 }
 MAY_SLEEP: dict[str, str] = {

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from fastworker._core._event_messages import EventsAsked, EventsReply
 from fastworker._core._link_requester import (
     DropPipe,
     Redirected,
@@ -49,6 +50,7 @@ Question: TypeAlias = (
     | WorkersAsked
     | MetricsAsked
     | DrainAsked
+    | EventsAsked
 )
 QuestionReply: TypeAlias = (
     FunctionsReply
@@ -60,6 +62,7 @@ QuestionReply: TypeAlias = (
     | WorkersReply
     | MetricsReply
     | DrainReply
+    | EventsReply
 )
 QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
     FunctionsAsked: (Kind.FUNCTIONS, FunctionsReply),
@@ -71,6 +74,7 @@ QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
     WorkersAsked: (Kind.WORKERS, WorkersReply),
     MetricsAsked: (Kind.METRICS, MetricsReply),
     DrainAsked: (Kind.DRAIN, DrainReply),
+    EventsAsked: (Kind.EVENTS, EventsReply),
 }
 
 # --- events -----------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from fastworker._core._event_messages import EventsAsked, EventsReply
 from fastworker._core._messages import (
     Body,
     CallbacksAsked,
@@ -58,6 +59,8 @@ AnyBody: TypeAlias = (
     | MetricsReply
     | DrainAsked
     | DrainReply
+    | EventsAsked
+    | EventsReply
 )
 T = TypeVar("T", bound=AnyBody)
 
@@ -80,6 +83,7 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.WORKERS: WorkersAsked,
     Kind.METRICS: MetricsAsked,
     Kind.DRAIN: DrainAsked,
+    Kind.EVENTS: EventsAsked,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

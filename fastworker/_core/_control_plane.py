@@ -39,6 +39,8 @@ from fastworker._core._control_plane_events import (
     TasksRead,
 )
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._event_messages import EventsAsked
+from fastworker._core._feed import Feed, Told
 from fastworker._core._known_functions import ANNOUNCED_BYTES
 from fastworker._core._link_responder import (
     Answered,
@@ -163,6 +165,7 @@ ALLOWED_KINDS: Final = {
             Kind.WORKERS,
             Kind.METRICS,
             Kind.DRAIN,
+            Kind.EVENTS,
         }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
@@ -246,6 +249,7 @@ class ControlPlaneState:
         # By session and slot: what the store could not be asked, and when it is again.
         self._unread: dict[tuple[bytes, int], ReadTasks] = {}
         self._rereads: Deadlines[tuple[bytes, int]] = Deadlines()
+        self._feed = Feed(epoch)
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
@@ -333,6 +337,7 @@ class ControlPlaneState:
             self._deadlines.next(),
             self._receipts.next(),
             self._rereads.next(),
+            self._feed.next_deadline(),
             self._scheduler.next_deadline(),
         )
 
@@ -421,6 +426,7 @@ class ControlPlaneState:
             )
             assert (session.parked is not None) == (key in parked)
         assert len(self._rereads) == len(self._unread)
+        self._feed.check(lambda key, ticket: self._sessions[key].link.waits(ticket))
         for key in [*self._parked_leases, *self._parked_polls]:
             assert key in self._sessions
         for pipe, key in self._by_pipe.items():
@@ -581,6 +587,7 @@ class ControlPlaneState:
             asking = self._sessions.get(question.session)
             if asking is not None and asking.link.waits(question.ticket):
                 self._out.append(question)
+        self._tell_listeners(self._feed.pass_deadline(now=self._now))
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
 
@@ -594,6 +601,7 @@ class ControlPlaneState:
         self._deadlines.clear(session.key)
         self._parked_leases.pop(session.key, None)
         self._parked_polls.pop(session.key, None)
+        self._feed.end_session(session.key)
         if session.pipe is not None:
             del self._by_pipe[session.pipe]
             # It may say HELLO again on this pipe, or be a stranger from now on.
@@ -642,6 +650,8 @@ class ControlPlaneState:
         ticket = request.ticket
         if session.parked is not None and session.parked.slot == ticket.slot:
             self._unpark(session)
+        if len(self._feed):
+            self._feed.free_slot(session.key, ticket.slot)
         match body:
             case Submit(tasks=tasks) if self._is_draining:
                 message = "the control plane is shutting down; try again later"
@@ -705,6 +715,8 @@ class ControlPlaneState:
                 )
             case DrainAsked(worker_id=worker_id):
                 self._answer(session, ticket, DrainReply(self._drain_subworker(worker_id)))
+            case EventsAsked():
+                self._tell_listeners(self._feed.ask(session.key, ticket, body, now=self._now))
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
@@ -974,6 +986,10 @@ class ControlPlaneState:
             if session.outbox.is_overfull:
                 self._overfull[owner] = session
 
+    def _tell_listeners(self, told: list[Told]) -> None:
+        for key, ticket, reply in told:
+            self._answer(self._sessions[key], ticket, reply, keep=False)
+
     # --- durability ---
 
     def _when_durable(
@@ -989,9 +1005,12 @@ class ControlPlaneState:
     def _on_durable(self, batch: int) -> None:
         assert batch == self._batch == self._durable + 1
         self._durable = batch
-        self._changes.note_durable()
+        changes = self._changes.note_durable()
         while self._effects and self._effects[0].batch <= self._durable:
             self._effects.popleft().act()
+        if len(self._feed):
+            tasks = [*changes.created, *changes.updated]
+            self._tell_listeners(self._feed.publish(tasks, now=self._now))
 
     def _on_failed(self, batch: int, reason: str) -> None:
         """Nothing of the batch is kept: it goes into the next one, without what can go."""

@@ -108,10 +108,12 @@ class Kind(enum.IntEnum):
     WORKERS = 16
     METRICS = 17
     DRAIN = 18
+    EVENTS = 19
 
 
-# Requests that may wait for their answer; one of each is parked at a time.
-LONG_KINDS: Final = frozenset({Kind.POLL, Kind.LEASE})
+# Requests that may wait for their answer. One POLL or LEASE is parked at a time, and an
+# EVENTS for each subscription.
+LONG_KINDS: Final = frozenset({Kind.POLL, Kind.LEASE, Kind.EVENTS})
 
 
 class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):

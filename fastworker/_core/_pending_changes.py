@@ -128,11 +128,14 @@ class PendingChanges:
             pending.clear()
         return self._under_way
 
-    def note_durable(self) -> None:
-        """The transaction under way is durable."""
+    def note_durable(self) -> Changes:
+        """The transaction under way, which this returns, is durable."""
+        changes = self._under_way
+        assert changes is not None
         for record in self._created:
             record.is_durable = True
         self._created, self._updated, self._under_way = [], [], None
+        return changes
 
     def put_back(self) -> list[TaskRecord]:
         """The transaction under way has failed; return the records that have no row."""

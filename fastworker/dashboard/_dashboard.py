@@ -25,6 +25,7 @@ from fastworker._errors import FastWorkerError
 from fastworker._stores import state_folder
 from fastworker._transport._abc import Transport
 from fastworker.dashboard._guard import Guard, refusal_of, refusal_response
+from fastworker.dashboard._hub import Hub
 from fastworker.dashboard._link import Link
 from fastworker.dashboard._live import serve_live
 from fastworker.dashboard._policy import Policy, Refusal
@@ -109,6 +110,7 @@ class Dashboard:
 
         self._link = Link(make_client)
         self.discovery_address = make_client().discovery_address
+        self.hub = Hub(self.client)
         self._readiness: tuple[float, str] | None = None
         files = Files()
         self._sign_in_file = files["sign-in.html"]
@@ -168,16 +170,20 @@ class Dashboard:
         return status
 
     def stop(self) -> None:
-        """Close the connection to the control plane, at once; :meth:`aclose` waits."""
+        """End what goes on in the background, at once; :meth:`aclose` waits for it."""
+        self.hub.close()
         self._link.stop()
 
     async def aclose(self) -> None:
-        """Close the connection to the control plane.
+        """End the live feed, and the connection to the control plane.
 
         Cancellation:
-          The connection is closed all the same.
+          They end all the same, a moment later.
         """
-        await self._link.aclose()
+        try:
+            await self.hub.aclose()
+        finally:
+            await self._link.aclose()
 
     async def run(
         self, *, task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED
@@ -193,6 +199,7 @@ class Dashboard:
             not said.
         """
         self._config.refuse_exposure()
+        self.hub.start()
         try:
             await serve_for_ever(
                 self, self._config.gui_host, self._config.gui_port, task_status=task_status

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import sniffio
-
 from fastworker._client import Client
+from fastworker._client_host import current_loop
 from fastworker._errors import ClientBroken, ClientClosed
 
 T = TypeVar("T")
@@ -33,7 +31,7 @@ class Link:
           ControlPlaneUnreachable: there is no control plane.
           LinkBroken: it speaks another version, or refuses us.
         """
-        loop = _current_loop()
+        loop = current_loop()
         if self._client is None or self._loop is not loop:
             self._client = self._make()
             self._loop = loop
@@ -61,13 +59,5 @@ class Link:
     async def aclose(self) -> None:
         """Close the connection, and wait until it is."""
         client, self._client = self._client, None
-        if client is not None and self._loop is _current_loop():
+        if client is not None and self._loop is current_loop():
             await client.aclose()
-
-
-def _current_loop() -> object:
-    if sniffio.current_async_library() == "trio":
-        import trio
-
-        return trio.lowlevel.current_trio_token()
-    return asyncio.get_running_loop()

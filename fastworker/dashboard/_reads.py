@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from fastworker._core._messages import CallbackPhase, CallbacksAsked, is_name
 from fastworker._core._stored import MAX_PAGE_ROWS, StoredState, TasksAsked
 from fastworker._errors import TaskNotFound
@@ -11,6 +13,7 @@ from fastworker._task_views import TaskDetailView, detail_view_of, view_of
 from fastworker._task_words import PRIORITIES, STATUSES
 from fastworker.dashboard._operations import Answer, Call
 from fastworker.dashboard._parameters import Flag, Moment, Parameter, Text, Whole, Words
+from fastworker.dashboard._status_views import overview_view, worker_view
 from fastworker.dashboard._views import (
     CallbacksView,
     FunctionsView,
@@ -21,9 +24,7 @@ from fastworker.dashboard._views import (
     WorkersView,
     callbacks_view,
     function_view,
-    overview_view,
     queues_view,
-    worker_view,
 )
 
 PHASES: Final = ("queued", "retrying", "parked")
@@ -47,14 +48,17 @@ CALLBACKS_QUERY: Final = (
 
 async def overview(call: Call) -> OverviewView:
     """The control plane in numbers."""
+    hub = call.dashboard.hub
+    hub.start_if_new()  # it knows how fast things go, as soon as it has looked twice
     found = await call.dashboard.ask(lambda client: client._overview())
-    return overview_view(found)
+    facts = overview_view(found, hub.history.rates, hub.history.latency)
+    return msgspec.convert(facts, OverviewView, from_attributes=True)
 
 
 async def workers(call: Call) -> WorkersView:
     """All workers."""
     rows = await call.dashboard.ask(lambda client: client._workers())
-    return WorkersView(list(map(worker_view, rows)))
+    return msgspec.convert({"workers": list(map(worker_view, rows))}, WorkersView)
 
 
 async def queues(call: Call) -> QueuesView:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from fastworker._core._messages import CallbacksReply, LiveFunction
-from fastworker._core._overview import Overview, WorkerRow
+from fastworker._core._overview import Overview
 from fastworker._task_views import PriorityName, TaskView
 from fastworker._task_words import PRIORITIES
+from fastworker.dashboard._history import Latency, Rates
 
 WorkerStatus = Literal["active", "away", "draining"]
 Phase = Literal["queued", "retrying", "parked"]
@@ -26,33 +27,6 @@ class ErrorView(msgspec.Struct, frozen=True):
     """The body of every answer that is an error."""
 
     error: Problem
-
-
-class Rates(msgspec.Struct, frozen=True, gc=False):
-    """Tasks a second, over the last ten seconds."""
-
-    submitted: float = 0.0
-    succeeded: float = 0.0
-    failed: float = 0.0
-
-
-class Latency(msgspec.Struct, frozen=True, gc=False):
-    """Seconds, of tasks that ended in the last minute; null if none has.
-
-    ``p50`` and ``p99`` are from the submit to the end, ``wait_…`` to the start of the
-    last attempt, and ``run_…`` from there.
-    """
-
-    p50: float | None = None
-    p99: float | None = None
-    wait_p50: float | None = None
-    wait_p99: float | None = None
-    run_p50: float | None = None
-    run_p99: float | None = None
-
-
-NO_RATES: Final = Rates()
-NO_LATENCY: Final = Latency()
 
 
 class ByPriority(msgspec.Struct, frozen=True, gc=False):
@@ -268,60 +242,6 @@ class HealthView(msgspec.Struct, frozen=True):
     """How the dashboard, or the control plane, is."""
 
     status: str
-
-
-def overview_view(
-    overview: Overview, rates: Rates = NO_RATES, latency: Latency = NO_LATENCY
-) -> OverviewView:
-    """The control plane in numbers."""
-    same = {
-        name: getattr(overview, name)
-        for name in OverviewView.__struct_fields__
-        if name not in ("queued", "started_at", "store_error", "rates", "latency")
-    }
-    return OverviewView(
-        **same,
-        queued=by_priority(overview.queued),
-        started_at=overview.started,
-        store_error=overview.store_error or None,
-        rates=rates,
-        latency=latency,
-    )
-
-
-def by_priority(counts: list[int]) -> ByPriority:
-    """Numbers that stand in the order of the priorities."""
-    return ByPriority(*counts)
-
-
-def worker_view(row: WorkerRow) -> WorkerView:
-    """A worker."""
-    return WorkerView(
-        number=row.number,
-        worker_id=row.worker_id,
-        address=row.address,
-        status=row.status,  # type: ignore[arg-type]  # the wire has no other
-        is_inside=row.is_inside,
-        load=row.load,
-        capacity=row.capacity,
-        idle=row.idle,
-        joined_at=row.joined,
-        lanes=[LaneView(e.name, e.capacity, e.leased, e.running) for e in row.lanes],
-        running=[
-            RunningView(
-                each.task_id,
-                each.name,
-                each.started,
-                each.lane,
-                None if each.progress < 0 else each.progress,
-                each.message or None,
-            )
-            for each in row.running
-        ],
-        running_count=row.running_count,
-        functions=row.functions,
-        function_count=row.function_count,
-    )
 
 
 def queues_view(overview: Overview) -> QueuesView:

@@ -29,6 +29,7 @@ from fastworker._core._attempts import (
 from fastworker._core._bundle import split
 from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame
 from fastworker._core._control_plane_events import Port
+from fastworker._core._event_messages import EventsReply
 from fastworker._core._link_requester import DropPipe
 from fastworker._core._messages import (
     URGENT_SLOT,
@@ -94,6 +95,7 @@ REPLIES: Final[dict[Kind, Any]] = {
     Kind.WORKERS: WorkersReply,
     Kind.METRICS: MetricsReply,
     Kind.DRAIN: DrainReply,
+    Kind.EVENTS: EventsReply,
 }
 
 

@@ -33,6 +33,7 @@ from fastworker._core._codec import (
     digest,
     encode,
 )
+from fastworker._core._event_messages import EventsReply
 from fastworker._core._messages import Kind, Reply, Request
 from fastworker._core._metrics import MetricsReply
 from fastworker._core._overview import DrainReply, Overview, WorkersReply
@@ -60,6 +61,7 @@ REPLY_BODIES: dict[Kind, Any] = {
     Kind.WORKERS: WorkersReply,
     Kind.METRICS: MetricsReply,
     Kind.DRAIN: DrainReply,
+    Kind.EVENTS: EventsReply,
 }
 FORMATS = [0, *FORMAT_IDS.values(), 3]
 
