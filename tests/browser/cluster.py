@@ -68,6 +68,7 @@ class Cluster:
     def __init__(self, shell: Shell) -> None:
         (shell.folder / "page_tasks.py").write_text(TASKS)
         self.shell = shell
+        shell.environ["FASTWORKER_GUI_ENABLED"] = "1"
         self.port = free_port()
         self.plane = self._start()
 
@@ -105,7 +106,7 @@ class Cluster:
     @property
     def token(self) -> str:
         """What lets an operator in."""
-        (file,) = self.shell.folder.rglob("*token*")
+        (file,) = self.shell.folder.rglob("*.token")
         return file.read_text().strip()
 
     def stop(self) -> None:

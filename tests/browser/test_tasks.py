@@ -42,7 +42,7 @@ def test_filters_choose_and_stay_in_the_address(operator: Operator, cluster: Clu
 
 def test_priority_worker_and_time_are_filters(operator: Operator, cluster: Cluster) -> None:
     with cluster.client() as client:
-        client.submit_task("add", (1, 2), priority="critical").result()
+        client.options(priority="critical").submit("add", 1, 2).result()
     operator.go("tasks?priority=critical")
     expect(operator.rows.locator(".priority-critical")).not_to_have_count(0)
     expect(operator.rows.locator(".priority-normal")).to_have_count(0)
@@ -134,7 +134,7 @@ def test_an_answer_that_is_an_error_is_shown_and_asked_for_again(operator: Opera
     refusal = '{"error": {"code": "internal", "message": "the <b>store</b> is away"}}'
     page.route("**/api/functions", lambda route: route.fulfill(status=503, body=refusal))
     operator.go("functions")
-    expect(page.get_by_role("alert")).to_contain_text("the <b>store</b> is away")
+    expect(page.locator(".is-error")).to_contain_text("the <b>store</b> is away")
     page.unroute("**/api/functions")
     operator.button("Try again").click()
     expect(page.get_by_role("heading", name="add")).to_be_visible()

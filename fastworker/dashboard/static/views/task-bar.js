@@ -23,7 +23,7 @@ export function makeTaskBar({ change, openTask }) {
     if (event.key !== "Enter") return;
     clearTimeout(timer);
     const text = search.value.trim();
-    if (/^[0-9a-f]{32}$/.test(text)) openTask(text);
+    if (/^[0-9a-f]{32}$|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)) openTask(text);
     else change({ text });
   });
 
