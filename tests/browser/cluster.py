@@ -13,7 +13,7 @@ from tests.ports import free_port
 IMAGE = "<img src=x onerror=\"window.pwned='name'\">"
 SCRIPT = "</script><script>window.pwned='script'</script>"
 RIGHT_TO_LEFT = "\u05d0\u05d1\u05d2.<b>\u05d3"
-# Turns around what follows it; no task function may be named so, but a client can ask for it.
+# Turns around what follows it; nothing may be named so, but an error may say it.
 OVERRIDE = "\u202egnp.exe"
 LONG = "n" * 256
 

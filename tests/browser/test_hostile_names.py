@@ -46,20 +46,16 @@ def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> N
     assert page.locator("main img, main script, aside img, dialog img").count() == 0
 
 
-def test_a_name_that_turns_text_around_turns_only_itself(
+def test_text_that_turns_others_around_turns_only_itself(
     operator: Operator, cluster: Cluster
 ) -> None:
-    (task_id,) = cluster.submit(OVERRIDE, wait=False)
-    operator.go("tasks?status=pending")
-    row = operator.rows.filter(has=operator.page.locator(f"[data-row='{task_id}']"))
-    expect(row.locator("bdi").first).to_have_text(OVERRIDE)
-    assert row.locator("bdi").evaluate_all(
-        "all => all.every(each => getComputedStyle(each).unicodeBidi === 'isolate')"
-    )
-    operator.page.get_by_role("checkbox", name=f"Choose {task_id}").click()
-    operator.button("Cancel", operator.page.get_by_role("group", name="Chosen tasks")).click()
-    operator.agree("Cancel 1 task")
-    expect(row).to_have_count(0)
+    (task_id,) = cluster.submit("bad", OVERRIDE)
+    operator.go(f"tasks/{task_id}")
+    error = operator.rows.filter(has_text=OVERRIDE).locator("bdi.error-line").first
+    traceback = operator.drawer.get_by_label("Traceback", exact=True).locator("bdi")
+    for place in (error, traceback):
+        expect(place).to_contain_text(OVERRIDE)
+        expect(place).to_have_css("unicode-bidi", "isolate")
 
 
 def test_an_address_cannot_bring_markup(operator: Operator) -> None:

@@ -22,6 +22,7 @@ def test_filters_choose_and_stay_in_the_address(operator: Operator, cluster: Clu
     expect(operator.rows.first).to_contain_text("ValueError")
     expect(operator.rows.filter(has_text="success")).to_have_count(0)
     operator.page.get_by_label("Function", exact=True).fill("bad")
+    operator.page.keyboard.press("Enter")
     operator.page.get_by_label("Created", exact=True).select_option("1h")
     expect(operator.page).to_have_url(re.compile(r"name=bad&last=1h$"))
     operator.page.get_by_label("Search tasks").fill(failed[:20])

@@ -36,6 +36,10 @@ const heading = document.getElementById("page-title");
 let shown = null;
 
 function showRoute(wanted) {
+  if (tokenOfAddress()) {
+    takeToken();
+    return;
+  }
   if (shown?.page === wanted.page) {
     shown.view?.update(wanted);
     return;
@@ -101,10 +105,14 @@ function makeButtons() {
   show(document.getElementById("side-buttons"), theme, help, out);
 }
 
-// The link of the terminal, opened while a cookie is there: it may be an old one.
+function tokenOfAddress() {
+  return location.hash.startsWith("#token=") ? new URLSearchParams(location.hash.slice(1)).get("token") : null;
+}
+
+// The link of the terminal, opened while a cookie is there: that may be an old one.
 async function takeToken() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!token || location.hash.startsWith("#/")) return;
+  const token = tokenOfAddress();
+  if (!token) return;
   go(link("overview"), { replace: true });
   try {
     await signIn(token);

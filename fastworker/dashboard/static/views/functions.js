@@ -16,7 +16,7 @@ export function open(outlet, route) {
   const field = h("input", { type: "search", class: "input", placeholder: "Filter by name or words", "aria-label": "Filter task functions", value: query.get("text") ?? "", input: () => go(link("functions", null, field.value ? { text: field.value } : null), { replace: true }) });
   const summary = h("p", { class: "muted", role: "status" });
   const list = h("ul", { class: "function-list" });
-  const body = h("div", {}, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field)), summary, list);
+  show(outlet, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field)), summary, list);
 
   function draw() {
     const wanted = (query.get("text") ?? "").toLowerCase();
@@ -28,14 +28,14 @@ export function open(outlet, route) {
   }
 
   async function load() {
-    show(outlet, skeleton(5, "skeleton-card"));
+    show(list, h("li", {}, skeleton(5, "skeleton-card")));
+    say(summary, "");
     try {
       known = (await api.functions(control.signal)).functions.toSorted((a, b) => a.name.localeCompare(b.name));
     } catch (error) {
-      if (!control.signal.aborted) show(outlet, errorPanel(error, load));
+      if (!control.signal.aborted) show(list, h("li", {}, errorPanel(error, load)));
       return;
     }
-    show(outlet, body);
     draw();
   }
 

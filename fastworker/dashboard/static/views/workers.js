@@ -26,8 +26,7 @@ export function open(outlet, route) {
   const grid = h("ul", { class: "worker-grid live-data" });
   const cards = new KeyedChildren(grid);
   const empty = h("div", {});
-  const body = h("div", {}, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field), order), summary, grid, empty);
-  let isShown = false;
+  show(outlet, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field), order), summary, grid, empty);
 
   function choose(key, value) {
     const changed = new URLSearchParams(query);
@@ -38,10 +37,6 @@ export function open(outlet, route) {
 
   function draw() {
     if (!cluster.overview) return;
-    if (!isShown) {
-      isShown = true;
-      show(outlet, body);
-    }
     const wanted = (query.get("text") ?? "").toLowerCase();
     const all = [...cluster.workers.values()];
     const chosen = all
@@ -61,7 +56,7 @@ export function open(outlet, route) {
     );
   }
 
-  show(outlet, skeleton(4, "skeleton-card"));
+  show(empty, skeleton(4, "skeleton-card"));
   draw();
   const stops = [
     on("change", draw),
