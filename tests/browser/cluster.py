@@ -13,7 +13,7 @@ from tests.ports import free_port
 IMAGE = "<img src=x onerror=\"window.pwned='name'\">"
 SCRIPT = "</script><script>window.pwned='script'</script>"
 RIGHT_TO_LEFT = "\u05d0\u05d1\u05d2.<b>\u05d3"
-# Turns around what follows it; nothing may be named so, but an error may say it.
+# Turns around what follows it; nothing may be named so, but it may be an argument.
 OVERRIDE = "\u202egnp.exe"
 LONG = "n" * 256
 
@@ -65,8 +65,9 @@ async def long(text: str) -> str:
 class Cluster:
     """See the module's first lines. All of it ends with the shell."""
 
-    def __init__(self, shell: Shell) -> None:
-        (shell.folder / "page_tasks.py").write_text(TASKS)
+    def __init__(self, shell: Shell, tasks: str = TASKS, *, processes: int = 0) -> None:
+        (shell.folder / "page_tasks.py").write_text(tasks)
+        self._processes = processes
         self.shell = shell
         shell.environ["FASTWORKER_GUI_ENABLED"] = "1"
         self.port = free_port()
@@ -76,7 +77,7 @@ class Cluster:
         plane = Plane(
             self.shell,
             "--task-modules=page_tasks",
-            "--processes=0",
+            f"--processes={self._processes}",
             f"--store={self.shell.folder / 'tasks.db'}",
             "--gui-host=127.0.0.1",
             f"--gui-port={self.port}",

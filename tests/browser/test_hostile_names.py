@@ -46,15 +46,15 @@ def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> N
     assert page.locator("main img, main script, aside img, dialog img").count() == 0
 
 
-def test_text_that_turns_others_around_turns_only_itself(
+def test_text_from_right_to_left_turns_only_itself(
     operator: Operator, cluster: Cluster
 ) -> None:
-    (task_id,) = cluster.submit("bad", OVERRIDE)
+    (task_id,) = cluster.submit("bad", RIGHT_TO_LEFT)
     operator.go(f"tasks/{task_id}")
-    error = operator.rows.filter(has_text=OVERRIDE).locator("bdi.error-line").first
+    error = operator.rows.filter(has_text=RIGHT_TO_LEFT).locator("bdi.error-line").first
     traceback = operator.drawer.get_by_label("Traceback", exact=True).locator("bdi")
     for place in (error, traceback):
-        expect(place).to_contain_text(OVERRIDE)
+        expect(place).to_contain_text(RIGHT_TO_LEFT)
         expect(place).to_have_css("unicode-bidi", "isolate")
 
 

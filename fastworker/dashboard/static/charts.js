@@ -38,7 +38,11 @@ export class Chart {
         "figcaption",
         {},
         h("h2", {}, title, " ", h("small", {}, unit)),
-        h("ul", { class: "legend" }, this.#legend.map(({ entry }) => entry)),
+        h(
+          "ul",
+          { class: "legend" },
+          this.#legend.map(({ entry }) => entry),
+        ),
       ),
       this.#frame,
     );
@@ -93,7 +97,10 @@ export class Chart {
   #scale() {
     const end = this.#points.at(-1)?.at ?? 0;
     const [ticks, top] = niceTicks(this.#highest(), this.#options.isWhole);
-    const inner = { width: this.#width - PAD.left - PAD.right, height: HEIGHT - PAD.top - PAD.bottom };
+    const inner = {
+      width: this.#width - PAD.left - PAD.right,
+      height: HEIGHT - PAD.top - PAD.bottom,
+    };
     return {
       ticks,
       end,
@@ -108,7 +115,10 @@ export class Chart {
     let highest = 0;
     for (const point of this.#points) {
       const values = series.map(({ value }) => value(point) ?? 0);
-      highest = Math.max(highest, stacked ? values.reduce((sum, v) => sum + v, 0) : Math.max(...values));
+      highest = Math.max(
+        highest,
+        stacked ? values.reduce((sum, v) => sum + v, 0) : Math.max(...values),
+      );
     }
     return highest;
   }
@@ -116,8 +126,18 @@ export class Chart {
   #grid({ ticks, x, y, end }) {
     const right = this.#width - PAD.right;
     const lines = ticks.map((tick) => [
-      s("line", { class: tick ? "grid" : "axis", x1: PAD.left, x2: right, y1: y(tick), y2: y(tick) }),
-      s("text", { class: "tick", x: PAD.left - 8, y: y(tick) + 4, "text-anchor": "end" }, this.#options.format(tick)),
+      s("line", {
+        class: tick ? "grid" : "axis",
+        x1: PAD.left,
+        x2: right,
+        y1: y(tick),
+        y2: y(tick),
+      }),
+      s(
+        "text",
+        { class: "tick", x: PAD.left - 8, y: y(tick) + 4, "text-anchor": "end" },
+        this.#options.format(tick),
+      ),
     ]);
     const steps = this.#width < 420 ? 2 : 5;
     const times = Array.from({ length: steps + 1 }, (_, step) => {
@@ -143,10 +163,14 @@ export class Chart {
         return here === null || here === undefined ? null : here + base[index];
       });
       for (const run of runs(this.#points, tops)) {
-        const line = run.map((index) => `${x(this.#points[index].at).toFixed(1)},${y(tops[index]).toFixed(1)}`);
+        const line = run.map(
+          (index) => `${x(this.#points[index].at).toFixed(1)},${y(tops[index]).toFixed(1)}`,
+        );
         const back = run
           .toReversed()
-          .map((index) => `${x(this.#points[index].at).toFixed(1)},${y(base[index]).toFixed(1)}`);
+          .map(
+            (index) => `${x(this.#points[index].at).toFixed(1)},${y(base[index]).toFixed(1)}`,
+          );
         shapes.push(
           s("path", { class: `area tone-${tone}`, d: `M${line.join("L")}L${back.join("L")}Z` }),
           s("path", { class: `line tone-${tone}`, d: `M${line.join("L")}` }),
@@ -178,7 +202,13 @@ export class Chart {
       this.#tip,
       h("strong", {}, clock(point.at)),
       series.map(({ label, tone, value }) =>
-        h("div", {}, h("span", { class: `swatch tone-${tone}` }), label, h("span", { class: "legend-value" }, format(value(point)))),
+        h(
+          "div",
+          {},
+          h("span", { class: `swatch tone-${tone}` }),
+          label,
+          h("span", { class: "legend-value" }, format(value(point))),
+        ),
       ),
     );
     this.#tip.hidden = false;
@@ -241,7 +271,10 @@ export function niceTicks(highest, isWhole, wanted = 4) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
   const steps = Math.max(1, Math.ceil((highest || 1) / step - 1e-9));
-  return [Array.from({ length: steps + 1 }, (_, index) => +(index * step).toPrecision(6)), steps * step];
+  return [
+    Array.from({ length: steps + 1 }, (_, index) => +(index * step).toPrecision(6)),
+    steps * step,
+  ];
 }
 
 // Stretches of points that are seen one after the other: lists of indices.
