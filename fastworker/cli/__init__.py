@@ -13,6 +13,7 @@ from fastworker.cli._callbacks import callbacks
 from fastworker.cli._cancel import cancel
 from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
+from fastworker.cli._dashboard import dashboard
 from fastworker.cli._demo import demo
 from fastworker.cli._list import list_tasks
 from fastworker.cli._status import status
@@ -51,6 +52,7 @@ for command in (
     purge,
     callbacks,
     store,
+    dashboard,
     demo,
     completion,
 ):

@@ -11,6 +11,7 @@ from fastworker._core._stored import MAX_PAGE_ROWS, StoredState, TasksAsked
 from fastworker._errors import TaskNotFound
 from fastworker._task_views import TaskDetailView, detail_view_of, view_of
 from fastworker._task_words import PRIORITIES, STATUSES
+from fastworker.dashboard import _proof
 from fastworker.dashboard._operations import Answer, Call
 from fastworker.dashboard._parameters import Flag, Moment, Parameter, Text, Whole, Words
 from fastworker.dashboard._status_views import overview_view, worker_view
@@ -125,9 +126,12 @@ async def callbacks(call: Call) -> CallbacksView:
     return callbacks_view(await call.dashboard.ask(lambda c: c._list_callbacks(asked)))
 
 
-async def live(call: Call) -> HealthView:
+async def live(call: Call) -> Answer:
     """The dashboard answers; nothing else is asked."""
-    return HealthView("ok")
+    number = call.request.headers.get(_proof.HEADER, "")
+    _, port = call.request.scope.get("server") or ("", 0)
+    proof = _proof.prove(call.dashboard.token, number, port or 0)
+    return Answer(200, HealthView("ok"), {} if proof is None else {_proof.HEADER: proof})
 
 
 async def ready(call: Call) -> Answer:
