@@ -26,6 +26,7 @@ def test_filters_choose_and_stay_in_the_address(operator: Operator, cluster: Clu
     operator.page.get_by_label("Created", exact=True).select_option("1h")
     expect(operator.page).to_have_url(re.compile(r"name=bad&last=1h$"))
     operator.page.get_by_label("Search tasks").fill(failed[:20])
+    expect(operator.page).to_have_url(re.compile(rf"text={failed[:20]}"))
     expect(operator.rows).to_have_count(1)
 
     operator.page.reload()
@@ -101,6 +102,11 @@ def test_a_result_is_shown_and_an_unknown_task_is_said_to_be(
     (task_id,) = cluster.submit("add", 40, 2)
     operator.go(f"tasks/{task_id}")
     expect(operator.drawer.get_by_label("Result", exact=True)).to_have_text("42")
+    # More than a number of JavaScript has digits for.
+    (task_id,) = cluster.submit("add", 2**63, 1)
+    operator.go(f"tasks/{task_id}")
+    expect(operator.drawer.get_by_label("Result", exact=True)).to_have_text(str(2**63 + 1))
+    expect(operator.drawer.get_by_label("Arguments", exact=True)).to_contain_text(str(2**63))
     operator.go("tasks/00000000000000000000000000000000")
     expect(operator.drawer).to_contain_text("This task is not known")
     operator.forget("status of 404")

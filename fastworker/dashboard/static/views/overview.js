@@ -43,6 +43,7 @@ const CHARTS = [
     title: "Latency",
     unit: "submit to end",
     format: duration,
+    isTime: true,
     series: [
       { key: "p50", label: "p50", tone: "p50", value: (point) => point.p50 },
       { key: "p99", label: "p99", tone: "p99", value: (point) => point.p99 },
