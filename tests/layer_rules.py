@@ -15,6 +15,8 @@ GROUPS: dict[str, int] = {
     "_errors": 0,
     "_models": 1,
     "_crash": 1,
+    "_instruments": 1,
+    "telemetry": 2,
     "registry": 2,
     "serialization": 2,
     "_core": 2,
@@ -51,6 +53,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "cachetools": ("_core/_results",),
+    "opentelemetry": ("telemetry/",),
 }
 
 # A machine gets time, randomness and ids as arguments and does nothing itself.
@@ -91,6 +94,7 @@ MAY_CATCH_ALL: dict[str, str] = {
     "_hosting.py": "raised again in the loop of the caller",
     "_client.py": "becomes ClientBroken in every call",
     "_client_thread.py": "raised again in the thread of the caller",
+    "telemetry/_observer.py": "exporters and propagators are others' code; tasks go on",
 }
 MAY_SLEEP: dict[str, str] = {
     "_crash.py": "the process ends after it",

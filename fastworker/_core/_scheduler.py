@@ -725,6 +725,7 @@ class Scheduler:
         record.step(Step.START)
         record.note_started()
         record.started = started.wall
+        record.span = started.span
         self.changes.mark(record)
         commands += self._news(record, record.event())
 
@@ -766,6 +767,7 @@ class Scheduler:
             return
         worker = record.worker
         assert worker is not None
+        record.span = ended.span or record.span
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL

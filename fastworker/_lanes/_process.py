@@ -362,7 +362,7 @@ class ProcessLane:
                 if not execution.started_wall:
                     execution.started_wall = event.wall
                     child.started_at = _clock()
-                    self._sink.post(event)
+                    self._sink.post(AttemptStarted(event.key, event.wall, execution.span))
             case Progressed(event=event):
                 execution.post(event)
             case Yielded(event=yielded):

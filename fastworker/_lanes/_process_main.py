@@ -203,6 +203,7 @@ class TaskProcessServer:
             loop or "thread",
             cancelled_types=_process_loops.cancelled_types(loop),
             make_bell=_process_loops.bell_maker(loop),
+            is_elsewhere=True,
         )
 
     @contextlib.contextmanager
@@ -319,4 +320,5 @@ def _attempt(run: Run) -> Attempt:
         worker_id=run.worker_id,
         created=run.created,
         stream=run.stream,
+        trace=run.trace,
     )

@@ -58,6 +58,7 @@ class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):
     module: str
     loop: str
     memory: int | None
+    trace: str
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True, array_like=True):
