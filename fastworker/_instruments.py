@@ -108,8 +108,8 @@ class Instruments(Protocol):
         """Have what this context does belong to an attempt that another process notes."""
         ...
 
-    def flush(self) -> None:
-        """Hand on what this process has gathered, as it may be killed now."""
+    def place(self) -> tuple[str, str] | None:
+        """The ids of the trace and of the span that this context is in, as hex."""
         ...
 
 

@@ -11,6 +11,7 @@ from fastworker.cli._errors import errors_in_one_line, leave
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._options import with_default
 from fastworker.cli._parent_watch import ParentWatch
+from fastworker.cli._telemetry import set_up_telemetry
 from fastworker.cli._values import CommandWithLists
 
 _LATER = "Accepted; the dashboard comes with a later version."
@@ -94,6 +95,7 @@ _LATER = "Accepted; the dashboard comes with a later version."
     help=with_default(f"GUI port. {_LATER}", "8080"),
 )
 @click.option("--no-gui", is_flag=True, help=f"Disable GUI. {_LATER}")
+@_options.otel
 @_options.log_level("INFO")
 @_options.supervised
 def control_plane(
@@ -132,8 +134,10 @@ def control_plane(
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
         level = set_up_logging(log_level)
+        otel = set_up_telemetry()
         import trio
 
+        from fastworker import _logs
         from fastworker._config import CommandConfig, DashboardConfig
         from fastworker._control_plane import ControlPlaneWorker
         from fastworker._modules import load_task_modules, split_module_names
@@ -158,6 +162,7 @@ def control_plane(
             backend=backend,  # type: ignore[arg-type]  # checked by click
             drain_timeout=drain_timeout,
         )
+        _logs.worker_id = worker.worker_id
         DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
         modules = CommandConfig.resolve(
             os.environ, task_modules=split_module_names(task_modules) or None
@@ -166,6 +171,12 @@ def control_plane(
         # told here, once, before anything listens.
         load_task_modules(modules)
         service = Service(
-            worker, modules, processes=processes, log_level=level, concurrency=concurrency
+            worker,
+            modules,
+            processes=processes,
+            log_level=level,
+            log_format=_logs.JSON if _logs.is_json() else _logs.TEXT,
+            otel=otel,
+            concurrency=concurrency,
         )
         leave(trio.run(service.run, watch))

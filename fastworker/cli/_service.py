@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from fastworker.cli._supervised import (
     fastworker_command,
 )
 
+log = logging.getLogger("fastworker.control_plane")
+
 # A drained subworker says goodbye before it ends.
 FAREWELL_SECONDS: Final = 1.0
 # A supervised subworker ends at most two seconds after its parent.
@@ -39,7 +42,7 @@ class Service:
       modules: the task modules, loaded already.
       processes: how many subworker processes run the tasks; with 0 the
         worker does it itself.
-      log_level, concurrency: for those processes.
+      log_level, log_format, otel, concurrency: for those processes.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class Service:
         *,
         processes: int,
         log_level: str,
+        log_format: str = "text",
+        otel: bool = False,
         concurrency: int | None,
     ) -> None:
         self._worker = worker
@@ -57,6 +62,8 @@ class Service:
         # plane refuse names that a subworker yet to come will know.
         self._processes = processes if modules else 0
         self._log_level = log_level
+        self._log_format = log_format
+        self._otel = otel
         self._concurrency = concurrency
         self._supervisor = Supervisor({}, lambda *_: None)
 
@@ -114,8 +121,10 @@ class Service:
                     "drain-timeout": worker.drain_timeout,
                     "serialization-format": worker.serialization_format.value,
                     "log-level": self._log_level,
+                    "log-format": self._log_format,
                 },
                 task_modules=self._modules,
+                flags=["--otel" if self._otel else "--no-otel"],
             )
         return commands
 
@@ -123,9 +132,26 @@ class Service:
 
     def _announce(self) -> None:
         worker = self._worker
+        if self._log_format == "json":
+            log.info(
+                "FastWorker %s, control plane %r is up",
+                fastworker.__version__,
+                worker.worker_id,
+                extra={
+                    "epoch": worker.epoch,
+                    "pid": os.getpid(),
+                    "discovery_address": worker.discovery_address,
+                    "base_address": worker.base_address,
+                    "management_address": worker.management_address,
+                    "store": self._store(),
+                    "tasks": self._tasks(),
+                    "run_by": self._runners(),
+                },
+            )
         if self._is_supervised:
             addresses = worker.base_address, worker.discovery_address, worker.management_address
             click.echo(addresses_to_json(*addresses))
+        if self._is_supervised or self._log_format == "json":
             return
         lines = [
             f"FastWorker {fastworker.__version__}, control plane {worker.worker_id!r}, "

@@ -52,6 +52,8 @@ def instrument_from_environment() -> None:
       ConfigurationError: the SDK, or the exporter that is asked for, is not
         installed, or cannot be set up.
     """
+    if _instruments.current is not None and _instruments.current.is_from_environment:
+        return  # there can be only one set-up in a process
     try:
         from fastworker.telemetry._observer import Observer
         from fastworker.telemetry._sdk import set_up_sdk

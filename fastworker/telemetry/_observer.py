@@ -34,8 +34,6 @@ P = ParamSpec("P")
 Attributes = dict[str, str | int]
 
 SCOPE: Final = "fastworker"
-# How long a task process may take to hand on what its functions have measured.
-FLUSH_MILLISECONDS: Final = 1000
 # As ``_core/_attempts.py`` numbers them.
 _OUTCOMES: Final = ("succeeded", "failed", "cancelled", "expired")
 _SUCCEEDED, _FAILED, _CANCELLED = 0, 1, 2
@@ -230,7 +228,6 @@ class Observer:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self.metrics = Metrics(metrics.get_meter(SCOPE, meter_provider=meter_provider))
         self.running: dict[tuple[str, int, int], _Running] = {}
-        self._provider = tracer_provider
 
     def sending(self, name: str, task_id: str, priority: int, size: int) -> _Sending:
         sending = _Sending(self, name)
@@ -256,12 +253,11 @@ class Observer:
     def enter(self, trace: str) -> None:
         contexts.attach(to_context(trace))
 
-    @quietly
-    def flush(self) -> None:
-        provider = self._provider or trace.get_tracer_provider()
-        flush = getattr(provider, "force_flush", None)  # the SDK's have it
-        if flush is not None:
-            flush(FLUSH_MILLISECONDS)
+    def place(self) -> tuple[str, str] | None:
+        span = trace.get_current_span().get_span_context()
+        if not span.is_valid:
+            return None
+        return trace.format_trace_id(span.trace_id), trace.format_span_id(span.span_id)
 
 
 def _common(operation: str, name: str) -> Attributes:
