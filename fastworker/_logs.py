@@ -85,6 +85,14 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Never raises, whatever was logged."""
+        cleaned = {
+            _text(str(name)): _clean(value, _MAX_DEPTH)
+            for name, value in self._fields(record).items()
+        }
+        # ASCII: a terminal, or whoever reads, may speak another encoding.
+        return json.dumps(cleaned, ensure_ascii=True, allow_nan=False)
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "timestamp": _timestamp(record.created),
             "level": record.levelname,
@@ -105,8 +113,7 @@ class JsonFormatter(logging.Formatter):
                 # Ours says where it came from; only ids are better known by who logs.
                 is_free = name not in fields or name in _IDS
                 fields[name if is_free else f"extra_{name}"] = value
-        cleaned = {_text(name): _clean(value, _MAX_DEPTH) for name, value in fields.items()}
-        return json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
+        return fields
 
     def _exception(self, record: logging.LogRecord) -> str:
         assert record.exc_info

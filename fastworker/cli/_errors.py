@@ -59,6 +59,10 @@ _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
 say_in_json: Callable[[str, int, BaseException | None], None] | None = None
 
 
+# What atexit does, if the interpreter's end is not waited for.
+before_leaving: list[Callable[[], None]] = []
+
+
 def say(message: str, *, level: int = logging.INFO) -> None:
     """Tell the user something: one line on stderr."""
     if say_in_json is not None:
@@ -135,6 +139,8 @@ def leave(code: int) -> NoReturn:
     if code == Exit.OK or not has_other_threads():
         sys.exit(code)
     # Somebody insists; sys.exit would wait for those threads, for ever if need be.
+    for call in before_leaving:
+        call()
     logging.shutdown()
     leave_now(code)
 

@@ -6,6 +6,8 @@ import os
 
 import click
 
+from fastworker.cli import _errors
+
 # Where --otel is kept in click's context until telemetry is set up.
 OTEL_KEY = "fastworker.otel"
 
@@ -29,4 +31,7 @@ def set_up_telemetry() -> bool:
         from fastworker.telemetry import instrument_from_environment
 
         instrument_from_environment()
+        from fastworker.telemetry._sdk import shut_down
+
+        _errors.before_leaving.append(shut_down)
     return config.otel

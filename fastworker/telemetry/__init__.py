@@ -69,7 +69,11 @@ def uninstrument() -> None:
 
 
 def _not_installed(error: ModuleNotFoundError) -> ConfigurationError:
+    if (error.name or "").startswith("opentelemetry.sdk"):
+        what = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        return ConfigurationError(
+            f"OpenTelemetry's SDK, or its exporter, is not installed: pip install {what}"
+        )
     return ConfigurationError(
-        f"telemetry needs the package {(error.name or 'opentelemetry').partition('.')[0]!r}, "
-        f"which is not installed: pip install 'fastworker[otel]'"
+        f"OpenTelemetry is not installed ({error}): pip install 'fastworker[otel]'"
     )

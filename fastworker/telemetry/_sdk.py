@@ -8,17 +8,24 @@ OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_EXPORTER_OTLP_PROTOCOL.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
+import threading
+import time
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    ConsoleMetricExporter,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from fastworker._errors import ConfigurationError
 
@@ -29,6 +36,11 @@ _PACKAGES: Final = {
     "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc",
     "prometheus": "opentelemetry-exporter-prometheus",
 }
+
+# For a collector that does not answer, nobody waits longer at the end.
+SHUTDOWN_SECONDS: Final = 2.0
+
+_providers: list[TracerProvider | MeterProvider] = []
 
 
 def set_up_sdk(
@@ -49,6 +61,9 @@ def set_up_sdk(
         resource = Resource.create({"service.name": "fastworker"})
     tracers = _traces(environ, resource)
     meters = _metrics(environ, resource)
+    _providers.extend(each for each in (tracers, meters) if each is not None)
+    if _providers:
+        atexit.register(shut_down)
     # Set, so that what user code measures goes the same way.
     if tracers is not None:
         trace.set_tracer_provider(tracers)
@@ -57,11 +72,26 @@ def set_up_sdk(
     return tracers, meters
 
 
+def shut_down() -> None:
+    """Hand on what was measured, and end; a collector that is away costs some seconds."""
+    providers = _providers[:]
+    _providers.clear()
+    threads = [
+        threading.Thread(target=each.shutdown, name="fastworker-telemetry", daemon=True)
+        for each in providers
+    ]
+    until = time.monotonic() + SHUTDOWN_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
 def _traces(environ: Mapping[str, str], resource: Resource | None) -> TracerProvider | None:
     exporters = _exporters(environ, "traces")
     if not exporters:
         return None
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
@@ -73,8 +103,8 @@ def _metrics(environ: Mapping[str, str], resource: Resource | None) -> MeterProv
         return None
     readers = [PeriodicExportingMetricReader(exporter) for exporter in exporters]
     if resource is None:
-        return MeterProvider(readers)
-    return MeterProvider(readers, resource)
+        return MeterProvider(readers, shutdown_on_exit=False)
+    return MeterProvider(readers, resource, shutdown_on_exit=False)
 
 
 def _exporters(environ: Mapping[str, str], signal: str) -> list[Any]:
@@ -84,6 +114,8 @@ def _exporters(environ: Mapping[str, str], signal: str) -> list[Any]:
 
 
 def _exporter(name: str, variable: str, signal: str, environ: Mapping[str, str]) -> Any:
+    if name == "console":
+        return _to_console(signal)
     entry = name
     if name == "otlp":
         protocol = (
@@ -111,3 +143,14 @@ def _exporter(name: str, variable: str, signal: str, environ: Mapping[str, str])
         ) from error
     except (TypeError, ValueError, OSError) as error:
         raise ConfigurationError(f"{variable}={name}: it cannot be set up: {error}") from error
+
+
+def _to_console(signal: str) -> Any:
+    # Not to stdout, which is for results; and a line each, as all else there.
+    if signal == "traces":
+        return ConsoleSpanExporter(
+            out=sys.stderr, formatter=lambda span: f"{span.to_json(indent=None)}\n"
+        )
+    return ConsoleMetricExporter(
+        out=sys.stderr, formatter=lambda data: f"{data.to_json(indent=None)}\n"
+    )
