@@ -12,8 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastworker import _logs
 from fastworker._logs import JsonFormatter
 from fastworker.cli._errors import Exit
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that other tests have run in this process were some."""
+    monkeypatch.setattr(_logs, "worker_id", "")
 
 
 def formatted(message: Any = "hello", *args: Any, **fields: Any) -> dict[str, Any]:
