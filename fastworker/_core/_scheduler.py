@@ -1081,6 +1081,7 @@ class Scheduler:
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, None)
             record.is_requeued = True
+            record.span = task.life.span
             self.results.forget(spec.id)
             self.changes.mark_purged(spec.id)
             self._take_back(record)

@@ -291,6 +291,7 @@ class TaskRecord:
             and not self.is_cancel_requested
             and not self.is_kept
             and not self.joint
+            and not self.span
         )
 
     @property

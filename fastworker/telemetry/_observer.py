@@ -122,7 +122,7 @@ class _Running:
             "fastworker.lane": facts.lane,
         }
         if facts.number == 1 and not facts.earlier:
-            self._note_wait(parent, attributes, wall)
+            self._note_wait(parent, wall)
         link = link_to(facts.earlier)
         self._span = observer.tracer.start_span(
             f"process {facts.name}",
@@ -138,19 +138,17 @@ class _Running:
         observer.metrics.started.add(1, self._common)
         observer.metrics.running.add(1, self._common)
 
-    def _note_wait(self, parent: Context, attributes: Attributes, wall: float) -> None:
+    def _note_wait(self, parent: Context, wall: float) -> None:
         # Two machines' clocks: never before the submit.
         created = min(self._facts.created or wall, wall)
         name = self._facts.name
+        attributes: Attributes = {
+            **_common("wait", name),
+            "messaging.message.id": self._facts.key[0],
+            "fastworker.task.priority": self._facts.priority,
+        }
         span = self._observer.tracer.start_span(
-            f"wait {name}",
-            parent,
-            attributes={
-                **attributes,
-                "messaging.operation.name": "wait",
-                "messaging.operation.type": "receive",
-            },
-            start_time=_nanoseconds(created),
+            f"wait {name}", parent, attributes=attributes, start_time=_nanoseconds(created)
         )
         span.end(_nanoseconds(wall))
         self._observer.metrics.waiting.record(wall - created, _common("wait", name))

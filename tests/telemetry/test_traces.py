@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from trio.testing import MockClock
 
 from fastworker import Conflict, TaskStatus, UnknownTask
+from fastworker._core._task_questions import TaskAction
 from fastworker._task_options import TaskOptions
 from tests.shell.test_durable_plane import durable, kill_and_restart
 from tests.shell.world import MANAGEMENT, open_world, settle
@@ -273,6 +274,49 @@ async def test_the_trace_survives_a_restart_of_the_control_plane(
     first, second = recorder.spans("process flaky")
     assert is_child(second, recorder.span("send flaky"))
     assert linked(second) == [id_of(first)]
+
+
+async def test_a_task_that_an_operator_runs_again_is_linked_to_its_last_attempt(
+    autojump_clock: MockClock, recorder: Recorder
+) -> None:
+    """Also if the control plane restarts before it runs; it has not waited since its submit."""
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        worker = await world.start_worker("w1")
+        async with world.client() as client:
+            task_id = (await client.submit_task("fail")).task_id
+            worker.drain()
+            await trio.sleep(2)
+            await client._act_on_tasks(TaskAction.REQUEUE, [task_id])
+            await trio.sleep(2)
+            await kill_and_restart(world, store)
+            await trio.sleep(60)
+            await world.start_worker("w2")
+            await trio.sleep(10)
+    first, second = recorder.spans("process fail")
+    assert linked(second) == [id_of(first)]
+    assert is_child(second, recorder.span("send fail"))
+    assert len(recorder.spans("wait fail")) == 1
+
+
+async def test_an_attempt_that_is_handed_back_is_interrupted_and_no_error(
+    autojump_clock: MockClock, recorder: Recorder
+) -> None:
+    async with open_world(workers=0) as world, world.client() as client:
+        first_worker = await world.start_worker("w1", drain_timeout=3)
+        handle = await client.submit("wait", "a")
+        await trio.sleep(1)
+        await world.start_worker("w2")
+        first_worker.drain()
+        await trio.sleep(10)
+        world.let_go("a")
+        assert await handle.result() == "a"
+    first, second = recorder.spans("process wait")
+    assert attributes_of(first)["fastworker.task.outcome"] == "interrupted"
+    assert first.status.status_code is StatusCode.UNSET
+    assert attributes_of(second)["fastworker.task.attempt"] == 1  # it counts as the same
+    assert linked(second) == [id_of(first)]
+    assert len(recorder.spans("wait wait")) == 1
 
 
 async def test_the_same_key_in_another_trace_is_the_same_task(
