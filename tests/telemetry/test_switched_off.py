@@ -104,27 +104,6 @@ def test_an_exporter_that_is_not_there_is_said_in_one_line(
     assert said in done.stderr
 
 
-def test_a_collector_that_is_away_costs_two_seconds_at_most_at_the_end() -> None:
-    program = """
-import time
-from fastworker import _instruments, telemetry
-telemetry.instrument_from_environment()
-sending = _instruments.current.sending("add", "id", 2, 10)
-sending.end(None)
-from fastworker.telemetry._sdk import SHUTDOWN_SECONDS, shut_down
-began = time.monotonic()
-shut_down()
-assert time.monotonic() - began < SHUTDOWN_SECONDS + 5
-"""
-    done = run(
-        program,
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://" + free_address().removeprefix("tcp://"),
-        OTEL_TRACES_EXPORTER="otlp",
-        OTEL_METRICS_EXPORTER="otlp",
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_it_can_be_switched_off_again() -> None:
     telemetry.instrument()
     assert _instruments.current is not None
