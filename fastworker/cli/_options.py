@@ -150,7 +150,7 @@ otel = click.option(
     expose_value=False,
     callback=_keep(OTEL_KEY),
     help=with_default(
-        "Send traces and metrics of tasks where OpenTelemetry's OTEL_… variables say.",
+        "Send traces and metrics of tasks where OpenTelemetry's variables say.",
         "no-otel",
     ),
 )

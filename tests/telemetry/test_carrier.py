@@ -11,7 +11,8 @@ from opentelemetry.context import Context, attach, detach
 from trio.testing import MockClock
 
 from fastworker import ControlPlaneUnreachable, TaskStatus, _instruments
-from fastworker._core._messages import MAX_TRACE_CHARACTERS
+from fastworker._call_settings import with_trace
+from fastworker._core._messages import MAX_TRACE_CHARACTERS, TaskSpec
 from fastworker.telemetry._carrier import (
     MAX_CHARACTERS,
     link_to,
@@ -86,6 +87,13 @@ def test_a_link_is_to_the_span_that_was_named() -> None:
     assert span_to_text(link.context) == PARENT
     for hostile in (PARENT.replace("-", "_"), PARENT.replace("0a", "+a"), PARENT + "0"):
         assert link_to(hostile) is None
+
+
+def test_what_travels_counts_in_the_weight_of_its_task() -> None:
+    """Else a million tasks could hold a gigabyte that no bound sees."""
+    spec = TaskSpec("id", "add", 2, 1, b"", 0.0)
+    assert with_trace(spec, "x" * 1000).size == spec.size + 1000
+    assert with_trace(spec, "") is spec
 
 
 class Forger:
