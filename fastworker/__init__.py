@@ -197,7 +197,9 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         if name == "__version__":
-            value: object = _version()
+            from fastworker._version import installed_version
+
+            value: object = installed_version()
         elif name in __all__:
             module = import_module(f"fastworker.{_HOMES.get(name, '_errors')}")
             value = getattr(module, name)
@@ -209,12 +211,3 @@ if not TYPE_CHECKING:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("fastworker")
-    except PackageNotFoundError:  # a checkout on the path that was never installed
-        return "0+unknown"

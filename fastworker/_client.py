@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
+import msgspec
 
 from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
@@ -35,8 +36,18 @@ from fastworker._core._messages import (
     WireStatus,
     is_name,
 )
+from fastworker._core._metrics import MetricsAsked, MetricsReply, Series
+from fastworker._core._overview import (
+    DrainAsked,
+    DrainReply,
+    Overview,
+    OverviewAsked,
+    WorkerRow,
+    WorkersAsked,
+    WorkersReply,
+)
 from fastworker._core._results import Results
-from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked, TasksPage
+from fastworker._core._stored import MAX_PAGE_ROWS, TaskRow, TasksAsked, TasksPage
 from fastworker._core._task_questions import (
     TaskAction,
     TaskAsked,
@@ -417,10 +428,19 @@ class Client(Submitter):
         Raises:
           StoreUnavailable: the control plane cannot read its store now.
         """
-        page = await self._in_time(self._usable_session().ask(asked, TasksPage))
-        if page.problem:
-            raise StoreUnavailable(page.problem)
-        return page
+        return await self._in_time(self._find_tasks(asked))
+
+    async def _find_tasks(self, asked: TasksAsked) -> TasksPage:
+        rows: list[TaskRow] = []
+        while True:
+            page = await self._usable_session().ask(asked, TasksPage)
+            if page.problem:
+                raise StoreUnavailable(page.problem)
+            rows += page.rows
+            left = asked.limit - len(page.rows)
+            if not page.reached or not left:
+                return msgspec.structs.replace(page, rows=rows)
+            asked = msgspec.structs.replace(asked, before=page.reached, limit=left)
 
     async def _describe_task(self, task_id: str) -> TaskDetail:
         """Ask for all that is known of a task; raises as :meth:`_list_tasks`.
@@ -435,6 +455,49 @@ class Client(Submitter):
         if detail.row is None:
             raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
         return detail
+
+    async def _overview(self) -> Overview:
+        """Ask how the control plane is; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._usable_session().ask(OverviewAsked(), Overview))
+
+    async def _workers(self) -> list[WorkerRow]:
+        """Ask for all subworkers; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._all_workers())
+
+    async def _all_workers(self) -> list[WorkerRow]:
+        rows: list[WorkerRow] = []
+        while True:
+            asked = WorkersAsked(rows[-1].number if rows else 0)
+            page = await self._usable_session().ask(asked, WorkersReply)
+            rows += page.workers
+            if not page.more or not page.workers:
+                return rows
+
+    async def _metrics(self) -> list[Series]:
+        """Ask how long tasks take; raises as :meth:`get_task_result`."""
+        return await self._in_time(self._all_series())
+
+    async def _all_series(self) -> list[Series]:
+        found: list[Series] = []
+        while True:
+            asked = MetricsAsked(len(found))
+            page = await self._usable_session().ask(asked, MetricsReply)
+            found += page.series
+            if not page.more or not page.series:
+                return found
+
+    async def _drain_worker(self, worker_id: str) -> None:
+        """Have a subworker end when what it runs has ended; raises as :meth:`get_task_result`.
+
+        A supervised one is started again then. After ``Cancelled`` it may be drained.
+
+        Raises:
+          LookupError: that cannot be; the message says why.
+        """
+        session = self._usable_session()
+        reply = await self._in_time(session.ask(DrainAsked(worker_id), DrainReply))
+        if reply.problem:
+            raise LookupError(reply.problem)
 
     async def _act_on_tasks(
         self, action: TaskAction, ids: list[str], *, newest: int | None = None

@@ -48,6 +48,7 @@ from fastworker._core._control_plane_events import (
 )
 from fastworker._core._link_responder import SendTo
 from fastworker._core._messages import Kind
+from fastworker._core._overview import About
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
@@ -74,6 +75,7 @@ from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
 from fastworker._validation import Handle, validated
+from fastworker._version import installed_version
 
 log = logging.getLogger("fastworker.control_plane")
 
@@ -405,6 +407,7 @@ class ControlPlaneWorker:
             base_port=base_port,
             management_port=self.subworker_management_port,
             is_durable=self._store.is_durable,
+            about=About(installed_version(), self._store.name, time.time()),
         )
         self.replayed = await replay(
             self._store,

@@ -33,6 +33,7 @@ from fastworker._core._subworker_events import (
     CancelAttempt,
     DrainCancelled,
     Drained,
+    DrainOrdered,
     DrainRequested,
     FrameArrived,
     GiveCredit,
@@ -311,6 +312,9 @@ class SubworkerSession:
                 self._connection.drop_pipe()
             case Drained():
                 self._drained.set()
+            case DrainOrdered():
+                log.info("the control plane wants this worker drained")
+                self._drain_requested.set()
             case SaidGoodbye():
                 self._said_goodbye.set()
 

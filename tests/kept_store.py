@@ -11,12 +11,14 @@ from collections.abc import Iterator
 import msgspec
 
 from fastworker._core._stored import (
+    POISON,
     CallbackStage,
     Changes,
     StoredKey,
     StoredTask,
     TasksAsked,
     TasksPage,
+    has_text,
     row_of,
 )
 from fastworker._errors import StoreUnavailable
@@ -124,4 +126,6 @@ def _is_asked(task: StoredTask, asked: TasksAsked) -> bool:
         and task.spec.created >= asked.since
         and (not asked.until or task.spec.created <= asked.until)
         and (not asked.before or task.sequence < asked.before)
+        and (not asked.text or has_text(task.spec.id, task.spec.name, asked.text))
+        and (not asked.is_poison or row.error.startswith(POISON))
     )

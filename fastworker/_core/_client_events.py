@@ -25,19 +25,52 @@ from fastworker._core._messages import (
     TaskEvent,
     TaskSpec,
 )
+from fastworker._core._metrics import MetricsAsked, MetricsReply
+from fastworker._core._overview import (
+    DrainAsked,
+    DrainReply,
+    Overview,
+    OverviewAsked,
+    WorkersAsked,
+    WorkersReply,
+)
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._stored import TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
 
 # What can be asked about the control plane itself, and what comes as the answer.
-Question: TypeAlias = FunctionsAsked | CallbacksAsked | TasksAsked | TaskAsked | TasksNamed
-QuestionReply: TypeAlias = FunctionsReply | CallbacksReply | TasksPage | TaskDetail | TasksDone
+Question: TypeAlias = (
+    FunctionsAsked
+    | CallbacksAsked
+    | TasksAsked
+    | TaskAsked
+    | TasksNamed
+    | OverviewAsked
+    | WorkersAsked
+    | MetricsAsked
+    | DrainAsked
+)
+QuestionReply: TypeAlias = (
+    FunctionsReply
+    | CallbacksReply
+    | TasksPage
+    | TaskDetail
+    | TasksDone
+    | Overview
+    | WorkersReply
+    | MetricsReply
+    | DrainReply
+)
 QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
     FunctionsAsked: (Kind.FUNCTIONS, FunctionsReply),
     CallbacksAsked: (Kind.CALLBACKS, CallbacksReply),
     TasksAsked: (Kind.TASKS, TasksPage),
     TaskAsked: (Kind.TASK, TaskDetail),
     TasksNamed: (Kind.TASK_ACTION, TasksDone),
+    OverviewAsked: (Kind.OVERVIEW, Overview),
+    WorkersAsked: (Kind.WORKERS, WorkersReply),
+    MetricsAsked: (Kind.METRICS, MetricsReply),
+    DrainAsked: (Kind.DRAIN, DrainReply),
 }
 
 # --- events -----------------------------------------------------------------

@@ -26,6 +26,15 @@ from fastworker._core._messages import (
     Submit,
     TaskIds,
 )
+from fastworker._core._metrics import MetricsAsked, MetricsReply
+from fastworker._core._overview import (
+    DrainAsked,
+    DrainReply,
+    Overview,
+    OverviewAsked,
+    WorkersAsked,
+    WorkersReply,
+)
 from fastworker._core._stored import TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
 from fastworker._errors import RemoteProtocolError
@@ -34,7 +43,21 @@ _encoder = msgspec.msgpack.Encoder()
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 AnyBody: TypeAlias = (
-    Body | TasksAsked | TasksPage | TaskAsked | TaskDetail | TasksNamed | TasksDone
+    Body
+    | TasksAsked
+    | TasksPage
+    | TaskAsked
+    | TaskDetail
+    | TasksNamed
+    | TasksDone
+    | OverviewAsked
+    | Overview
+    | WorkersAsked
+    | WorkersReply
+    | MetricsAsked
+    | MetricsReply
+    | DrainAsked
+    | DrainReply
 )
 T = TypeVar("T", bound=AnyBody)
 
@@ -53,6 +76,10 @@ REQUEST_BODIES: dict[Kind, Any] = {
     Kind.TASKS: TasksAsked,
     Kind.TASK: TaskAsked,
     Kind.TASK_ACTION: TasksNamed,
+    Kind.OVERVIEW: OverviewAsked,
+    Kind.WORKERS: WorkersAsked,
+    Kind.METRICS: MetricsAsked,
+    Kind.DRAIN: DrainAsked,
 }
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 

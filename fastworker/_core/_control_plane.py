@@ -83,6 +83,15 @@ from fastworker._core._messages import (
     Welcome,
     WireStatus,
 )
+from fastworker._core._metrics import MetricsAsked
+from fastworker._core._overview import (
+    About,
+    DrainAsked,
+    DrainReply,
+    Overview,
+    OverviewAsked,
+    WorkersAsked,
+)
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
@@ -120,6 +129,7 @@ from fastworker._core._task_questions import (
     cut_page,
     detail_of,
 )
+from fastworker._core._worker_rows import list_workers, status_of, why_not_drained
 from fastworker._errors import RemoteProtocolError
 
 BEAT_SECONDS: Final = 5.0
@@ -149,6 +159,10 @@ ALLOWED_KINDS: Final = {
             Kind.TASKS,
             Kind.TASK,
             Kind.TASK_ACTION,
+            Kind.OVERVIEW,
+            Kind.WORKERS,
+            Kind.METRICS,
+            Kind.DRAIN,
         }
     ),
     Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
@@ -193,6 +207,7 @@ class ControlPlaneState:
       base_port, management_port: where HELLO on the discovery port sends
         clients and subworkers.
       is_durable: whether the store outlives this process.
+      about: what operators are told of it.
     """
 
     def __init__(
@@ -204,8 +219,10 @@ class ControlPlaneState:
         base_port: int,
         management_port: int,
         is_durable: bool = False,
+        about: About | None = None,
     ) -> None:
         self._epoch = epoch
+        self._about = about or About()
         self._is_durable = is_durable
         self._store_error = ""  # why nothing can be written now
         self._scheduler = scheduler
@@ -334,15 +351,51 @@ class ControlPlaneState:
             closed_sessions=self._closed_sessions,
         )
 
+    def overview(self, *, now: float) -> Overview:
+        """Everything in numbers, all of one moment."""
+        known = self.statistics()
+        tasks, about = known.tasks, self._about
+        max_queued, max_queued_bytes = self._scheduler.bounds
+        return Overview(
+            worker_id=self._worker_id,
+            version=about.version,
+            epoch=self._epoch,
+            now=now + self._scheduler.wall_offset,
+            started=about.started,
+            store=about.store[:4096],
+            is_durable=self._is_durable,
+            store_error=self._store_error[:4096],
+            is_draining=self._is_draining,
+            submitted=tasks.submitted,
+            refused=tasks.refused,
+            held=tasks.held,
+            queued=tasks.ready,
+            leased=tasks.leased,
+            running=tasks.started,
+            away=tasks.away,
+            retrying=tasks.retrying,
+            succeeded=tasks.succeeded,
+            failed=tasks.failed,
+            cancelled=tasks.cancelled,
+            expired=tasks.expired,
+            queued_bytes=tasks.queued_bytes,
+            max_queued=max_queued,
+            max_queued_bytes=max_queued_bytes,
+            clients=known.clients,
+            workers=len(tasks.subworkers),
+            functions=self._scheduler.live_function_count,
+            stale_reports=tasks.stale_reports,
+            malformed_frames=known.malformed_frames,
+            closed_sessions=known.closed_sessions,
+        )
+
     def subworkers(self, *, now: float) -> list[SubworkerView]:
         """Describe every subworker, in the order in which they joined."""
-        sessions = [s for s in self._sessions.values() if s.role is Role.SUBWORKER]
+        sessions = self._subworker_sessions()
         views: list[SubworkerView] = []
         for session in sessions:
             status = self._scheduler.subworker_status(session.key)
-            state = "active" if session.pipe is not None else "away"
-            if status.is_draining:
-                state = "draining"
+            state = status_of(self._scheduler.subworker(session.key), session)
             views.append(
                 SubworkerView(
                     worker_id=status.label,
@@ -627,6 +680,8 @@ class ControlPlaneState:
                 self._park(session, ticket, cursor)
             case Lease(cursor=cursor):
                 session.handout.acknowledge(cursor)
+                if body.draining:
+                    session.handout.wants_drain = False
                 if not request.repeat:
                     stated = CapacityStated(session.key, body)
                     self._carry_out(self._scheduler.handle(stated, now=self._now))
@@ -638,11 +693,36 @@ class ControlPlaneState:
                 self._answer(session, ticket, functions, keep=False)
             case TasksAsked() | TaskAsked() | TasksNamed():
                 self._on_operator(session, ticket, body)
+            case OverviewAsked():
+                self._answer(session, ticket, self.overview(now=self._now), keep=False)
+            case WorkersAsked(after=after):
+                workers = self._subworker_sessions()
+                page = list_workers(self._scheduler, workers, after, now=self._now)
+                self._answer(session, ticket, page, keep=False)
+            case MetricsAsked(after=after):
+                self._answer(
+                    session, ticket, self._scheduler.metrics.list_series(after), keep=False
+                )
+            case DrainAsked(worker_id=worker_id):
+                self._answer(session, ticket, DrainReply(self._drain_subworker(worker_id)))
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
+
+    def _subworker_sessions(self) -> list[Session]:
+        return [s for s in self._sessions.values() if s.role is Role.SUBWORKER]
+
+    def _drain_subworker(self, worker_id: str) -> str:
+        """Have a subworker drained; why not, if that cannot be."""
+        for session in self._subworker_sessions():
+            worker = self._scheduler.subworker(session.key)
+            if worker.label == worker_id:
+                problem = why_not_drained(worker, worker_id)
+                session.handout.wants_drain = not problem and not worker.is_draining
+                return problem
+        return why_not_drained(None, worker_id)
 
     def _on_operator(
         self, session: Session, ticket: Ticket, asked: TasksAsked | TaskAsked | TasksNamed

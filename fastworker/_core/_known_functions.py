@@ -64,6 +64,11 @@ class KnownFunctions:
         """By name, as last announced."""
         return self._functions
 
+    @property
+    def live_count(self) -> int:
+        """How many of them live subworkers have."""
+        return len(self._workers)
+
     def has_room(self, functions: Iterable[FunctionInfo]) -> bool:
         """Whether a subworker may announce these."""
         weight = sum(map(weight_of, functions))

@@ -20,7 +20,7 @@ from msgspec import Meta
 from fastworker._core._retry import RetryOverride, RetryPolicy, Seconds
 from fastworker._models import DEFAULT_GRACE
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 
 # Sixteen requests may be under way in a session. The last slot is kept for
 # CANCEL and BYE, so that a full window never delays a cancellation.
@@ -109,6 +109,10 @@ class Kind(enum.IntEnum):
     TASKS = 12
     TASK = 13
     TASK_ACTION = 14
+    OVERVIEW = 15
+    WORKERS = 16
+    METRICS = 17
+    DRAIN = 18
 
 
 # Requests that may wait for their answer; one of each is parked at a time.
@@ -637,6 +641,7 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``numbers`` has one number for each assignment. When two LEASEs cross, an
     assignment may come twice; the one at or below the cursor is known already.
+    ``drain``: take no more work, and end; said until a LEASE is ``draining``.
     """
 
     cursor: Count
@@ -644,6 +649,7 @@ class LeaseReply(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cancels: list[StopOrder] = []
     numbers: list[Count] = []
     credits: list[StreamCredit] = []
+    drain: bool = False
 
 
 class FunctionsAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):

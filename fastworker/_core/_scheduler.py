@@ -42,6 +42,7 @@ from fastworker._core._messages import (
     WireStatus,
     YieldedValue,
 )
+from fastworker._core._metrics import Metrics
 from fastworker._core._pending_changes import PendingChanges, restore_life
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round
@@ -71,7 +72,7 @@ from fastworker._core._scheduler_events import (
     ValueCame,
     ValuesRead,
 )
-from fastworker._core._stored import StoredKey, StoredState, StoredTask
+from fastworker._core._stored import POISON, StoredKey, StoredState, StoredTask
 from fastworker._core._subworkers import SubworkerRecord, SubworkerStatus
 from fastworker._core._task_questions import Untouched
 from fastworker._core._task_states import Step, TaskRecord, TaskState, content_digest
@@ -146,6 +147,7 @@ class Scheduler:
         wall_offset: float = 0.0,
     ) -> None:
         self.changes = PendingChanges(wall_offset)
+        self.metrics = Metrics()
         self._keys = IdempotencyKeys()
         self._wall_offset = wall_offset
         self._away = AwayLeases()
@@ -262,10 +264,29 @@ class Scheduler:
         """Describe one subworker that has joined and is not lost."""
         return self._workers[key].status()
 
+    def subworker(self, key: bytes) -> SubworkerRecord:
+        """The ledger of one subworker that has joined and is not lost; for reading only."""
+        return self._workers[key]
+
+    @property
+    def wall_offset(self) -> float:
+        """What turns the machine's time into wall time."""
+        return self._wall_offset
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """max_queued and max_queued_bytes."""
+        return self._max_queued, self._max_queued_bytes
+
     @property
     def known_functions(self) -> dict[str, FunctionInfo]:
         """Every task function that a subworker has announced in this epoch."""
         return self._known.functions
+
+    @property
+    def live_function_count(self) -> int:
+        """How many task functions live subworkers have."""
+        return self._known.live_count
 
     def has_room_for(self, functions: list[FunctionInfo]) -> bool:
         """Whether a subworker that announces these may join."""
@@ -567,6 +588,7 @@ class Scheduler:
             self._joined,
             holder=event.holder,
             is_inside=event.is_inside,
+            joined_at=now,
         )
         self._workers[event.key] = worker
         commands: list[SchedulerCommand] = []
@@ -827,6 +849,7 @@ class Scheduler:
             return False
         record.step(Step.RETRY)
         record.fail(ended.error, ended.ending)
+        self.metrics.note_retry(record.spec.name, record.spec.priority)
         record.started = 0.0
         record.retry_at = now + decision.delay
         self._retrying[record.spec.id] = record
@@ -877,6 +900,14 @@ class Scheduler:
         record.outcome = event
         self.changes.mark(record)
         self._ended[record.state] += 1
+        self.metrics.note_end(
+            record.spec.name,
+            record.spec.priority,
+            event.status,
+            created=record.spec.created,
+            started=event.started,
+            ended=event.completed or now + self._wall_offset,
+        )
         self.results.put(event, record.content, now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
         for key in (*record.joint, *record.watchers):
@@ -1317,7 +1348,7 @@ _HAS_YIELDED: Final = "it is not run again, because it had given values"
 
 def _poison(losses: tuple[str, ...]) -> str:
     reasons = "; ".join(losses)
-    return f"lost: its worker died {len(losses)} times while it ran alone there ({reasons})"
+    return f"{POISON}{len(losses)} times while it ran alone there ({reasons})"
 
 
 def _conflict(index: int, spec: TaskSpec) -> Refusal:

@@ -130,9 +130,11 @@ class Handout:
         self._items: list[tuple[int, Assignment | StopOrder]] = []
         # The latest of each stream says it all.
         self._credits: dict[str, tuple[int, StreamCredit]] = {}
+        # Whether it is to take no more work, and has not said that it does not.
+        self.wants_drain = False
 
     def __len__(self) -> int:
-        return len(self._items) + len(self._credits)
+        return len(self._items) + len(self._credits) + self.wants_drain
 
     @property
     def has_orders(self) -> bool:
@@ -179,6 +181,7 @@ class Handout:
             [item for _, item in self._items if isinstance(item, StopOrder)],
             [number for number, item in self._items if isinstance(item, Assignment)],
             [credit for _, credit in self._credits.values()],
+            self.wants_drain,
         )
 
 

@@ -26,6 +26,8 @@ from fastworker._core._messages import (
     WireStatus,
 )
 
+# How the error of a task begins that has killed its worker again and again.
+POISON: Final = "lost: its worker died "
 # More rows than that are no page any more.
 MAX_PAGE_ROWS: Final = 1_000
 
@@ -172,7 +174,9 @@ class TasksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``before`` is the sequence number of the last row of the page before this one,
     0 for the first page. Empty lists and texts leave a thing open; ``since`` and
-    ``until`` are about when a task was created.
+    ``until`` are about when a task was created. ``text`` is part of its id or name, of
+    which upper and lower case of A to Z are the same. ``is_poison``: it has killed its
+    worker again and again.
     """
 
     states: Annotated[list[StoredState], Meta(max_length=8)] = []
@@ -183,6 +187,8 @@ class TasksAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
     until: WallTime = 0.0
     before: Count = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_ROWS)] = 100
+    text: ShortText = ""
+    is_poison: bool = False
 
 
 class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -203,14 +209,29 @@ class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TasksPage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Rows, the newest first; ``more`` come after the last of them.
+    """Rows, the newest first; ``more`` may come after the last of them.
 
-    ``problem`` says why there is no answer.
+    ``problem`` says why there is no answer. ``reached`` is not 0 if the search has ended
+    early: everything from that number on was looked at.
     """
 
     rows: Annotated[list[TaskRow], Meta(max_length=MAX_BATCH_ITEMS)]
     more: bool = False
     problem: str = ""
+    reached: Count = 0
+
+    @property
+    def following(self) -> int:
+        """Before which number the next page begins; 0 if there is none."""
+        if not self.more:
+            return 0
+        return self.reached or (self.rows[-1].sequence if self.rows else 0)
+
+
+def has_text(task_id: str, name: str, text: str) -> bool:
+    """Whether an id or a name has this text, as ``TasksAsked`` means it."""
+    wanted = text.encode().lower()  # of bytes only A to Z have a lower case
+    return wanted in task_id.encode().lower() or wanted in name.encode().lower()
 
 
 def row_of(task: StoredTask) -> TaskRow:

@@ -72,6 +72,7 @@ from fastworker._core._subworker_events import (
     CancelAttempt,
     DrainCancelled,
     Drained,
+    DrainOrdered,
     DrainRequested,
     FrameArrived,
     GiveCredit,
@@ -220,9 +221,7 @@ class SubworkerState:
             case AttemptsTakenBack(keys=keys):
                 self._on_taken_back(keys)
             case DrainRequested():
-                self._is_draining = True
-                self._must_restate = True
-                self._take_back_everything()
+                self._drain()
             case DrainCancelled():
                 self._is_draining = self._told_drained = False
                 self._must_restate = True
@@ -306,6 +305,11 @@ class SubworkerState:
             self._forget(key, held)
             if not held.is_orphan:
                 self._news.add_handed_back(key.epoch, HandedBack(key.task_id, key.attempt))
+
+    def _drain(self) -> None:
+        self._is_draining = True
+        self._must_restate = True
+        self._take_back_everything()
 
     def _take_back_everything(self) -> None:
         for name, lane in self._attempts.lanes.items():
@@ -506,7 +510,10 @@ class SubworkerState:
             stopped = self._attempts.get(key)
             if stopped is not None and not stopped.is_orphan:
                 self._stop(key, stopped, Why.CANCELLED, item.grace)
-        if self._is_draining or self._is_stopping:
+        if reply.drain and not self._is_draining:
+            self._drain()
+            self._out.append(DrainOrdered())
+        elif self._is_draining or self._is_stopping:
             self._take_back_everything()
 
     def _leased_by(

@@ -116,6 +116,10 @@ class Drained(msgspec.Struct, frozen=True, gc=False):
     """Nothing runs here and every report has arrived."""
 
 
+class DrainOrdered(msgspec.Struct, frozen=True, gc=False):
+    """The control plane wants this subworker drained, which has begun."""
+
+
 class WornOut(msgspec.Struct, frozen=True, gc=False):
     """All slots of this lane are taken by attempts that were given up and run on."""
 
@@ -133,6 +137,7 @@ SubworkerCommand = (
     | GiveCredit
     | TakeBack
     | Drained
+    | DrainOrdered
     | WornOut
     | SaidGoodbye
     | SendFrame

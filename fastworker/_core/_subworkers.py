@@ -86,6 +86,7 @@ class SubworkerRecord:
       functions: what it announced.
       holder: names its session in the store, and tells nobody the key.
       is_inside: whether its lanes are in the control plane's own process.
+      joined_at: when it came, by the machine's clock.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class SubworkerRecord:
         *,
         holder: bytes = b"",
         is_inside: bool = False,
+        joined_at: float = 0.0,
     ) -> None:
         self.key = key
         self.holder = holder
@@ -105,6 +107,7 @@ class SubworkerRecord:
         self.label = label
         self.address = address
         self.order = order
+        self.joined_at = joined_at
         self.leased_count = 0  # how many attempts it holds
         self.capacity = 0  # of all lanes together
         self.functions = {function.name: function for function in functions}

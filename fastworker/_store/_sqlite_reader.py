@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastworker._core._stored import StoredState, StoredTask, TaskRow, TasksAsked, TasksPage
+from fastworker._core._stored import (
+    POISON,
+    StoredState,
+    StoredTask,
+    TaskRow,
+    TasksAsked,
+    TasksPage,
+)
 from fastworker._errors import StoreUnavailable
 from fastworker._store._sqlite_file import in_words, open_to_read
 from fastworker._store._sqlite_rows import (
@@ -54,9 +61,12 @@ class SqliteReader:
                 if len(found) == asked.limit:
                     return TasksPage(found, more=True)
                 try:
-                    found.append(page_row_of(row))
+                    shown = page_row_of(row)
                 except BadRow as error:
                     self._note_bad(row, error)
+                    continue
+                if not asked.is_poison or shown.error.startswith(POISON):
+                    found.append(shown)
         except (sqlite3.Error, OSError) as error:
             self.close()
             self._suspect(error)
@@ -135,4 +145,11 @@ def _conditions(asked: TasksAsked, state: StoredState | None) -> tuple[str, tupl
         if value:
             parts.append(condition)
             values.append(value)
+    if asked.text:
+        parts.append("(instr(lower(id), lower(?)) OR instr(lower(name), lower(?)))")
+        values += [asked.text, asked.text]
+    if asked.is_poison:
+        # Few rows come through, and of these the error is looked at.
+        parts.append("instr(outcome, ?)")
+        values.append(POISON.encode())
     return " AND ".join(parts) or "1", tuple(values)

@@ -43,7 +43,10 @@ from fastworker._core._messages import (
     Role,
     SubmitReply,
     TaskEvents,
+    TaskIds,
 )
+from fastworker._core._metrics import MetricsReply
+from fastworker._core._overview import DrainReply, Overview, WorkersReply
 from fastworker._core._pipes import PipeClosed, PipeOpened
 from fastworker._core._stored import TasksPage
 from fastworker._core._subworker_events import LaneNews, StartAttempts
@@ -87,6 +90,10 @@ REPLIES: Final[dict[Kind, Any]] = {
     Kind.TASKS: TasksPage,
     Kind.TASK: TaskDetail,
     Kind.TASK_ACTION: TasksDone,
+    Kind.OVERVIEW: Overview,
+    Kind.WORKERS: WorkersReply,
+    Kind.METRICS: MetricsReply,
+    Kind.DRAIN: DrainReply,
 }
 
 
@@ -207,6 +214,9 @@ class _Plane:
 
     def end(self) -> None:
         """Ann and Bob have not noticed."""
+        # A case or two may have been a task that Bob can run, and in no way wrong.
+        others = [t for t in self._hall.scheduler._tasks if t not in ("a1", "a2")]
+        self._hall.ask(ANN_PIPE, ANN, Kind.CANCEL, TaskIds(others), slot=URGENT_SLOT)
         work_goes_on(self._hall)
 
     def _connect(self) -> None:

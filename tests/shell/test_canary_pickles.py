@@ -34,6 +34,8 @@ from fastworker._core._codec import (
     encode,
 )
 from fastworker._core._messages import Kind, Reply, Request
+from fastworker._core._metrics import MetricsReply
+from fastworker._core._overview import DrainReply, Overview, WorkersReply
 from fastworker._core._stored import TasksPage
 from fastworker._serialization import FORMAT_IDS
 from tests.shell.callback_listener import HERE, listening
@@ -54,6 +56,10 @@ REPLY_BODIES: dict[Kind, Any] = {
     Kind.TASKS: TasksPage,
     Kind.TASK: questions.TaskDetail,
     Kind.TASK_ACTION: questions.TasksDone,
+    Kind.OVERVIEW: Overview,
+    Kind.WORKERS: WorkersReply,
+    Kind.METRICS: MetricsReply,
+    Kind.DRAIN: DrainReply,
 }
 FORMATS = [0, *FORMAT_IDS.values(), 3]
 

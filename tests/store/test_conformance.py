@@ -8,6 +8,7 @@ import pytest
 from fastworker._core._messages import WireStatus
 from fastworker._core._stored import (
     OPEN_STATES,
+    POISON,
     CallbackStage,
     Changes,
     StoredKey,
@@ -157,6 +158,12 @@ def test_a_page_shows_what_a_row_says(store: Store) -> None:
         (TasksAsked(since=BEGIN + 3), [5, 4, 3]),
         (TasksAsked(until=BEGIN + 3), [3, 2, 1]),
         (TasksAsked(since=BEGIN + 2, until=BEGIN + 4, before=4), [3, 2]),
+        (TasksAsked(text="THE"), [4, 3]),
+        (TasksAsked(text="%"), []),
+        (TasksAsked(text="_"), []),
+        (TasksAsked(text=task(2).spec.id), [2]),
+        (TasksAsked(text=task(3).spec.id, name="other"), [3]),
+        (TasksAsked(is_poison=True), []),
     ],
 )
 def test_filters_apply_all_together(
@@ -171,6 +178,29 @@ def test_filters_apply_all_together(
     ]
     store.write(Changes(created=rows))
     assert page(store, asked) == expected
+
+
+def test_poison_is_found_by_its_error_and_by_nothing_that_looks_like_it(
+    store: Store,
+) -> None:
+    def failed(number: int, error: str) -> StoredTask:
+        row = ended(started(task(number)), status=WireStatus.FAILURE)
+        assert row.outcome is not None
+        outcome = msgspec.structs.replace(row.outcome, error=error)
+        return msgspec.structs.replace(row, outcome=outcome)
+
+    store.write(
+        Changes(
+            created=[
+                failed(1, f"{POISON}3 times while it ran alone there"),
+                failed(2, f"ValueError: {POISON}"),
+                failed(3, "lost: w1 ended"),
+                task(4),
+            ]
+        )
+    )
+    assert page(store, TasksAsked(is_poison=True)) == [1]
+    assert page(store, TasksAsked([StoredState.SUCCESS], is_poison=True)) == []
 
 
 def test_a_reader_sees_what_was_written_last(store: Store) -> None:
