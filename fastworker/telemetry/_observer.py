@@ -99,7 +99,6 @@ class _Running:
 
     def __init__(self, observer: Observer, facts: AttemptFacts) -> None:
         self.span = ""
-        self.trace = ""
         self.why = ""  # what it is called if it ends as cancelled
         self._observer = observer
         self._facts = facts
@@ -134,9 +133,17 @@ class _Running:
         )
         self._context = context_of(self._span, parent)
         self.span = span_to_text(self._span.get_span_context())
-        self.trace = to_text(self._context)
         observer.metrics.started.add(1, self._common)
         observer.metrics.running.add(1, self._common)
+
+    @property
+    def trace(self) -> str:
+        # Only the process lane asks.
+        try:
+            return to_text(self._context)
+        except Exception:
+            _logger.debug("telemetry failed", exc_info=True)
+            return ""
 
     def _note_wait(self, parent: Context, wall: float) -> None:
         # Two machines' clocks: never before the submit.
