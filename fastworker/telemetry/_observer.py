@@ -121,7 +121,10 @@ class _Running:
             "fastworker.lane": facts.lane,
         }
         if facts.number == 1 and not facts.earlier:
-            self._note_wait(parent, wall)
+            waited = self._note_wait(parent, wall)
+            if not trace.get_current_span(parent).get_span_context().is_valid:
+                # Nobody traces where it was submitted: one trace all the same.
+                parent = context_of(waited, parent)
         link = link_to(facts.earlier)
         self._span = observer.tracer.start_span(
             f"process {facts.name}",
@@ -145,7 +148,7 @@ class _Running:
             _logger.debug("telemetry failed", exc_info=True)
             return ""
 
-    def _note_wait(self, parent: Context, wall: float) -> None:
+    def _note_wait(self, parent: Context, wall: float) -> Span:
         # Two machines' clocks: never before the submit.
         created = min(self._facts.created or wall, wall)
         name = self._facts.name
@@ -159,6 +162,7 @@ class _Running:
         )
         span.end(_nanoseconds(wall))
         self._observer.metrics.waiting.record(wall - created, _common("wait", name))
+        return span
 
     @quietly
     def enter(self) -> None:

@@ -120,7 +120,8 @@ async def test_a_task_with_a_hostile_trace_runs_in_a_trace_of_its_own(
         monkeypatch.setattr(real, "sending", Forger(hostile).sending)
         result = await client.submit_task("add", (1, 2))
         assert result.result == 3
-    assert recorder.span("process add").parent is None
+    assert recorder.span("wait add").parent is None
+    assert is_child(recorder.span("process add"), recorder.span("wait add"))
 
 
 @pytest.mark.trio
