@@ -38,6 +38,7 @@ from fastworker._lanes._failure_text import (
     one_line,
     traceback_text,
 )
+from fastworker._lanes._measuring import end_of, facts_of
 from fastworker._lanes._outflow import Bell, Outflow
 from fastworker._lanes._stream import drive, drive_async, in_a_loop
 from fastworker._lanes._wrong_loop import backend_hint
@@ -259,19 +260,7 @@ class Execution(CurrentAttempt):
     def measure(self, instruments: _instruments.Instruments) -> _instruments.Running:
         """Note that it starts, unless that was done."""
         if self._running is None:
-            attempt = self.attempt
-            facts = _instruments.AttemptFacts(
-                attempt.key,
-                attempt.name,
-                attempt.number,
-                attempt.priority,
-                attempt.worker_id,
-                self._settings.backend,
-                attempt.created,
-                len(attempt.payload),
-                attempt.trace,
-                attempt.earlier,
-            )
+            facts = facts_of(self.attempt, self._settings.backend)
             wall = self.started_wall or self._settings.wall()
             self._running = instruments.starting(facts, wall)
         return self._running
@@ -284,16 +273,7 @@ class Execution(CurrentAttempt):
     def note_end(self, ended: AttemptEnded) -> None:
         """Note its end for whoever measures."""
         if self._running is not None:
-            self._running.end(
-                _instruments.AttemptEnd(
-                    ended.kind,
-                    ended.wall,
-                    ended.seconds,
-                    ended.error,
-                    ended.traceback,
-                    ended.signal,
-                )
-            )
+            self._running.end(end_of(ended))
 
     def _start(self) -> _Call:
         settings = self._settings
