@@ -6,7 +6,9 @@ import dataclasses
 import uuid
 from typing import Any, Final, Literal, get_args
 
-from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions, is_name
+import msgspec
+
+from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions, TaskSpec, is_name
 from fastworker._core._retry import RetryOverride
 from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority
 
@@ -101,6 +103,14 @@ class CallSettings:
         """A copy in which everything is replaced that is not None."""
         named = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(self, **named)
+
+
+def with_trace(spec: TaskSpec, trace: str) -> TaskSpec:
+    """The same task, with its place in a trace."""
+    if not trace:
+        return spec
+    options = msgspec.structs.replace(spec.options or _NOTHING, trace=trace)
+    return msgspec.structs.replace(spec, options=options)
 
 
 def task_id_of(idempotency_key: str) -> str:

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 import anyio
 
+from fastworker import _instruments
+from fastworker._call_settings import with_trace
 from fastworker._client_shared_task import SharedTask
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
@@ -267,6 +269,38 @@ class ClientSession:
           A caller that leaves takes its task back, unless it has its answer, and
           waits until that is done, one second at most.
         """
+        instruments = _instruments.current
+        if instruments is None:
+            return await self._hand_in(
+                spec, wants_outcome, within, waits_for_room, expires_at, budget_at
+            )
+        sending = instruments.sending(spec.name, spec.id, spec.priority, len(spec.payload))
+        error: BaseException | None = None
+        try:
+            return await self._hand_in(
+                with_trace(spec, sending.trace),
+                wants_outcome,
+                within,
+                waits_for_room,
+                expires_at,
+                budget_at,
+            )
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            sending.end(error)
+
+    async def _hand_in(
+        self,
+        spec: TaskSpec,
+        wants_outcome: bool,
+        within: float,
+        waits_for_room: bool,
+        expires_at: float,
+        budget_at: float,
+    ) -> TaskEvent | TaskTimedOut | None:
+        """As :meth:`submit`, not measured."""
         self._check_open()
         if spec.key_ttl is not None:
             # No deadline goes along: that of one caller is none for the others.

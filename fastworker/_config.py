@@ -29,6 +29,7 @@ from fastworker._settings import (
     HOST_NAMES,
     LABEL,
     LISTEN_ADDRESS,
+    LOG_FORMAT,
     LOG_LEVEL,
     MODULES,
     PORT,
@@ -301,6 +302,8 @@ class CommandConfig(_Config):
 
     task_modules: tuple[str, ...] = _setting((), MODULES, "TASK_MODULES")
     log_level: str = _setting("INFO", LOG_LEVEL, "LOG_LEVEL")
+    log_format: str = _setting("text", LOG_FORMAT, "LOG_FORMAT")
+    otel: bool = _setting(False, SWITCH, "OTEL")
 
 
 def _shown(value: object) -> str:

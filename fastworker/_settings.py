@@ -332,6 +332,7 @@ STORE: Final = OrNone(StoreName())
 FORMAT: Final = Format()
 BACKEND: Final = Choice(("trio", "asyncio"))
 LOG_LEVEL: Final = Choice(_LOG_LEVELS)
+LOG_FORMAT: Final = Choice(("text", "json"))
 MODULES: Final = ModuleNames()
 
 

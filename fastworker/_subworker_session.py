@@ -14,7 +14,9 @@ from typing import Final
 
 import trio
 
+from fastworker import _instruments
 from fastworker._core._attempts import AttemptKey
+from fastworker._core._held_attempts import Why
 from fastworker._core._link_requester import (
     DropPipe,
     Redirected,
@@ -26,6 +28,7 @@ from fastworker._core._messages import Assignment
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeEvent
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._core._subworker_events import (
+    AttemptAbandoned,
     AttemptsTakenBack,
     CancelAttempt,
     DrainCancelled,
@@ -60,6 +63,14 @@ GOODBYE_SECONDS: Final = 0.5
 # What still runs when the time of a drain is over gets this long to stop, so
 # that the process has ended two seconds after that time at most.
 INTERRUPT_SECONDS: Final = 1.0
+# What an attempt that was asked to stop, and did, is called by whoever measures.
+_OUTCOME_OF: Final[dict[Why | None, str]] = {
+    Why.CANCELLED: "cancelled",
+    Why.TIMED_OUT: "timed_out",
+    Why.DEADLINE: "timed_out",
+    Why.INTERRUPTED: "interrupted",
+    None: "lost",  # its lease is gone: another worker may run it
+}
 
 
 class SubworkerSession:
@@ -276,8 +287,13 @@ class SubworkerSession:
                 self._connection.send(data)
             case TakeBack(lane=lane):
                 self._apply(AttemptsTakenBack(self._lanes[lane].take_back()))
-            case CancelAttempt(lane=lane, key=key, grace=grace):
+            case CancelAttempt(lane=lane, key=key, grace=grace, why=why):
+                if _instruments.current is not None:
+                    _instruments.current.stopping(key, _OUTCOME_OF[why])
                 self._lanes[lane].cancel(key, grace)
+            case AttemptAbandoned(key=key):
+                if _instruments.current is not None:
+                    _instruments.current.abandoned(key)
             case GiveCredit(lane=lane, key=key, count=count):
                 self._lanes[lane].credit(key, count)
             case WornOut(lane=lane):
@@ -338,6 +354,8 @@ class SubworkerSession:
             created=assignment.created,
             stream=0 if options is None else options.stream,
             process=self._in_process(function),
+            trace="" if options is None else options.trace,
+            earlier=assignment.earlier,
         )
 
     def _in_process(self, function: TaskFunction) -> InProcess | None:

@@ -15,6 +15,8 @@ GROUPS: dict[str, int] = {
     "_errors": 0,
     "_models": 1,
     "_crash": 1,
+    "_instruments": 1,
+    "telemetry": 2,
     "registry": 2,
     "serialization": 2,
     "_core": 2,
@@ -37,6 +39,7 @@ GROUP_OF: dict[str, str] = {
     "_json_encoder": "serialization",
     "_json_decoder": "serialization",
     "_serialization": "serialization",
+    "_logs": "_lanes",
     "_exposure": "config",
     "_settings": "config",
     "_config": "config",
@@ -57,6 +60,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "cachetools": ("_core/_results",),
+    "opentelemetry": ("telemetry/",),
 }
 
 # A machine gets time, randomness and ids as arguments and does nothing itself.
@@ -97,9 +101,11 @@ MAY_CATCH_ALL: dict[str, str] = {
     "dashboard/_supervised.py": "logged, and started again; tasks go on",
     "dashboard/_server.py": "logged; one connection's error is not the others' affair",
     "_hosting.py": "raised again in the loop of the caller",
+    "_logs.py": "__str__ of what is logged is user code",
     "_client.py": "becomes ClientBroken in every call",
     "dashboard/_hub.py": "the program of somebody else goes on without a live feed",
     "_client_thread.py": "raised again in the thread of the caller",
+    "telemetry/_observer.py": "exporters and propagators are others' code; tasks go on",
 }
 MAY_SLEEP: dict[str, str] = {
     "_crash.py": "the process ends after it",

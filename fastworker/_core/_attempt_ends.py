@@ -47,6 +47,7 @@ def ended_attempt(event: AttemptEnded, held: Held) -> EndedAttempt:
         ending=_ending(event),
         signal=event.signal,
         is_retryable=is_retryable,
+        span=held.span,
     )
 
 
@@ -65,6 +66,7 @@ def abandoned_attempt(key: AttemptKey, held: Held, now: float) -> EndedAttempt:
         error=f"abandoned: {still}" if is_cancelled else f"{reason(held)}; {still}",
         ending=Ending.ABANDONED,
         is_retryable=_may_run_again(held),
+        span=held.span,
     )
 
 

@@ -21,10 +21,14 @@ class AttemptKey(NamedTuple):
 
 
 class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
-    """User code is about to run. ``wall`` is seconds since 1970, UTC."""
+    """User code is about to run. ``wall`` is seconds since 1970, UTC.
+
+    ``span`` is the one that it runs in, empty if nobody traces.
+    """
 
     key: AttemptKey
     wall: float
+    span: str = ""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):

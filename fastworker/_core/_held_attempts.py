@@ -46,6 +46,7 @@ class Held:
         "lane",
         "name",
         "retries_timeout",
+        "span",
         "started_at",
         "timeout",
         "why",
@@ -78,6 +79,7 @@ class Held:
         self.is_waiting = False
         self.has_waited = False
         self.is_stream = options is not None and options.stream > 0
+        self.span = ""
 
     @property
     def next_alarm(self) -> float:

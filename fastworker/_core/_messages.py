@@ -70,6 +70,11 @@ CallbackAddress = Annotated[
 ]
 MAX_CALLBACK_DATA_BYTES: Final = 256 * 1024
 CallbackData = Annotated[bytes, Meta(max_length=MAX_CALLBACK_DATA_BYTES)]
+# What tracing carries along: lines "name:value", as HTTP headers; opaque here.
+MAX_TRACE_CHARACTERS: Final = 1024
+TraceText = Annotated[str, Meta(max_length=MAX_TRACE_CHARACTERS)]
+# One span of a trace, as W3C writes it in a traceparent.
+SpanText = Annotated[str, Meta(max_length=64)]
 
 
 def is_name(text: object) -> bool:
@@ -271,7 +276,8 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``parent`` is the task that submits this one, from inside; if that is
     cancelled, so is this. ``stream`` is how many values a generator may be
-    ahead of its reader, 0 for a task that is no stream.
+    ahead of its reader, 0 for a task that is no stream. ``trace`` is where the
+    call belongs in a trace, empty if nobody traces.
     """
 
     timeout: Seconds | None = None
@@ -279,6 +285,7 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, gc=False):
     retry: RetryOverride | None = None
     parent: ShortText = ""
     stream: Annotated[int, Meta(ge=0, le=MAX_STREAM_BUFFER)] = 0
+    trace: TraceText = ""
 
 
 class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -307,6 +314,8 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def size(self) -> int:
         """About how many bytes this holds."""
         size = 100 + len(self.payload)
+        if self.options is not None:
+            size += len(self.options.trace)
         return size if self.callback is None else size + self.callback.size
 
 
@@ -488,15 +497,16 @@ class TaskEvents(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class StartedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """User code of this attempt runs since ``wall``."""
+    """User code of this attempt runs since ``wall``, in the span ``span`` if that is traced."""
 
     task_id: Name
     attempt: Attempts
     wall: WallTime
+    span: SpanText = ""
 
 
 class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """User code of this attempt has ended. ``outcome`` is a WireStatus."""
+    """User code of this attempt has ended. ``outcome`` is a WireStatus, ``span`` as above."""
 
     task_id: Name
     attempt: Attempts
@@ -511,6 +521,7 @@ class EndedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ending: Ending = Ending.COMPLETED
     signal: Annotated[int, Meta(ge=0, le=255)] = 0
     is_retryable: bool = True
+    span: SpanText = ""
 
     @property
     def size(self) -> int:
@@ -590,7 +601,7 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``attempt`` is the fence, ``number`` counts the attempts that count, from 1.
     ``time_left`` is seconds until the task's deadline, from the moment of
     sending; ``start_within`` until it must have started. ``options`` are the
-    call's, as they were submitted.
+    call's, as they were submitted. ``earlier`` is the span of the attempt before.
     """
 
     task_id: Name
@@ -604,6 +615,7 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, gc=False):
     options: CallOptions | None = None
     created: WallTime = 0.0
     start_within: Seconds | None = None
+    earlier: SpanText = ""
 
 
 class StopOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):

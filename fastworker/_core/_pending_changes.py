@@ -221,6 +221,7 @@ class PendingChanges:
             is_careful,
             # After a restart those who come back first must not decide for all.
             record.is_kept or bool(record.joint),
+            record.span,
         )
 
 
@@ -242,5 +243,6 @@ def restore_life(record: TaskRecord, life: StoredLife, wall_offset: float) -> No
     record.is_wary = life.is_wary
     record.is_cancel_requested = life.is_cancel_requested
     record.is_careful = life.is_careful
+    record.span = life.span
     # Whoever had it kept without waiting for it may have gone in the meantime.
     record.is_kept = record.is_shared and (life.is_kept or not record.spec.attached)

@@ -60,6 +60,7 @@ class Round:
             spec.options,
             spec.created,
             self._left(record.expires_at),
+            record.span,
         )
         self.assignments.append(assignment)
         if is_careful or self.worker.is_inside:

@@ -747,6 +747,7 @@ class Scheduler:
         record.step(Step.START)
         record.note_started()
         record.started = started.wall
+        record.span = started.span
         self.changes.mark(record)
         commands += self._news(record, record.event())
 
@@ -788,6 +789,7 @@ class Scheduler:
             return
         worker = record.worker
         assert worker is not None
+        record.span = ended.span or record.span
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
@@ -1110,6 +1112,7 @@ class Scheduler:
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, None)
             record.is_requeued = True
+            record.span = task.life.span
             self.results.forget(spec.id)
             self.changes.mark_purged(spec.id)
             self._take_back(record)

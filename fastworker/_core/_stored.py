@@ -106,6 +106,7 @@ class StoredLife(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_cancel_requested: bool = False
     is_careful: bool = False
     is_kept: bool = False
+    span: str = ""
 
 
 NEW_LIFE: Final = StoredLife()

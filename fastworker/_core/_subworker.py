@@ -67,6 +67,7 @@ from fastworker._core._messages import (
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
 from fastworker._core._report_queue import ReportQueue
 from fastworker._core._subworker_events import (
+    AttemptAbandoned,
     AttemptsTakenBack,
     CancelAttempt,
     DrainCancelled,
@@ -247,12 +248,13 @@ class SubworkerState:
         if held is None:
             return
         match event:
-            case AttemptStarted(wall=wall):
+            case AttemptStarted(wall=wall, span=span):
                 self._note_progress(held)
+                held.span = span
                 self._attempts.start(held, self._now)
                 self._set_alarm(key, held)
                 if not held.is_orphan:
-                    item = StartedAttempt(key.task_id, key.attempt, wall)
+                    item = StartedAttempt(key.task_id, key.attempt, wall, span)
                     self._news.add_started(key, item, self._now)
             case AttemptEnded():
                 self._note_progress(held)
@@ -342,7 +344,7 @@ class SubworkerState:
         margin = KILL_MARGIN if held.lane == PROCESS_LANE else 0.0
         held.give_up_at = min(held.give_up_at, self._now + grace + margin)
         self._set_alarm(key, held)
-        self._out.append(CancelAttempt(held.lane, key, grace))
+        self._out.append(CancelAttempt(held.lane, key, grace, held.why))
 
     def _set_alarm(self, key: AttemptKey, held: Held) -> None:
         at = held.next_alarm
@@ -363,6 +365,7 @@ class SubworkerState:
     def _give_up(self, key: AttemptKey, held: Held) -> None:
         """It does not stop: its outcome is told without it, and its slot is taken."""
         held.is_orphan = True
+        self._out.append(AttemptAbandoned(key))
         self._alarms.clear(key)
         self._news.forget(key)
         self._must_restate = True

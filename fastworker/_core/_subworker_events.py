@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastworker._core._attempts import AttemptKey, LaneEvent
+from fastworker._core._held_attempts import Why
 from fastworker._core._link_requester import (
     DropPipe,
     Redirected,
@@ -80,11 +81,21 @@ class StartAttempts(msgspec.Struct, frozen=True, gc=False):
 
 
 class CancelAttempt(msgspec.Struct, frozen=True, gc=False):
-    """Ask the lane to stop this attempt, within ``grace`` seconds if it can kill."""
+    """Ask the lane to stop this attempt, within ``grace`` seconds if it can kill.
+
+    ``why`` is None if the attempt counts for nothing any more: its lease is gone.
+    """
 
     lane: str
     key: AttemptKey
     grace: float
+    why: Why | None = None
+
+
+class AttemptAbandoned(msgspec.Struct, frozen=True, gc=False):
+    """This attempt has not stopped in its grace: nobody waits for it any more."""
+
+    key: AttemptKey
 
 
 class GiveCredit(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +133,7 @@ class SaidGoodbye(msgspec.Struct, frozen=True, gc=False):
 SubworkerCommand = (
     StartAttempts
     | CancelAttempt
+    | AttemptAbandoned
     | GiveCredit
     | TakeBack
     | Drained

@@ -148,6 +148,7 @@ class TaskRecord:
     want it any more.
     ``last_ending`` is how the latest attempt ended of which code ran, ``loss`` why
     if nobody knows. ``stream`` is None unless it gives values while it runs.
+    ``span`` is that of the latest attempt that was traced.
     """
 
     __slots__ = (
@@ -181,6 +182,7 @@ class TaskRecord:
         "progress",
         "retry_at",
         "sequence",
+        "span",
         "spec",
         "started",
         "state",
@@ -228,6 +230,7 @@ class TaskRecord:
         self.watchers: tuple[bytes, ...] = ()
         self.joint: tuple[bytes, ...] = ()
         self.stream = progress_of(spec.options)
+        self.span = ""
 
     def __repr__(self) -> str:
         return (
@@ -288,6 +291,7 @@ class TaskRecord:
             and not self.is_cancel_requested
             and not self.is_kept
             and not self.joint
+            and not self.span
         )
 
     @property
@@ -375,11 +379,11 @@ def _callback_content(spec: TaskSpec) -> tuple[str, bytes] | None:
 
 
 def _options_content(spec: TaskSpec) -> CallOptions | None:
-    """What the call wants; who makes it, from inside which task, is no part of that."""
+    """What the call wants; who makes it, in which task and trace, is no part of that."""
     options = spec.options
-    if options is None or not options.parent:
+    if options is None or not (options.parent or options.trace):
         return options
-    options = msgspec.structs.replace(options, parent="")
+    options = msgspec.structs.replace(options, parent="", trace="")
     return None if options == _NO_OPTIONS else options
 
 

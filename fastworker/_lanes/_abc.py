@@ -50,6 +50,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     it, and it ends as OUTCOME_EXPIRED. ``created`` is wall time. ``stream`` is
     how many values a generator may be ahead of its reader, 0 if it is no stream.
     ``process`` is for the process lane, which cannot be given the function.
+    ``trace`` and ``earlier`` are for whoever measures, see ``_instruments.py``.
     """
 
     key: AttemptKey
@@ -66,6 +67,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     created: float = 0.0
     stream: int = 0
     process: InProcess | None = None
+    trace: str = ""
+    earlier: str = ""
 
 
 class LaneSink(Protocol):

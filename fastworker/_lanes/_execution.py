@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from fastworker import _instruments
 from fastworker._core._messages import MAX_ITEM_BYTES
 from fastworker._errors import NotDecodable, NotEncodable, TaskCancelled
 from fastworker._lanes._abc import (
@@ -37,6 +38,7 @@ from fastworker._lanes._failure_text import (
     one_line,
     traceback_text,
 )
+from fastworker._lanes._measuring import end_of, facts_of
 from fastworker._lanes._outflow import Bell, Outflow
 from fastworker._lanes._stream import drive, drive_async, in_a_loop
 from fastworker._lanes._wrong_loop import backend_hint
@@ -67,7 +69,8 @@ class Settings(msgspec.Struct, frozen=True):
     seconds from anywhere. ``pause`` is awaited before an async call, as if it
     were a part of the function: simulations give work a duration by it. ``lend``
     is told when an attempt lends its slot (1), and when it has it back (-1).
-    ``make_bell`` is called in the lane's loop, if it has one.
+    ``make_bell`` is called in the lane's loop, if it has one. ``is_elsewhere``:
+    this is a task process, whose worker measures the attempts.
     """
 
     sink: LaneSink
@@ -79,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True):
     pause: Callable[[Attempt], Awaitable[None]] | None = None
     lend: Callable[[int], None] = lambda change: None
     make_bell: Callable[[], Bell] | None = None
+    is_elsewhere: bool = False
 
 
 class Execution(CurrentAttempt):
@@ -88,6 +92,7 @@ class Execution(CurrentAttempt):
         "_began",
         "_call",
         "_outflow",
+        "_running",
         "_seconds",
         "_settings",
         "_stage",
@@ -101,6 +106,7 @@ class Execution(CurrentAttempt):
         self._seconds = 0.0
         self._call: _Call = _NO_CALL
         self._outflow = Outflow(attempt.stream) if attempt.stream else None
+        self._running: _instruments.Running | None = None
 
     @property
     def must_not_start(self) -> bool:
@@ -240,7 +246,34 @@ class Execution(CurrentAttempt):
         current_attempt.set(self)
         if not self.started_wall:
             self.started_wall = self._settings.wall()
-            self._settings.sink.post(AttemptStarted(self.key, self.started_wall))
+            if _instruments.current is not None:
+                self._enter(_instruments.current)
+            self._settings.sink.post(AttemptStarted(self.key, self.started_wall, self.span))
+
+    def _enter(self, instruments: _instruments.Instruments) -> None:
+        """Have user code, which comes next, belong to the attempt's span."""
+        if self._settings.is_elsewhere:
+            instruments.enter(self.attempt.trace)
+        else:
+            self.measure(instruments).enter()
+
+    def measure(self, instruments: _instruments.Instruments) -> _instruments.Running:
+        """Note that it starts, unless that was done."""
+        if self._running is None:
+            facts = facts_of(self.attempt, self._settings.backend)
+            wall = self.started_wall or self._settings.wall()
+            self._running = instruments.starting(facts, wall)
+        return self._running
+
+    @property
+    def span(self) -> str:
+        """The span that it runs in, empty if nobody traces."""
+        return "" if self._running is None else self._running.span
+
+    def note_end(self, ended: AttemptEnded) -> None:
+        """Note its end for whoever measures."""
+        if self._running is not None:
+            self._running.end(end_of(ended))
 
     def _start(self) -> _Call:
         settings = self._settings

@@ -91,5 +91,6 @@ class Handover:
         # Forgotten first: whoever sees the end may submit the same key again.
         if self._executions.get(execution.key) is execution:
             execution.finish()
+            execution.note_end(ended)
             del self._executions[execution.key]
             self._settings.sink.post(ended)

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from fastworker import _instruments, _logs
 from fastworker._core._held_attempts import MAX_LENT_SLOTS
 from fastworker._errors import ConfigurationError, LocalProtocolError
 from fastworker._lanes._abc import (
@@ -45,6 +46,7 @@ from fastworker._lanes._process_messages import (
     Progressed,
     Ready,
     Started,
+    Telemetry,
     Welcome,
     Yielded,
 )
@@ -283,7 +285,7 @@ class ProcessLane:
 
     def _spawn(self, now: float) -> bool:
         try:
-            child = ChildProcess(self._welcome, kill_at=now + START_SECONDS)
+            child = ChildProcess(self._welcome_now(), kill_at=now + START_SECONDS)
         except OSError as error:
             self._on_failed_start(f"{type(error).__name__}: {error}")
             return False
@@ -294,6 +296,17 @@ class ProcessLane:
         self._selector.register(child.pidfd, selectors.EVENT_READ, on_death)
         self._follow_outbox(child)
         return True
+
+    def _welcome_now(self) -> Welcome:
+        # Not when the lane starts: a program may set these up later.
+        level, format = _logs.chosen or ("", "")
+        instruments, telemetry = _instruments.current, Telemetry.OFF
+        if instruments is not None:
+            is_from_environment = instruments.is_from_environment
+            telemetry = Telemetry.FROM_ENVIRONMENT if is_from_environment else Telemetry.ON
+        return msgspec.structs.replace(
+            self._welcome, log_level=level, log_format=format, telemetry=telemetry
+        )
 
     def _on_failed_start(self, reason: str) -> None:
         self._failed_starts += 1
@@ -362,7 +375,7 @@ class ProcessLane:
                 if not execution.started_wall:
                     execution.started_wall = event.wall
                     child.started_at = _clock()
-                    self._sink.post(event)
+                    self._sink.post(AttemptStarted(event.key, event.wall, execution.span))
             case Progressed(event=event):
                 execution.post(event)
             case Yielded(event=yielded):
@@ -383,7 +396,15 @@ class ProcessLane:
         limit = None if process is None else process.recycle_after
         if leftovers:
             _logger.info(
-                "process %d of task %r ends: %s", child.pid, execution.attempt.name, leftovers
+                "process %d of task %r ends: %s",
+                child.pid,
+                execution.attempt.name,
+                leftovers,
+                extra={
+                    "task_id": execution.key.task_id,
+                    "attempt": execution.attempt.number,
+                    "worker_id": execution.attempt.worker_id,
+                },
             )
         if (
             leftovers

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Final
 
+from fastworker import _instruments
 from fastworker._lanes._execution import Execution
 from fastworker._lanes._process_messages import (
     Frames,
@@ -94,7 +95,10 @@ class ChildProcess:
         """Have it run an attempt. It must be idle."""
         self.execution = execution
         self.attempts += 1
-        self.send(_run_message(execution))
+        trace = ""
+        if _instruments.current is not None:
+            trace = execution.measure(_instruments.current).trace
+        self.send(_run_message(execution, trace))
 
     def ask_to_stop(self, now: float, grace: float) -> None:
         """Send the request, once; the nearest of several deadlines counts."""
@@ -170,7 +174,7 @@ def _command(connection: int, lifeline: int) -> list[str]:
     return [sys.executable, "-c", _PROGRAM, *numbers, *map(str, sys.path)]
 
 
-def _run_message(execution: Execution) -> Run:
+def _run_message(execution: Execution, trace: str) -> Run:
     attempt = execution.attempt
     process = attempt.process
     assert process is not None
@@ -188,4 +192,5 @@ def _run_message(execution: Execution) -> Run:
         module=process.module,
         loop=process.loop,
         memory=process.memory,
+        trace=trace,
     )

@@ -18,12 +18,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Final, NoReturn
 
 import msgspec
 
+from fastworker import _logs
 from fastworker._errors import RegistrationError, TaskCancelled
 from fastworker._lanes import _process_loops
 from fastworker._lanes._abc import Attempt, AttemptEnded, LaneEvent
@@ -41,6 +42,7 @@ from fastworker._lanes._process_messages import (
     Ready,
     Run,
     Stop,
+    Telemetry,
     Welcome,
     decode_for_process,
     encode,
@@ -110,6 +112,7 @@ class TaskProcessServer:
         self._welcomes: queue.SimpleQueue[Welcome] = queue.SimpleQueue()
         self._runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self._memory_before: int | None = None
+        self._flush_telemetry: Callable[[], None] = lambda: None
         os.register_at_fork(after_in_child=self._on_forked)
 
     # --- the main thread ---
@@ -119,6 +122,9 @@ class TaskProcessServer:
         welcome = self._welcomes.get()
         sys.argv = welcome.argv
         self._formats = frozenset(map(SerializationFormat, welcome.formats))
+        if welcome.log_level:
+            _logs.set_up(welcome.log_level, welcome.log_format)
+        self._join_telemetry(welcome.telemetry)
         self._loader = Loader(welcome)
         self._surroundings = Surroundings.now()
         self._send(Ready())
@@ -139,7 +145,17 @@ class TaskProcessServer:
             # Whatever a task has put there; None, if it was closed from the start.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
+        self._flush_telemetry()
         self._send(Ended(ended, leftovers))
+
+    def _join_telemetry(self, telemetry: Telemetry) -> None:
+        if telemetry is Telemetry.OFF:
+            return
+        from fastworker.telemetry._task_process import join_worker
+
+        self._flush_telemetry = join_worker(
+            is_from_environment=telemetry is Telemetry.FROM_ENVIRONMENT
+        )
 
     def _run(self, run: Run) -> tuple[AttemptEnded, str]:
         execution = Execution(_attempt(run), self._settings(run.loop))
@@ -203,6 +219,7 @@ class TaskProcessServer:
             loop or "thread",
             cancelled_types=_process_loops.cancelled_types(loop),
             make_bell=_process_loops.bell_maker(loop),
+            is_elsewhere=True,
         )
 
     @contextlib.contextmanager
@@ -319,4 +336,5 @@ def _attempt(run: Run) -> Attempt:
         worker_id=run.worker_id,
         created=run.created,
         stream=run.stream,
+        trace=run.trace,
     )

@@ -6,6 +6,7 @@ believes nothing: what is not a message of these shapes is an error.
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 import msgspec
@@ -29,17 +30,30 @@ LOST_PIPE: Final = 70
 # --- from the lane ---
 
 
+class Telemetry(enum.IntEnum):
+    """Whether a worker measures, and whether OTEL_* variables have set that up."""
+
+    OFF = 0
+    ON = 1
+    FROM_ENVIRONMENT = 2
+
+
 class Welcome(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The first message: what the process takes over from the worker's.
 
     ``main_path`` and ``main_name`` say what ``__main__`` is there: a file, or
     a module that was run with ``-m``; both are empty if it is neither.
+    ``log_level`` and ``log_format`` are the command's, empty without one.
+    ``telemetry`` says whether it measures: see ``Telemetry``.
     """
 
     formats: list[str]
     argv: list[str]
     main_path: str = ""
     main_name: str = ""
+    log_level: str = ""
+    log_format: str = ""
+    telemetry: Telemetry = Telemetry.OFF
 
 
 class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -58,6 +72,7 @@ class Run(msgspec.Struct, frozen=True, tag=True, array_like=True):
     module: str
     loop: str
     memory: int | None
+    trace: str
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True, array_like=True):

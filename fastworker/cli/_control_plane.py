@@ -11,6 +11,7 @@ from fastworker.cli._errors import errors_in_one_line, leave
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._options import with_default
 from fastworker.cli._parent_watch import ParentWatch
+from fastworker.cli._telemetry import set_up_telemetry
 from fastworker.cli._values import CommandWithLists
 
 
@@ -93,6 +94,7 @@ from fastworker.cli._values import CommandWithLists
     "given again.",
 )
 @click.option("--no-gui", is_flag=True, help="Serve no dashboard.")
+@_options.otel
 @_options.log_level("INFO")
 @_options.supervised
 def control_plane(
@@ -135,8 +137,10 @@ def control_plane(
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
         level = set_up_logging(log_level)
+        otel = set_up_telemetry()
         import trio
 
+        from fastworker import _logs
         from fastworker._config import CommandConfig
         from fastworker._control_plane import ControlPlaneWorker
         from fastworker._modules import load_task_modules, split_module_names
@@ -162,6 +166,7 @@ def control_plane(
             backend=backend,  # type: ignore[arg-type]  # checked by click
             drain_timeout=drain_timeout,
         )
+        _logs.worker_id = worker.worker_id
         dashboard = dashboard_beside(
             worker,
             # Whoever supervises it shows what there is to show.
@@ -182,6 +187,8 @@ def control_plane(
             modules,
             processes=processes,
             log_level=level,
+            log_format=_logs.JSON if _logs.is_json() else _logs.TEXT,
+            otel=otel,
             concurrency=concurrency,
             dashboard=dashboard,
         )

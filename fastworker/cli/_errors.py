@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import click
@@ -55,9 +55,28 @@ _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
 )
 
 
-def say(message: str) -> None:
+# Set by --log-format json: then all that is said on stderr is said in JSON.
+say_in_json: Callable[[str, int, BaseException | None], None] | None = None
+
+
+# What atexit does, if the interpreter's end is not waited for.
+before_leaving: list[Callable[[], None]] = []
+
+
+def say(message: str, *, level: int = logging.INFO) -> None:
     """Tell the user something: one line on stderr."""
-    click.echo(f"fastworker: {message}", err=True)
+    if say_in_json is not None:
+        say_in_json(message, level, None)
+    else:
+        click.echo(f"fastworker: {message}", err=True)
+
+
+def show_traceback(text: str) -> None:
+    """Show the traceback of a task."""
+    if say_in_json is not None:
+        say_in_json(text, logging.ERROR, None)
+    else:
+        click.echo(text, err=True)
 
 
 def count(number: int) -> str:
@@ -85,9 +104,14 @@ def errors_in_one_line() -> Iterator[None]:
             raise single from None  # click ends quietly, if it is not in a group
         if code is None:
             raise
-        if logging.getLogger("fastworker").isEnabledFor(logging.DEBUG):
-            traceback.print_exception(error)
-        say(str(single) or "interrupted")
+        shows_traceback = logging.getLogger("fastworker").isEnabledFor(logging.DEBUG)
+        said = str(single) or "interrupted"
+        if say_in_json is not None:
+            say_in_json(said, logging.ERROR, error if shows_traceback else None)
+        else:
+            if shows_traceback:
+                traceback.print_exception(error)
+            say(said)
         sys.exit(code)
 
 
@@ -115,6 +139,8 @@ def leave(code: int) -> NoReturn:
     if code == Exit.OK or not has_other_threads():
         sys.exit(code)
     # Somebody insists; sys.exit would wait for those threads, for ever if need be.
+    for call in before_leaving:
+        call()
     logging.shutdown()
     leave_now(code)
 

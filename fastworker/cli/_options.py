@@ -11,9 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
+from fastworker.cli._logging import FORMAT_KEY
+from fastworker.cli._telemetry import OTEL_KEY
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS = ("text", "json")
 
 
 def with_default(help: str, default: str | None) -> str:
@@ -92,12 +96,29 @@ def as_json(help: str) -> Callable[[F], F]:
 
 
 def log_level(default: str) -> Callable[[F], F]:
-    """``--log-level``."""
-    return click.option(
+    """``--log-level``, and ``--log-format``, which ``set_up_logging`` finds by itself."""
+    level = click.option(
         "--log-level",
         type=click.Choice(LOG_LEVELS, case_sensitive=False),
         help=with_default("What is logged to stderr; DEBUG also shows tracebacks.", default),
     )
+    format = click.option(
+        "--log-format",
+        type=click.Choice(LOG_FORMATS, case_sensitive=False),
+        expose_value=False,
+        callback=_keep(FORMAT_KEY),
+        help=with_default("How: lines of text, or a JSON object on each line.", "text"),
+    )
+    return lambda command: level(format(command))
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Keep a value for who asks the context for it."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        context.meta[key] = value
+
+    return keep
 
 
 gui_host = click.option(
@@ -132,6 +153,16 @@ drain_timeout = click.option(
         "How long running tasks get to end after the first signal. What runs then is stopped "
         "and handed back, to run elsewhere; that does not count as an attempt.",
         "30",
+    ),
+)
+otel = click.option(
+    "--otel/--no-otel",
+    default=None,
+    expose_value=False,
+    callback=_keep(OTEL_KEY),
+    help=with_default(
+        "Send traces and metrics of tasks where OpenTelemetry's variables say.",
+        "no-otel",
     ),
 )
 supervised = click.option(

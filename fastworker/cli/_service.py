@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from fastworker.cli._supervised import (
 if TYPE_CHECKING:
     from fastworker.dashboard import Dashboard
 
+log = logging.getLogger("fastworker.control_plane")
+
 # A drained subworker says goodbye before it ends.
 FAREWELL_SECONDS: Final = 1.0
 # A supervised subworker ends at most two seconds after its parent.
@@ -43,7 +46,7 @@ class Service:
       modules: the task modules, loaded already.
       processes: how many subworker processes run the tasks; with 0 the
         worker does it itself.
-      log_level, concurrency: for those processes.
+      log_level, log_format, otel, concurrency: for those processes.
       dashboard: makes the dashboard that is served beside it, or None.
     """
 
@@ -54,6 +57,8 @@ class Service:
         *,
         processes: int,
         log_level: str,
+        log_format: str = "text",
+        otel: bool = False,
         concurrency: int | None,
         dashboard: Callable[[], Dashboard | None] = lambda: None,
     ) -> None:
@@ -63,6 +68,8 @@ class Service:
         # plane refuse names that a subworker yet to come will know.
         self._processes = processes if modules else 0
         self._log_level = log_level
+        self._log_format = log_format
+        self._otel = otel
         self._concurrency = concurrency
         self._make_dashboard = dashboard
         self._dashboard_address = ""
@@ -132,8 +139,10 @@ class Service:
                     "drain-timeout": worker.drain_timeout,
                     "serialization-format": worker.serialization_format.value,
                     "log-level": self._log_level,
+                    "log-format": self._log_format,
                 },
                 task_modules=self._modules,
+                flags=["--otel" if self._otel else "--no-otel"],
             )
         return commands
 
@@ -141,9 +150,26 @@ class Service:
 
     def _announce(self) -> None:
         worker = self._worker
+        if self._log_format == "json":
+            log.info(
+                "FastWorker %s, control plane %r is up",
+                fastworker.__version__,
+                worker.worker_id,
+                extra={
+                    "epoch": worker.epoch,
+                    "pid": os.getpid(),
+                    "discovery_address": worker.discovery_address,
+                    "base_address": worker.base_address,
+                    "management_address": worker.management_address,
+                    "store": self._store(),
+                    "tasks": self._tasks(),
+                    "run_by": self._runners(),
+                },
+            )
         if self._is_supervised:
             addresses = worker.base_address, worker.discovery_address, worker.management_address
             click.echo(addresses_to_json(*addresses))
+        if self._is_supervised or self._log_format == "json":
             return
         lines = [
             f"FastWorker {fastworker.__version__}, control plane {worker.worker_id!r}, "

@@ -10,9 +10,10 @@ import click
 
 from fastworker.cli import _options
 from fastworker.cli._describe import describe, describe_absent
-from fastworker.cli._errors import Exit, errors_in_one_line, say
+from fastworker.cli._errors import Exit, errors_in_one_line, say, show_traceback
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import print_json
+from fastworker.cli._telemetry import set_up_telemetry
 from fastworker.cli._values import CommandWithLists, parse_object, parse_value
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ _OF_FUNCTION = "what the task's function says"
 @_options.timeout("How long to wait for the result; then the task is cancelled.")
 @_options.serialization_format("How the arguments travel.")
 @_options.task_modules("Accepted, and not needed: the workers know the tasks.")
+@_options.otel
 @_options.log_level("WARNING")
 def submit(
     task_name: str,
@@ -101,6 +103,7 @@ def submit(
     """
     with errors_in_one_line():
         set_up_logging(log_level, default="WARNING")
+        set_up_telemetry()
         import trio
 
         from fastworker._client import Client
@@ -152,9 +155,10 @@ def report(result: TaskResult, *, as_json: bool = False) -> int:
     hint = _HINTS.get(code, "")
     if code is Exit.TASK_FAILED and (shows_traceback or not result.traceback):
         hint = ""
-    say(f"task {result.task_id}: {result.error or result.status.value}{hint}")
+    what = result.error or result.status.value
+    say(f"task {result.task_id}: {what}{hint}", level=logging.ERROR)
     if result.traceback and shows_traceback:
-        click.echo(result.traceback, err=True)
+        show_traceback(result.traceback)
     return code
 
 

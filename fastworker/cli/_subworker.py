@@ -10,6 +10,7 @@ from fastworker.cli import _options
 from fastworker.cli._errors import Exit, count, errors_in_one_line, leave, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._parent_watch import ParentWatch
+from fastworker.cli._telemetry import set_up_telemetry
 from fastworker.cli._values import CommandWithLists
 
 
@@ -29,6 +30,7 @@ from fastworker.cli._values import CommandWithLists
 @_options.backend
 @_options.drain_timeout
 @_options.serialization_format("What arguments may be in, beside JSON.")
+@_options.otel
 @_options.log_level("INFO")
 @_options.supervised
 def subworker(
@@ -57,8 +59,10 @@ def subworker(
     with errors_in_one_line():
         watch = ParentWatch() if supervised else None
         set_up_logging(log_level)
+        set_up_telemetry()
         import trio
 
+        from fastworker import _logs
         from fastworker._config import CommandConfig
         from fastworker._modules import load_task_modules, split_module_names
         from fastworker._subworker import SubWorker
@@ -75,6 +79,7 @@ def subworker(
             drain_timeout=drain_timeout,
             ends_when_worn_out=True,
         )
+        _logs.worker_id = worker.worker_id
         modules = CommandConfig.resolve(
             os.environ, task_modules=split_module_names(task_modules) or None
         ).task_modules

@@ -13,16 +13,22 @@ _ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - not bound,
 
 
 def fastworker_command(
-    command: str, options: Mapping[str, object], *, task_modules: Sequence[str] = ()
+    command: str,
+    options: Mapping[str, object],
+    *,
+    task_modules: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> list[str]:
     """The argument list of one of our commands as a supervised process.
 
     Args:
       command: such as "subworker".
       options: by their long names without the dashes; None leaves one out.
+      flags: options without a value, as they are.
     """
     argv = [sys.executable, *_safe_path(), "-m", "fastworker", command, "--supervised"]
     argv += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    argv += flags
     argv += [f"--task-modules={module}" for module in task_modules]
     return argv
 

@@ -13,6 +13,7 @@ from fastworker._core._attempts import (
     AttemptPaused,
     AttemptProgressed,
 )
+from fastworker._core._held_attempts import Why
 from fastworker._core._messages import (
     MAX_BATCH_ITEMS,
     CallOptions,
@@ -60,7 +61,8 @@ def test_an_attempt_is_asked_to_stop_at_its_timeout_and_not_before() -> None:
     bench.pass_time(9.9)
     assert bench.take(CancelAttempt) == []
     bench.pass_time(0.2)
-    assert bench.take(CancelAttempt) == [CancelAttempt("thread", bench.key("a"), 2.0)]
+    stopped = CancelAttempt("thread", bench.key("a"), 2.0, Why.TIMED_OUT)
+    assert bench.take(CancelAttempt) == [stopped]
     bench.pass_time(1.0)
     assert bench.take(CancelAttempt) == []
 

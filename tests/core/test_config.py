@@ -109,6 +109,8 @@ def test_space_around_a_variable_is_ignored() -> None:
         (DashboardConfig, "gui_port", "GUI_PORT", "9000", 9000),
         (CommandConfig, "task_modules", "TASK_MODULES", "a, b.c d", ("a", "b.c", "d")),
         (CommandConfig, "log_level", "LOG_LEVEL", "debug", "DEBUG"),
+        (CommandConfig, "log_format", "LOG_FORMAT", "JSON", "json"),
+        (CommandConfig, "otel", "OTEL", "1", True),
     ],
 )
 def test_every_variable_sets_its_setting(

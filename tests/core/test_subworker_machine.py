@@ -10,7 +10,7 @@ from fastworker._core._attempts import (
     AttemptEnded,
     AttemptYielded,
 )
-from fastworker._core._held_attempts import BUSY_SECONDS
+from fastworker._core._held_attempts import BUSY_SECONDS, Why
 from fastworker._core._link_requester import DropPipe
 from fastworker._core._messages import (
     BATCH_BYTES,
@@ -146,7 +146,8 @@ def test_a_cancel_is_passed_to_the_lane_and_the_end_is_reported_as_such(bench: B
     bench.start("a")
     bench.pass_time(0.1)
     bench.lease(cancels=("a", "long gone"))
-    assert bench.take(CancelAttempt) == [CancelAttempt("thread", key, DEFAULT_GRACE)]
+    stopped = CancelAttempt("thread", key, DEFAULT_GRACE, Why.CANCELLED)
+    assert bench.take(CancelAttempt) == [stopped]
     bench.end("a", kind=OUTCOME_CANCELLED)
     outcomes = [i.outcome for r in bench.asked(Kind.REPORT) for i in r.ended]
     assert outcomes == [WireStatus.CANCELLED]

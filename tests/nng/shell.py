@@ -164,8 +164,9 @@ class Plane:
         *arguments: str,
         terminal: bool = False,
         like: Plane | None = None,
+        says: str = "  run by ",
     ) -> None:
-        """``like``: where that one was, which has ended."""
+        """``like``: where that one was, which has ended. ``says``: when it is up."""
         self.shell = shell
         if like is None:
             self.base, self.discovery = free_address(), free_address()
@@ -175,7 +176,7 @@ class Plane:
         self.command = shell.start(
             "control-plane", *self.addresses(), *arguments, terminal=terminal
         )
-        self.command.wait_for("  run by ")
+        self.command.wait_for(says)
 
     def addresses(self) -> list[str]:
         return [
