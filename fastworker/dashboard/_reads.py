@@ -71,7 +71,7 @@ async def tasks(call: Call) -> TasksView:
     """A page of tasks."""
     asked = tasks_asked(call)
     page = await call.dashboard.ask(lambda client: client._list_tasks(asked))
-    following = page.rows[-1].sequence if page.more and page.rows else None
+    following = page.following or None
     return TasksView(list(map(view_of, page.rows)), following)
 
 
