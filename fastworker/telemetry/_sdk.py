@@ -40,7 +40,8 @@ _PACKAGES: Final = {
 # For a collector that does not answer, nobody waits longer at the end.
 SHUTDOWN_SECONDS: Final = 2.0
 
-_providers: list[TracerProvider | MeterProvider] = []
+_is_ending: Final = threading.Event()
+_closers: Final[list[threading.Thread]] = []
 
 
 def set_up_sdk(
@@ -61,9 +62,10 @@ def set_up_sdk(
         resource = Resource.create({"service.name": "fastworker"})
     tracers = _traces(environ, resource)
     meters = _metrics(environ, resource)
-    _providers.extend(each for each in (tracers, meters) if each is not None)
-    if _providers:
-        atexit.register(shut_down)
+    for provider in (tracers, meters):
+        if provider is not None:
+            _close_at_end(provider)
+    atexit.register(shut_down)
     # Set, so that what user code measures goes the same way.
     if tracers is not None:
         trace.set_tracer_provider(tracers)
@@ -74,17 +76,21 @@ def set_up_sdk(
 
 def shut_down() -> None:
     """Hand on what was measured, and end; a collector that is away costs some seconds."""
-    providers = _providers[:]
-    _providers.clear()
-    threads = [
-        threading.Thread(target=each.shutdown, name="fastworker-telemetry", daemon=True)
-        for each in providers
-    ]
+    _is_ending.set()
     until = time.monotonic() + SHUTDOWN_SECONDS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    for thread in _closers:
         thread.join(max(0.0, until - time.monotonic()))
+
+
+def _close_at_end(provider: TracerProvider | MeterProvider) -> None:
+    # Started now: when the interpreter ends, it starts no threads any more.
+    def close() -> None:
+        _is_ending.wait()
+        provider.shutdown()
+
+    thread = threading.Thread(target=close, name="fastworker-telemetry", daemon=True)
+    thread.start()
+    _closers.append(thread)
 
 
 def _traces(environ: Mapping[str, str], resource: Resource | None) -> TracerProvider | None:
