@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
 from fastworker.cli._task_filters import Filters, NameText, ago, filters
+from fastworker.cli._watching import columns, watch_options
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TaskRow, TasksPage
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     help="Only those before this number: the next page.",
 )
+@watch_options
 @_options.as_json("Print one JSON object: the tasks, and the number for the next page.")
 @_options.discovery_address("Where the control plane is found.")
 @_options.timeout("How long to wait for the answer.")
@@ -51,6 +53,8 @@ def tasks(
     older: float | None,
     limit: int,
     before: int | None,
+    watch: bool,
+    interval: float,
     as_json: bool,
     discovery_address: str | None,
     timeout: float | None,
@@ -66,10 +70,13 @@ def tasks(
         chosen = Filters(statuses, name, worker, priorities, last, older)
         if task_id is not None and not (chosen.is_empty and before is None):
             raise click.UsageError("give a task's id, or options that choose tasks; not both")
+        if task_id is not None and watch:
+            raise click.UsageError("--watch is for a list; see 'fastworker events --task ID'")
         set_up_logging(log_level, default="WARNING")
         import trio
 
         from fastworker._client import Client
+        from fastworker.cli import _watching
         from fastworker.cli._signals import run_until_signal
 
         client = Client(discovery_address, None, timeout)
@@ -78,36 +85,56 @@ def tasks(
             async with client:
                 if task_id is not None:
                     show_one(await client._describe_task(task_id), as_json=as_json)
+                elif watch:
+                    await _watching.watch(
+                        client,
+                        find,
+                        lambda page: as_lines(page, now=time.time()),
+                        as_object,
+                        lambda page: page.rows,
+                        interval=interval,
+                        as_json=as_json,
+                    )
                 else:
-                    now = time.time()
-                    asked = chosen.question(now=now, limit=limit, before=before or 0)
-                    show(await client._list_tasks(asked), as_json=as_json, now=now)
+                    show(await find(), as_json=as_json, now=time.time())
             return Exit.OK
+
+        async def find() -> TasksPage:
+            asked = chosen.question(now=time.time(), limit=limit, before=before or 0)
+            return await client._list_tasks(asked)
 
         sys.exit(trio.run(run_until_signal, command))
 
 
 def show(page: TasksPage, *, as_json: bool, now: float) -> None:
     """Print a page."""
+    if as_json:
+        print_json(as_object(page))
+    elif not page.rows:
+        say("no such tasks")
+    else:
+        click.echo("\n".join(as_lines(page, now=now)))
+        if page.following:
+            say(f"there are more: --before {page.following}")
+
+
+def as_object(page: TasksPage) -> dict[str, Any]:
+    """A page for programs."""
     from fastworker._task_views import row_as_json
 
-    following = page.following or None
-    if as_json:
-        print_json({"tasks": [row_as_json(row) for row in page.rows], "next": following})
-        return
-    if not page.rows:
-        say("no such tasks")
-        return
+    return {
+        "tasks": [row_as_json(row) for row in page.rows],
+        "next": page.following or None,
+    }
+
+
+def as_lines(page: TasksPage, *, now: float) -> list[str]:
+    """A page for people."""
     table: list[tuple[str, ...]] = [
         ("NUMBER", "TASK", "NAME", "STATUS", "TRIES", "WORKER", "AGE", "ERROR")
     ]
     table += [_cells(row, now) for row in page.rows]
-    widths = [max(len(cells[column]) for cells in table) for column in range(7)]
-    for cells in table:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
-        click.echo("  ".join([*padded, cells[7]]).rstrip())
-    if following is not None:
-        say(f"there are more: --before {following}")
+    return columns(table)
 
 
 def _cells(row: TaskRow, now: float) -> tuple[str, ...]:
