@@ -41,7 +41,7 @@ def dashboard(
         from fastworker._config import ControlPlaneConfig, DashboardConfig
         from fastworker._errors import ConfigurationError
         from fastworker._stores import MEMORY
-        from fastworker.cli._dashboard_beside import NOT_INSTALLED, is_installed, token_file
+        from fastworker.cli._dashboard_beside import INSTALL, is_installed, token_file
 
         config = DashboardConfig.resolve(os.environ, gui_host=gui_host, gui_port=gui_port)
         plane = ControlPlaneConfig.resolve(
@@ -52,7 +52,7 @@ def dashboard(
             insecure=True,
         )
         if not is_installed():
-            raise ConfigurationError(NOT_INSTALLED)
+            raise ConfigurationError(f"the dashboard needs: {INSTALL}")
         from fastworker.dashboard._proof import is_ours
         from fastworker.dashboard._token import read_token
 
