@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastworker._config import ControlPlaneConfig, DashboardConfig
 from fastworker._errors import ConfigurationError, LinkBroken
 from fastworker._stores import MEMORY
-from fastworker.cli._dashboard_beside import NOT_INSTALLED, is_installed
+from fastworker.cli._dashboard_beside import INSTALL, is_installed
 from fastworker.cli._dashboard_beside import token_file as token_file_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def find_dashboard(
         insecure=True,
     )
     if not is_installed():
-        raise ConfigurationError(NOT_INSTALLED)
+        raise ConfigurationError(f"the dashboard needs: {INSTALL}")
     from fastworker.dashboard._proof import is_ours
     from fastworker.dashboard._token import read_token
 

@@ -19,8 +19,6 @@ LONG = "n" * 256
 
 TASKS = f"""
 import os
-import time
-from pathlib import Path
 
 import trio
 
@@ -44,6 +42,12 @@ async def bad(why: str) -> None:
 async def hold() -> None:
     "Run until it is cancelled."
     await trio.sleep_forever()
+
+
+@task
+def deadly() -> None:
+    "Take the worker down."
+    os._exit(9)
 
 
 @task(name=IMAGE)

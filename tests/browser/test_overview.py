@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import TimeoutError as NotSeen
@@ -24,9 +23,7 @@ def test_the_overview_shows_what_runs(operator: Operator, cluster: Cluster) -> N
     expect(operator.fact("Store")).to_contain_text("tasks.db")
     expect(page.locator(".side-foot")).to_contain_text("Live")
     expect(page.get_by_role("link", name="Workers 1", exact=True)).to_be_visible()
-    page.wait_for_function(
-        "[...document.querySelectorAll('dd')].some(each => Number(each.textContent) >= 20)"
-    )
+    expect(operator.fact("Succeeded")).to_have_text(re.compile(r"^([2-9]\d|[\d,]{3,})$"))
     failures = page.get_by_role("region", name="Latest failures")
     expect(failures.get_by_role("listitem").first).to_contain_text("ValueError: overview")
 
@@ -65,20 +62,6 @@ def test_a_task_that_ends_shows_within_a_second(operator: Operator, cluster: Clu
         if waits[-1] < 1:
             return
     raise AssertionError(f"seconds until it was seen: {waits}")
-
-
-def test_a_worker_that_is_lost_is_said_on_the_first_page(
-    visit: Callable[..., Operator], own_cluster: Cluster
-) -> None:
-    worker = own_cluster.worker("lost")
-    operator = visit(own_cluster).sign_in()
-    expect(operator.page.get_by_role("link", name="Workers 2", exact=True)).to_be_visible()
-    expect(operator.page.locator(".attention")).to_be_empty()
-    worker.process.kill()
-    expect(operator.page.locator(".attention")).to_contain_text("1 worker away")
-    operator.page.get_by_role("link", name="1 worker away").click()
-    card = operator.page.locator(".worker").filter(has_text="lost")
-    expect(card.locator(".badge")).to_have_text("away")
 
 
 def test_before_the_feed_speaks_the_page_says_that_it_loads(

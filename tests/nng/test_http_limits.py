@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.nng, pytest.mark.trio]
 
 PATIENCE = 20.0
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 AUTH = f"Authorization: Bearer {TOKEN}\r\nX-FastWorker: 1\r\n".encode()
 
 

@@ -60,7 +60,7 @@ export function makeTiles() {
       all.failures.set(
         rate(rates.failed),
         "per s",
-        `${count(overview.failed)} failed since the start`,
+        `${count(overview.failed)} since the start`,
       );
       all.latency.set(
         duration(latency.p50),
