@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng", "chaos", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "tests_nng", "api", "chaos", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
@@ -64,6 +64,13 @@ def chaos(session: nox.Session) -> None:
     """Kill, stop and cut off real processes for a minute; or ``-- --minutes 30``."""
     install(session, "test")
     session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """Compare the REST API with its own description; arguments go to schemathesis."""
+    install(session, "test", "api")
+    session.run("python", "-m", "tests.api", *session.posargs)
 
 
 @nox.session

@@ -86,6 +86,7 @@ def visit_of(scope: Scope) -> Visit:
         scope["headers"],
         client[0] if client else "",
         scope["type"] == "websocket",
+        len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")),
     )
 
 

@@ -17,7 +17,7 @@ from fastworker.dashboard._views import ErrorView
 _PART: Final = re.compile(r"\{(\w+)(:\w+)?\}")
 _REF: Final = "#/components/schemas/{name}"
 # What every operation may answer, because of what stands before it.
-_ALWAYS: Final = (400, 405, 421, 503)
+_ALWAYS: Final = (400, 405, 421, 431, 503)
 _GUARDED: Final = (401, 403, 429)
 
 

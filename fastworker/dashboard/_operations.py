@@ -155,9 +155,13 @@ async def _read_bytes(request: Request) -> bytes:
         raise too_large
     data = bytearray()
     with anyio.move_on_after(BODY_SECONDS):
-        async for chunk in request.stream():
-            data += chunk
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            data += message.get("body", b"")
             if len(data) > MAX_BODY_BYTES:
                 raise too_large
-        return bytes(data)
+            if not message.get("more_body", False):
+                return bytes(data)
     raise Refusal(408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} s")

@@ -17,6 +17,7 @@ from fastworker.dashboard._token import Token
 from fastworker.dashboard._tries import Tries
 
 COOKIE: Final = "fastworker_session"
+MAX_HEADER_BYTES: Final = 16 * 1024
 COOKIE_SECONDS: Final = 30 * 86_400
 READING: Final = frozenset({"GET", "HEAD"})
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -34,6 +35,7 @@ class Visit:
     headers: Headers
     address: str = ""
     is_websocket: bool = False
+    target_bytes: int = 0  # of the whole path and query
 
     def values(self, name: bytes) -> list[str]:
         """What the headers of this name say, each."""
@@ -88,6 +90,13 @@ class Policy:
         Raises:
           Refusal: he is not.
         """
+        size = visit.target_bytes + sum(
+            len(name) + len(text) + 4 for name, text in visit.headers
+        )
+        if size > MAX_HEADER_BYTES:
+            raise Refusal(
+                431, "headers_too_large", f"headers have at most {MAX_HEADER_BYTES:,} bytes"
+            )
         host = self._check_host(visit)
         origin = self._check_origin(visit, host)
         if self._is_open(visit.method, visit.path) and not visit.is_websocket:

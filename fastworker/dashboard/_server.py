@@ -24,10 +24,11 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 from starlette.types import ASGIApp
 
+from fastworker.dashboard._policy import MAX_HEADER_BYTES
+
 log = logging.getLogger("fastworker.dashboard")
 
 MAX_CONNECTIONS: Final = 200
-MAX_HEADER_BYTES: Final = 16 * 1024
 # From the connection, or the last answer, to the end of a request's headers.
 HEADER_SECONDS: Final = 10
 # Without a byte, in the middle of something. A WebSocket is pinged more often.
@@ -71,14 +72,9 @@ async def serve_http(
     Raises:
       OSError: it cannot listen there.
     """
-    server = _Server(app, config or http_config())
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=MAX_CONNECTIONS)
     on_listening(listeners[0].socket.getsockname()[1])
-    async with trio.open_nursery() as nursery:
-        try:
-            await trio.serve_listeners(server.handle, listeners, handler_nursery=nursery)
-        finally:
-            server.abort_all()
+    await Server(app, config or http_config()).serve(listeners)
 
 
 class _Connection:
@@ -90,7 +86,9 @@ class _Connection:
         self.is_idle = True  # it has asked for nothing that is not answered
 
     async def receive_some(self, max_bytes: int) -> bytes:
-        return bytes(await self._stream.receive_some(max_bytes))
+        # What has come at once counts as headers only when it is all here.
+        limit = MAX_HEADER_BYTES if self.is_idle else max_bytes
+        return bytes(await self._stream.receive_some(limit))
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(WRITE_SECONDS):
@@ -143,6 +141,7 @@ class _HttpServer(TCPServer):
     """One connection. As hypercorn's, with the protocol above."""
 
     stream: _Connection  # type: ignore[assignment]
+    _is_over = False
 
     async def run(self) -> None:
         try:
@@ -164,6 +163,8 @@ class _HttpServer(TCPServer):
                 )
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
+                self._is_over = True
+                await self.idle_task.stop()
         except OSError:
             pass
         finally:
@@ -171,18 +172,33 @@ class _HttpServer(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
+            if self._is_over:
+                return  # nobody is left to be waited for
             self.stream.is_idle = event.idle
         await super().protocol_send(event)
 
 
-class _Server:
-    """All connections."""
+class Server:
+    """All connections of one app."""
 
     def __init__(self, app: ASGIApp, config: Config) -> None:
         self._app: AppWrapper = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
         self._config = config
         self._context = WorkerContext(None)
         self._connections: dict[_Connection, None] = {}
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Serve all who connect, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            try:
+                await trio.serve_listeners(self.handle, listeners, handler_nursery=nursery)
+            finally:
+                self.abort_all()
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever happens in it is its own affair."""
@@ -204,16 +220,15 @@ class _Server:
             log.warning("a connection ended: %r", errors.exceptions[0])
             log.debug("its traceback", exc_info=errors)
         finally:
-            del self._connections[connection]
+            self._connections.pop(connection, None)
             connection.abort()
 
     def _make_room(self) -> bool:
         """Close the connection that has asked for nothing for longest, if there is one."""
         for connection in self._connections:
             if connection.is_idle:
+                del self._connections[connection]
                 connection.abort()
-                # Its task ends soon; until then it must not be chosen again.
-                connection.is_idle = False
                 return True
         return False
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import trio
 from trio.testing import MockClock
 
 from fastworker import TaskStatus
-from tests.shell.world import open_world, settle
+from tests.shell.world import open_world
 
 pytestmark = pytest.mark.trio
 

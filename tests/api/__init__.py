@@ -1,0 +1,1 @@
+"""The REST API against its own description: ``nox -s api``."""
