@@ -252,6 +252,7 @@ async def compare(
     plane: Process, client: Client, arguments: argparse.Namespace
 ) -> tuple[list[float], str]:
     ratios: list[float] = []
+    cpu_ratios: list[float] = []
     address = ""
     print(f"{'round':>5} {'without':>10} {'with':>10} {'ratio':>8}   CPU of the plane, us/task")
     for number in range(1, arguments.rounds + 1):
@@ -267,11 +268,13 @@ async def compare(
                 costs[mode] = 1e6 * (plane.cpu_seconds() - before) / arguments.tasks
                 told = tell() or told
         ratios.append(rates["on"] / rates["off"])
+        cpu_ratios.append(costs["on"] / costs["off"])
         print(
             f"{number:5} {rates['off']:10,.0f} {rates['on']:10,.0f} {ratios[-1]:8.1%}   "
             f"{costs['off']:.0f} {costs['on']:.0f}   {told}",
             flush=True,
         )
+    print(f"CPU of the control plane for a task: {statistics.median(cpu_ratios):.1%} (median)")
     return ratios, plane.ask("on")
 
 

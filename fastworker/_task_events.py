@@ -64,12 +64,12 @@ class EventStream:
         self._session = session
         self._asked = asked
         self._call: Call | None = None  # that is under way
-        self._changes: deque[TaskChange] = deque()
+        self._rows: deque[TaskRow] = deque()
         self._is_reading = False
         self._is_left = False
 
     def __repr__(self) -> str:
-        state = "left" if self._is_left else f"{len(self._changes)} changes wait"
+        state = "left" if self._is_left else f"{len(self._rows)} changes wait"
         return f"<EventStream: {state}, {self.dropped} dropped>"
 
     def __aiter__(self) -> AsyncIterator[TaskChange]:
@@ -84,10 +84,10 @@ class EventStream:
         Cancellation:
           Always a checkpoint. No change is lost.
         """
-        while not self._changes:
-            self._changes.extend(await self._read())
+        while not self._rows:
+            self._rows.extend(await self._read_rows())
         await anyio.lowlevel.checkpoint()
-        return self._changes.popleft()
+        return change_of(self._rows.popleft())
 
     async def read(self) -> list[TaskChange]:
         """Wait for what is new, and return all of it.
@@ -104,14 +104,15 @@ class EventStream:
         Cancellation:
           Always a checkpoint. No change is lost.
         """
-        if not self._changes:
-            return await self._read()
+        if not self._rows:
+            return list(map(change_of, await self._read_rows()))
         await anyio.lowlevel.checkpoint()
-        changes = list(self._changes)
-        self._changes.clear()
+        changes = list(map(change_of, self._rows))
+        self._rows.clear()
         return changes
 
-    async def _read(self) -> list[TaskChange]:
+    async def _read_rows(self) -> list[TaskRow]:
+        """Wait for what is new, past what was fetched before; raises as :meth:`read`."""
         if self._is_left:
             await anyio.lowlevel.checkpoint()
             raise LocalProtocolError(f"the block of {self!r} has been left; read inside it")
@@ -126,9 +127,9 @@ class EventStream:
                     reply = await self._hear()
                 if reply.generation != self._asked.generation:
                     self.interruptions += 1
-                changes = self._take(reply)
-                if changes or self.interruptions > interruptions:
-                    return changes
+                rows = self._take(reply)
+                if rows or self.interruptions > interruptions:
+                    return rows
         finally:
             self._is_reading = False
 
@@ -152,16 +153,16 @@ class EventStream:
 
     def _leave(self) -> None:
         self._is_left = True
-        self._changes.clear()
+        self._rows.clear()
         self._session.close_subscription(self._asked.number, self._call)
 
-    def _take(self, reply: EventsReply) -> list[TaskChange]:
+    def _take(self, reply: EventsReply) -> list[TaskRow]:
         self._asked = msgspec.structs.replace(
             self._asked, cursor=reply.cursor, generation=reply.generation
         )
         self.dropped += reply.dropped
         self._ask_on()
-        return [change_of(row) for row in reply.events]
+        return reply.events
 
 
 def change_of(row: TaskRow) -> TaskChange:

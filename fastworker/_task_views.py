@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from fastworker._core._stored import TaskRow
+from fastworker._core._stored import StoredState, TaskRow
 from fastworker._core._task_questions import TaskDetail
 from fastworker._models import SerializationFormat
 from fastworker._outcomes import STATUSES as RESULT_STATUSES
@@ -50,6 +50,13 @@ class TaskDetailView(TaskView, frozen=True, gc=False, kw_only=True):
     result: str | None = None
     traceback: str | None = None
     is_cut: bool
+
+
+_STATUS_OF: Final[dict[StoredState, Status]] = {
+    StoredState[state]: status  # type: ignore[misc]  # of those
+    for status, states in STATUSES.items()
+    for state in states
+}
 
 
 def status_of(row: TaskRow) -> Status:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._event_messages import EventsAsked, EventsReply
@@ -25,6 +25,8 @@ MAX_SUBSCRIPTIONS: Final = 128
 MAX_SUBSCRIPTIONS_OF_A_SESSION: Final = 4
 # What a row weighs at most, but for its texts.
 _ROW_BYTES: Final = 128
+# Arguments and results that are no reason to make a row.
+_LIGHT_BYTES: Final = 256
 
 
 class Told(NamedTuple):
@@ -48,12 +50,15 @@ class Subscription:
         self.told_at = float("-inf")
         self.published = 0  # also the number of the last row
         self.bytes = 0
-        self._rows: deque[tuple[TaskRow, int]] = deque()
+        self._rows: deque[tuple[_News, int]] = deque()
         self._states = frozenset(wanted.states)
         self._names = frozenset(wanted.names)
         self._ids = frozenset(wanted.task_ids)
         self._priorities = frozenset(wanted.priorities)
         self._worker = wanted.worker
+        self._is_open = not (wanted.states or wanted.names or wanted.task_ids) and not (
+            wanted.priorities
+        )
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,19 +90,21 @@ class Subscription:
     def wants(self, task: StoredTask) -> bool:
         """Whether it is about this task, as far as that is known without its row."""
         spec = task.spec
-        return (
+        return self._is_open or (
             (not self._states or task.state in self._states)
             and (not self._names or spec.name in self._names)
             and (not self._ids or spec.id in self._ids)
             and (not self._priorities or spec.priority in self._priorities)
         )
 
-    def put(self, row: TaskRow, size: int) -> bool:
+    def put(self, news: _News, size: int) -> bool:
         """Add a change if it is wanted; the oldest are dropped if there is no room."""
-        if self._worker and row.worker != self._worker:
-            return False
+        if self._worker:
+            news = _row(news)
+            if news.worker != self._worker:
+                return False
         self.published += 1
-        self._rows.append((row, size))
+        self._rows.append((news, size))
         self.bytes += size
         while len(self._rows) > self.asked.max_kept or self.bytes > SUBSCRIPTION_BYTES:
             self._drop_first()
@@ -117,11 +124,11 @@ class Subscription:
         """Make an answer of what comes first, as much as fits into a frame."""
         rows: list[TaskRow] = []
         size = 0
-        for row, weight in self._rows:
+        for news, weight in self._rows:
             size += weight
             if rows and size > BATCH_BYTES:
                 break
-            rows.append(row)
+            rows.append(_row(news))
         dropped = self.first - 1 - self.cursor
         return EventsReply(self.cursor + dropped + len(rows), rows, dropped, self.generation)
 
@@ -232,15 +239,14 @@ class Feed:
         """These tasks have changed, and what they are now is durable."""
         told: dict[tuple[bytes, int], Subscription] = {}
         for task in tasks:
-            row: TaskRow | None = None
+            news: _News | None = None
             size = 0
             for key, subscription in self._all.items():
                 if not subscription.wants(task):
                     continue
-                if row is None:
-                    row = row_of(task)
-                    size = _weight(row)
-                if subscription.put(row, size):
+                if news is None:
+                    news, size = _news_of(task)
+                if subscription.put(news, size):
                     told[key] = subscription
         return self._tell_in_time(told.values(), now)
 
@@ -277,6 +283,29 @@ class Feed:
                 subscription.check()
                 ticket = subscription.ticket
                 assert ticket is None or waits(session, ticket)
+
+
+# Of a fast load most changes are dropped before anybody fetches them: a row is made of
+# those only that are told. Until then a task is kept itself, if it is a light one.
+_News: TypeAlias = TaskRow | StoredTask
+
+
+def _row(news: _News) -> TaskRow:
+    return news if isinstance(news, TaskRow) else row_of(news)
+
+
+def _news_of(task: StoredTask) -> tuple[_News, int]:
+    """What is kept of a change, and about how many bytes that holds."""
+    spec, life, outcome = task.spec, task.life, task.outcome
+    size = len(spec.payload)
+    is_light = not (life.errors or life.losses or life.loss)
+    if outcome is not None:
+        size += len(outcome.payload)
+        is_light = is_light and not (outcome.error or outcome.traceback or outcome.errors)
+    if is_light and size <= _LIGHT_BYTES and spec.id.isascii() and spec.name.isascii():
+        return task, size + _ROW_BYTES + len(spec.id) + len(spec.name)
+    row = row_of(task)
+    return row, _weight(row)
 
 
 def _weight(row: TaskRow) -> int:

@@ -43,6 +43,7 @@ class TopView:
     """
 
     def __init__(self, *, has_unicode: bool = True) -> None:
+        self._has_unicode = has_unicode
         self._bars = _BARS if has_unicode else _ASCII_BARS
         self._dot = " · " if has_unicode else " | "
 
@@ -79,7 +80,11 @@ class TopView:
             if count >= 3:
                 lines.append(Text())
                 lines += _some(rows, count - 1)
-        return [_cut(line, width) for line in lines[:height]]
+        lines = [_cut(line, width) for line in lines[:height]]
+        if not self._has_unicode:
+            for line in lines:
+                line.plain = line.plain.replace("…", "~")
+        return lines
 
     # --- parts ---
 
@@ -199,7 +204,7 @@ class TopView:
         return f"{bar} {load}/{capacity}"
 
     def _tasks(self, state: TopState, width: int, wall: float) -> list[Text]:
-        name_width = max(16, min(40, width - (86 if width >= 130 else 70)))
+        name_width = max(16, min(40, width - (106 if width >= 130 else 90)))
         columns: list[Column] = [
             # An id in full can be copied; where there is room for it.
             *(("TASK", 36 if width >= 130 else 20, False), ("NAME", name_width, False)),
@@ -210,13 +215,9 @@ class TopView:
         shown: set[str] = set()
         for task in state.running():
             shown.add(task["task_id"])
-            progress = task.get("progress")
-            note = "" if progress is None else f"{100 * progress:.0f} %"
-            rows.append(
-                _task_cells(
-                    task, "started", wall - task["started_at"], task.get("message") or note
-                )
-            )
+            done = "" if task["progress"] is None else f"{100 * task['progress']:.0f} %"
+            note = " ".join(filter(None, (done, task["message"])))
+            rows.append(_task_cells(task, "started", wall - task["started_at"], note))
         for task in reversed(state.tasks.values()):
             if task["task_id"] in shown:
                 continue

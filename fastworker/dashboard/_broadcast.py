@@ -26,7 +26,8 @@ from fastworker.dashboard._status_views import overview_view
 
 UPDATE_SECONDS: Final = 0.25
 BEAT_SECONDS: Final = 5.0
-MAX_TASKS: Final = 200
+# Nobody reads more, and each costs time in every browser.
+MAX_TASKS: Final = 100
 # When a subworker was last heard of is told anew when it differs by so many seconds.
 IDLE_SECONDS: Final = 5.0
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
 from fastworker._client import Client
 from fastworker._client_host import Host, current_loop
+from fastworker._core._stored import TaskRow
 from fastworker._errors import FastWorkerError
-from fastworker._models import TaskChange
 from fastworker._task_events import EventStream
+from fastworker._task_views import row_as_json
 from fastworker.dashboard._broadcast import MAX_TASKS, UPDATE_SECONDS, Broadcast
 from fastworker.dashboard._history import History
 from fastworker.dashboard._outbox import Outbox
@@ -86,7 +87,7 @@ class Hub:
     def __init__(self, get_client: Callable[[], Awaitable[Client]]) -> None:
         self._get_client = get_client
         self.history = History()
-        self._broadcast: Broadcast[TaskChange] = Broadcast(self.history, change_view)
+        self._broadcast: Broadcast[TaskRow] = Broadcast(self.history, row_as_json)
         self._connections: dict[Connection, Outbox] = {}
         self._is_closed = False
         self._host: Host | None = None
@@ -257,27 +258,8 @@ class Hub:
     async def _read(self, events: EventStream) -> None:
         dropped = 0
         while True:
-            for change in await events.read():
-                self._broadcast.note_task(change.task_id, change)
+            for row in await events._read_rows():
+                self._broadcast.note_task(row.task_id, row)
             self._broadcast.note_dropped_tasks(events.dropped - dropped)
             dropped = events.dropped
             self._wakes_flusher.set()
-
-
-def change_view(change: TaskChange) -> dict[str, Any]:
-    """A task as a list of tasks shows it (``_task_views.py``)."""
-    return {
-        "number": change.number,
-        "task_id": change.task_id,
-        "name": change.name,
-        "status": change.status.value,
-        "state": change.state,
-        "priority": change.priority.name.lower(),
-        "created_at": change.created_at.isoformat(),
-        "started_at": change.started_at.isoformat() if change.started_at else None,
-        "changed_at": change.changed_at.isoformat(),
-        "worker_id": change.worker_id,
-        "attempts": change.attempts,
-        "error": change.error,
-        "cancel_requested": change.cancel_requested,
-    }

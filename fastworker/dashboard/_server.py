@@ -114,6 +114,28 @@ class _Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        # Where nothing goes over a wire, compressing a live feed anew for each browser
+        # costs more than all else of it.
+        if self.client is not None and is_loopback(self.client[0]):
+            kept = [each for each in request.headers.raw_items() if not _asks_to_compress(each)]
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=kept,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether this is an address of this machine for itself."""
+    return address == "::1" or address.startswith(("127.", "::ffff:127."))
+
+
+def _asks_to_compress(header: tuple[bytes, bytes]) -> bool:
+    return header[0].lower() == b"sec-websocket-extensions"
+
 
 class _HttpServer(TCPServer):
     """One connection. As hypercorn's, with the protocol above."""

@@ -148,6 +148,17 @@ def filled(headers: dict[str, str], feed: Feed) -> dict[str, str]:
     return {name: value.format(cookie=cookie, origin=origin) for name, value in headers.items()}
 
 
+async def test_nothing_is_compressed_for_a_page_of_the_same_machine() -> None:
+    async with open_feed() as (feed, _):
+        headers = {
+            "Authorization": f"Bearer {TOKEN}",
+            "Sec-WebSocket-Extensions": "permessage-deflate",
+        }
+        # This client would refuse what it has not asked for itself.
+        async with feed.connect(headers) as websocket:
+            await read(websocket, "snapshot")
+
+
 # --- who is dropped ---
 
 
