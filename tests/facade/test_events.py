@@ -94,9 +94,14 @@ def test_a_thread_that_waits_hears_that_its_client_was_closed() -> None:
         client = SyncClient(plane.address)
         client.start()
         closing = threading.Thread(target=client.close)
-        with pytest.raises(ClientClosed), client.events() as events:
-            closing.start()
-            events.read()
+
+        def read() -> None:
+            with client.events() as events:
+                closing.start()
+                events.read()
+
+        with pytest.raises(ClientClosed):
+            read()
         closing.join()
 
 
