@@ -13,9 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-import trio
 
-from fastworker._errors import ControlPlaneUnreachable, StoreUnavailable
 from fastworker.cli._errors import say
 from fastworker.cli._output import one_line, print_json
 
@@ -64,6 +62,10 @@ async def watch(
     Raises:
       ControlPlaneUnreachable: the very first time there was no answer.
     """
+    import trio
+
+    from fastworker._errors import ControlPlaneUnreachable, StoreUnavailable
+
     client.timeout = min(client.timeout, PATIENCE)
     screen = _screen(as_json)
     known: object = None

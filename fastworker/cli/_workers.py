@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from fastworker.cli import _options
 from fastworker.cli._errors import Exit, errors_in_one_line, say
@@ -88,6 +87,8 @@ def as_object(rows: list[WorkerRow]) -> dict[str, Any]:
 
 def essence(rows: list[WorkerRow]) -> object:
     """The answer, but for how long ago each was heard of."""
+    import msgspec
+
     return [msgspec.structs.replace(row, idle=0.0) for row in rows]
 
 
