@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
+import msgspec
 
 from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
@@ -48,7 +49,7 @@ from fastworker._core._overview import (
     WorkersReply,
 )
 from fastworker._core._results import Results
-from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked, TasksPage
+from fastworker._core._stored import MAX_PAGE_ROWS, TaskRow, TasksAsked, TasksPage
 from fastworker._core._task_questions import (
     TaskAction,
     TaskAsked,
@@ -488,10 +489,19 @@ class Client(Submitter):
         Raises:
           StoreUnavailable: the control plane cannot read its store now.
         """
-        page = await self._in_time(self._usable_session().ask(asked, TasksPage))
-        if page.problem:
-            raise StoreUnavailable(page.problem)
-        return page
+        return await self._in_time(self._find_tasks(asked))
+
+    async def _find_tasks(self, asked: TasksAsked) -> TasksPage:
+        rows: list[TaskRow] = []
+        while True:
+            page = await self._usable_session().ask(asked, TasksPage)
+            if page.problem:
+                raise StoreUnavailable(page.problem)
+            rows += page.rows
+            left = asked.limit - len(page.rows)
+            if not page.reached or not left:
+                return msgspec.structs.replace(page, rows=rows)
+            asked = msgspec.structs.replace(asked, before=page.reached, limit=left)
 
     async def _describe_task(self, task_id: str) -> TaskDetail:
         """Ask for all that is known of a task; raises as :meth:`_list_tasks`.

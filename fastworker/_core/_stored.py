@@ -208,14 +208,23 @@ class TaskRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TasksPage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Rows, the newest first; ``more`` come after the last of them.
+    """Rows, the newest first; ``more`` may come after the last of them.
 
-    ``problem`` says why there is no answer.
+    ``problem`` says why there is no answer. ``reached`` is not 0 if the search has ended
+    early: everything from that number on was looked at.
     """
 
     rows: Annotated[list[TaskRow], Meta(max_length=MAX_BATCH_ITEMS)]
     more: bool = False
     problem: str = ""
+    reached: Count = 0
+
+    @property
+    def following(self) -> int:
+        """Before which number the next page begins; 0 if there is none."""
+        if not self.more:
+            return 0
+        return self.reached or (self.rows[-1].sequence if self.rows else 0)
 
 
 def has_text(task_id: str, name: str, text: str) -> bool:

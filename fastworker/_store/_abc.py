@@ -42,6 +42,9 @@ class StoreReader(Protocol):
     def page(self, asked: TasksAsked) -> TasksPage:
         """Return a page of tasks, the newest first.
 
+        A store that does not block looks at a bounded number of rows, and says in
+        ``reached`` how far it came.
+
         Raises:
           StoreUnavailable: it cannot be read now.
         """

@@ -7,7 +7,7 @@ operators to look at, also after the control plane has stopped; none of them
 comes back to work, whoever opens it again.
 
 It is used on the event loop: a write costs an entry in a dictionary or two for
-each row, and a page reads rows from the newest on until it is full.
+each row, and a page reads rows from the newest on until it is full, or it has read enough.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from fastworker._core._stored import (
 )
 from fastworker._store._abc import StoreOpened, StoreReader
 
+# Rows that are looked at for one page: everything else waits meanwhile.
+LOOKED_ROWS: Final = 2_000
 # Rows that one step of trimming forgets.
 TRIM_ROWS: Final = 1_000
 # What ended tasks may weigh: beyond it the oldest are forgotten at once.
@@ -171,7 +173,13 @@ class MemoryStore:
             self._is_sorted = True
         found: list[TaskRow] = []
         states = frozenset(asked.states) or frozenset(StoredState)
+        looked = 0
         for task in reversed(self._rows.values()):
+            if asked.before and task.sequence >= asked.before:
+                continue
+            looked += 1
+            if looked > LOOKED_ROWS:
+                return TasksPage(found, more=True, reached=task.sequence + 1)
             if task.state not in states or not _is_asked(task, asked):
                 continue
             row = row_of(task)
@@ -196,8 +204,7 @@ class MemoryStore:
 def _is_asked(task: StoredTask, asked: TasksAsked) -> bool:
     spec = task.spec
     return (
-        (not asked.before or task.sequence < asked.before)
-        and (not asked.name or spec.name == asked.name)
+        (not asked.name or spec.name == asked.name)
         and (not asked.priorities or spec.priority in asked.priorities)
         and (not asked.since or spec.created >= asked.since)
         and (not asked.until or spec.created <= asked.until)

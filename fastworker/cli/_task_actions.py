@@ -129,9 +129,9 @@ async def _choose(client: Client, chosen: Filters) -> tuple[list[str], int]:
         page = await client._list_tasks(chosen.question(now=now, limit=1_000, before=before))
         ids += [row.task_id for row in page.rows]
         newest = max([newest, *(row.sequence for row in page.rows)])
-        if not page.more or not page.rows:
+        before = page.following
+        if not before:
             return ids, newest
-        before = page.rows[-1].sequence
 
 
 def show(done: TasksDone, verb: str, *, as_json: bool) -> None:

@@ -91,7 +91,7 @@ def show(page: TasksPage, *, as_json: bool, now: float) -> None:
     """Print a page."""
     from fastworker._task_views import row_as_json
 
-    following = page.rows[-1].sequence if page.more and page.rows else None
+    following = page.following or None
     if as_json:
         print_json({"tasks": [row_as_json(row) for row in page.rows], "next": following})
         return

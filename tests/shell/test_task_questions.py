@@ -10,6 +10,7 @@ from fastworker import Client, StoreUnavailable, TaskNotFound, TaskStatus
 from fastworker._core._messages import WireStatus
 from fastworker._core._stored import StoredState, StoredTask, TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAction
+from fastworker._store import _memory
 from tests.kept_store import KeptStore
 from tests.shell.test_durable_plane import durable, kill_and_restart
 from tests.shell.world import World, open_world, settle
@@ -251,3 +252,22 @@ async def test_tasks_in_memory_can_be_looked_at_too(autojump_clock: MockClock) -
         assert (await client._act_on_tasks(TaskAction.PURGE, [failed])).done == [failed]
         await settle()
         assert await _ids(client) == [done, running]
+
+
+async def test_what_a_search_of_many_tasks_looks_at_is_read_in_pieces(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_memory, "LOOKED_ROWS", 10)
+    async with open_world(slots=50) as world, world.client() as client:
+        first = (await client.submit_task("note", ("first",))).task_id
+        for number in range(25):
+            await client.delay("add", number, 1)
+        await settle()
+        reader = world.plane.store.reader()
+        piece = reader.page(TasksAsked(name="note"))
+        assert (piece.rows, piece.more) == ([], True)
+        page = await client._list_tasks(TasksAsked(name="note"))
+        assert [row.task_id for row in page.rows] == [first]
+        assert not page.following
+        newest = await client._list_tasks(TasksAsked(name="add", limit=3))
+        assert (len(newest.rows), newest.following) == (3, newest.rows[-1].sequence)
