@@ -79,7 +79,7 @@ def test_a_lost_connection_is_said_and_comes_back(
     visit: Callable[..., Operator], own_cluster: Cluster
 ) -> None:
     own_cluster.submit("add", 1, 2)
-    operator = visit(own_cluster).sign_in()
+    operator, other = visit(own_cluster).sign_in(), visit(own_cluster).sign_in()
     expect(operator.page.locator(".side-foot")).to_contain_text("Live")
     banner = operator.page.locator("#banner")
     expect(banner).to_be_hidden()
@@ -87,13 +87,17 @@ def test_a_lost_connection_is_said_and_comes_back(
     own_cluster.stop()
     expect(banner).to_contain_text("The connection to the control plane is lost")
     expect(banner).to_contain_text(re.compile(r"Trying again in \d+ s"))
-    operator.go("tasks")
-    expect(operator.page.get_by_text("cannot be reached")).to_be_visible()
+    for each, page in ((operator, "tasks"), (other, "functions")):
+        each.go(page)
+        expect(each.page.get_by_text("cannot be reached")).to_be_visible()
 
     own_cluster.restart()
-    operator.page.evaluate("dispatchEvent(new Event('online'))")
+    operator.button("Try now").click()
     expect(banner).to_be_hidden(timeout=30_000)
     expect(operator.page.locator(".side-foot")).to_contain_text("Live")
-    # The list that could not be loaded is there without being asked for.
+    # What could not be loaded is there without being asked for.
     expect(operator.rows).to_have_count(1)
-    operator.forget("ERR_CONNECTION|WebSocket")
+    # By itself it tries again within ten seconds.
+    expect(other.page.get_by_role("heading", name="add")).to_be_visible(timeout=30_000)
+    for each in (operator, other):
+        each.forget("ERR_CONNECTION|WebSocket")

@@ -136,6 +136,21 @@ def test_a_paused_list_stays_until_it_is_asked(operator: Operator, cluster: Clus
     expect(row).to_have_count(1)
 
 
+def test_a_paused_list_keeps_no_more_than_it_can_show(
+    operator: Operator, cluster: Cluster
+) -> None:
+    operator.go("tasks?name=add")
+    expect(operator.rows).not_to_have_count(0)
+    operator.button("Pause live updates").click()
+    before = operator.rows.first.locator("a").get_attribute("data-row")
+    newest = cluster.submit("add", 7, 8, count=1_500)[-1]
+    expect(operator.button("Show many changes")).to_be_visible()
+    expect(operator.rows.first.locator("a")).to_have_attribute("data-row", before or "")
+    operator.button("Show many changes").click()
+    expect(operator.rows.first.locator("a")).to_have_attribute("data-row", newest)
+    expect(operator.rows).to_have_count(50)
+
+
 def test_an_answer_that_is_an_error_is_shown_and_asked_for_again(operator: Operator) -> None:
     page = operator.page
     refusal = '{"error": {"code": "internal", "message": "the <b>store</b> is away"}}'

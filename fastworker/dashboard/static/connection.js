@@ -10,7 +10,7 @@ import { connectNow } from "./live.js";
 const WORDS = {
   live: "Live",
   connecting: "Connecting",
-  waiting: "Not connected",
+  waiting: "Offline",
   silent: "No answer",
 };
 

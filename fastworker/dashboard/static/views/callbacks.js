@@ -1,6 +1,7 @@
 // Who was to be told of a task's end, and has not heard it yet.
 
 import * as api from "../api.js";
+import { everySecond } from "../clock.js";
 import { foreign, h, show } from "../dom.js";
 import { exactly } from "../format.js";
 import { icon } from "../icons.js";
@@ -10,6 +11,8 @@ import { go, link } from "../router.js";
 export const title = "Callbacks";
 const PHASES = ["queued", "retrying", "parked"];
 const LIMIT = 500;
+// Seconds after which the list is asked for again: the live feed does not tell of it.
+const AGAIN = 5;
 
 export function open(outlet, route) {
   let query = route.query;
@@ -51,7 +54,7 @@ export function open(outlet, route) {
     go(link("callbacks", null, changed), { replace: true });
   }
 
-  async function load() {
+  async function load({ isQuiet = false } = {}) {
     control.abort();
     const mine = (control = new AbortController());
     for (const [phase, button] of phases)
@@ -85,10 +88,18 @@ export function open(outlet, route) {
         reply.callbacks.length ? table(reply.callbacks) : nothing(query.has("phase")),
       );
     } catch (error) {
-      if (!mine.signal.aborted) show(place, errorPanel(error, load));
+      if (!mine.signal.aborted && !isQuiet) show(place, errorPanel(error, load));
     }
   }
 
+  let age = 0;
+  const stop = everySecond(() => {
+    age += 1;
+    // Nothing is drawn anew under somebody's hands.
+    if (age < AGAIN || place.contains(document.activeElement)) return;
+    age = 0;
+    load({ isQuiet: true });
+  });
   load();
   return {
     update(changed) {
@@ -99,7 +110,10 @@ export function open(outlet, route) {
       if (key === "r") load();
       return key === "r";
     },
-    close: () => control.abort(),
+    close() {
+      stop();
+      control.abort();
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 // What can be called: the task functions that workers have registered.
 
 import * as api from "../api.js";
+import { cluster, on } from "../cluster.js";
 import { foreign, h, say, show } from "../dom.js";
 import { duration, exactly, many } from "../format.js";
 import { icon } from "../icons.js";
@@ -73,19 +74,28 @@ export function open(outlet, route) {
   }
 
   async function load() {
-    show(list, h("li", {}, skeleton(5, "skeleton-card")));
-    say(summary, "");
+    if (!known) show(list, h("li", {}, skeleton(5, "skeleton-card")));
     try {
       known = (await api.functions(control.signal)).functions.toSorted((a, b) =>
         a.name.localeCompare(b.name),
       );
     } catch (error) {
-      if (!control.signal.aborted) show(list, h("li", {}, errorPanel(error, load)));
+      if (!control.signal.aborted && !known) show(list, h("li", {}, errorPanel(error, load)));
       return;
     }
     draw();
   }
 
+  // A worker brings functions, or takes them along.
+  let number = cluster.overview?.functions;
+  const stops = [
+    on("change", () => {
+      if (number === cluster.overview.functions) return;
+      number = cluster.overview.functions;
+      load();
+    }),
+    on("snapshot", () => known || load()),
+  ];
   load();
   return {
     update(changed) {
@@ -97,7 +107,10 @@ export function open(outlet, route) {
       if (key === "r") load();
       return key === "r";
     },
-    close: () => control.abort(),
+    close() {
+      for (const stop of stops) stop();
+      control.abort();
+    },
   };
 }
 

@@ -31,6 +31,7 @@ export function makeTaskBar({ change, openTask }) {
     "aria-label": "Search tasks",
     autocomplete: "off",
     spellcheck: "false",
+    maxlength: 256,
   });
   search.addEventListener("input", () => later(() => change({ text: search.value.trim() })));
   search.addEventListener("keydown", (event) => {
@@ -51,6 +52,7 @@ export function makeTaskBar({ change, openTask }) {
       list: choices.id,
       autocomplete: "off",
       spellcheck: "false",
+      maxlength: 256,
     });
     input.addEventListener("focus", () =>
       show(

@@ -21,6 +21,8 @@ const LIMIT = 50;
 // Rows arrive in bursts; eyes do not.
 const APPLY = 400;
 const REFILL = 3_000;
+// What waits to be shown. Beyond it, and if news were dropped, the page is asked for anew.
+const MOST_ARRIVED = 500;
 
 export function open(outlet, route) {
   const page = route.page;
@@ -32,6 +34,7 @@ export function open(outlet, route) {
   let control = new AbortController();
   let isFollowing = true;
   const arrived = new Map();
+  let hasMore = false;
 
   const address = (query, item = null) => link(page, item, query);
   const bar = makeTaskBar({
@@ -105,6 +108,7 @@ export function open(outlet, route) {
       rows = reply.tasks;
       next = reply.next;
       arrived.clear();
+      hasMore = false;
       draw();
       // Not what comes live: that would be read out without an end.
       if (!isQuiet)
@@ -133,8 +137,8 @@ export function open(outlet, route) {
       : "";
     say(shownCount, `${many(rows.length, "task")} on this page`);
     say(numbers, from);
-    fresh.hidden = arrived.size === 0;
-    say(fresh, `Show ${many(arrived.size, "change")}`);
+    fresh.hidden = arrived.size === 0 && !hasMore;
+    say(fresh, hasMore ? "Show many changes" : `Show ${many(arrived.size, "change")}`);
     pager.hidden = !filters.before && next === null;
     newer.disabled = !filters.before;
     older.disabled = next === null;
@@ -180,17 +184,25 @@ export function open(outlet, route) {
   function take({ detail: { rows: changed, dropped } }) {
     if (!rows) return;
     if (page === "poison") {
-      if (changed.some(({ status }) => status === "failure")) refillSoon();
+      if (dropped || changed.some(({ status }) => status === "failure")) refillSoon();
       return;
     }
-    const there = new Set(rows.map(({ task_id }) => task_id));
+    const there = new Map(rows.map((row) => [row.task_id, row]));
     const bottom = next === null ? 0 : (rows.at(-1)?.number ?? 0);
     for (const row of changed) {
+      const known = there.get(row.task_id);
+      // The page may have been asked for after this was sent.
+      if (known && known.changed_at > row.changed_at) continue;
       const belongs = !filters.before && row.number > bottom && filters.matches(row);
-      if (there.has(row.task_id) || belongs) arrived.set(row.task_id, row);
+      if (!known && !belongs) continue;
+      if (known || arrived.size < MOST_ARRIVED) arrived.set(row.task_id, row);
+      else hasMore = true;
     }
-    if (dropped && !filters.before) refillSoon();
-    if (arrived.size)
+    if (dropped && !filters.before) {
+      refillSoon();
+      hasMore ||= !isFollowing || table.chosen.size > 0;
+    }
+    if (arrived.size || hasMore)
       applying ??= setTimeout(() => {
         applying = null;
         apply(false);
@@ -201,6 +213,10 @@ export function open(outlet, route) {
   // operator follows, and has nothing chosen that would move away.
   function apply(isAsked) {
     if (!rows) return;
+    if (isAsked && hasMore) {
+      load({ isQuiet: true });
+      return;
+    }
     const mayMove = isAsked || (isFollowing && !table.chosen.size && !filters.before);
     const merged = new Map(rows.map((row) => [row.task_id, row]));
     for (const [id, row] of arrived) {
