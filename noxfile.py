@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng", "api", "chaos", "docs"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests",
+    "tests_nng",
+    "tests_browser",
+    "api",
+    "chaos",
+    "docs",
+]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
-IN_MEMORY = "not nng and not types"
+IN_MEMORY = "not nng and not types and not browser"
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -50,6 +61,16 @@ def tests_nng(session: nox.Session) -> None:
     """Test with real sockets, real processes and real time."""
     install(session, "test")
     session.run("pytest", "-m", "nng", *session.posargs)
+
+
+@nox.session
+def tests_browser(session: nox.Session) -> None:
+    """Test the dashboard in a headless Chromium: that of the machine, else Debian's."""
+    install(session, "test", "browser")
+    if shutil.which("chromium") is None:
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-q", "-y", "chromium", external=True)
+    session.run("pytest", "-m", "browser", *session.posargs)
 
 
 @nox.session

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from fastworker._submitter import ClientWithOptions as ClientWithOptions
     from fastworker._subworker import SubWorker as SubWorker
     from fastworker._sync_client import SyncClient as SyncClient
+    from fastworker._sync_events import SyncEventStream as SyncEventStream
     from fastworker._sync_group import SyncTaskGroup as SyncTaskGroup
     from fastworker._sync_handle import SyncTaskHandle as SyncTaskHandle
     from fastworker._sync_stream import SyncStream as SyncStream
@@ -105,6 +106,7 @@ __all__ = [
     "SyncTaskGroup",
     "SyncStream",
     "SyncTaskHandle",
+    "SyncEventStream",
     # what a cancel has come to
     "CancelOutcome",
     "NeverStarted",
@@ -186,6 +188,7 @@ _HOMES = {
     "SyncClientWithOptions": "_sync_submitter",
     "SyncTaskGroup": "_sync_group",
     "SyncStream": "_sync_stream",
+    "SyncEventStream": "_sync_events",
     "SyncTaskHandle": "_sync_handle",
     "local": "_local",
     "CallbackInfo": "_models",

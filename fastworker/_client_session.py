@@ -84,13 +84,23 @@ CANCEL_SECONDS: Final = 1.0
 class Call:
     """One caller that waits: for an acknowledgement, an outcome or an answer."""
 
-    __slots__ = ("answer", "done", "error", "reply", "task_name", "timed_out", "wants_outcome")
+    __slots__ = (
+        "answer",
+        "done",
+        "error",
+        "query_id",
+        "reply",
+        "task_name",
+        "timed_out",
+        "wants_outcome",
+    )
 
     def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
         self.done = anyio.Event()
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
+        self.query_id = 0
         self.reply: QuestionReply | None = None
         self.timed_out: TaskTimedOut | None = None
         self.error: FastWorkerError | None = None
@@ -464,45 +474,66 @@ class ClientSession:
         self._listener_count += 1
         return self._listener_count
 
-    async def listen(self, asked: EventsAsked) -> EventsReply:
-        """Wait for changes.
+    def listen(self, asked: EventsAsked) -> Call:
+        """Ask for changes. The call may be waited for again and again; see :meth:`heard`.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        self._check_open()
+        return self._start(lambda query_id: QuestionAsked(query_id, asked))
+
+    def heard(self, call: Call) -> EventsReply:
+        """The answer to a call that is done.
 
         Raises:
           LinkBroken: the control plane refused the subscription.
           or what :meth:`close` was given.
         """
-        reply = await self.ask(asked, EventsReply)
-        if reply.problem:
-            raise LinkBroken(f"the control plane at {self._address} refused: {reply.problem}")
-        return reply
+        self._queries.pop(call.query_id, None)
+        if call.error is not None:
+            raise call.error
+        assert isinstance(call.reply, EventsReply)
+        if call.reply.problem:
+            why = call.reply.problem
+            raise LinkBroken(f"the control plane at {self._address} refused: {why}")
+        return call.reply
 
-    def close_subscription(self, number: int) -> None:
-        """Hear no more of it. To be called once."""
+    def close_subscription(self, number: int, call: Call | None) -> None:
+        """Hear no more of it, and wait for this call no more. To be called once."""
         self._listeners -= 1
-        if self._end is None:
-            # Nobody waits for the answer.
-            self._query_count += 1
-            ending = EventsAsked(number, ends=True)
-            self._apply(QuestionAsked(self._query_count, ending))
-            self._connection.wake()
+        if call is not None:
+            self._queries.pop(call.query_id, None)
+        if self._end is not None:
+            return
+        if call is not None:
+            self._apply(QueryAbandoned(call.query_id))
+        # Nobody waits for the answer.
+        self._query_count += 1
+        self._apply(QuestionAsked(self._query_count, EventsAsked(number, ends=True)))
+        self._connection.wake()
 
     async def _ask(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
         self._check_open()
-        self._query_count += 1
-        query_id = self._query_count
-        call = self._queries[query_id] = Call()
-        self._apply(make_event(query_id))
-        self._connection.wake()
+        call = self._start(make_event)
         try:
             await call.done.wait()
         except BaseException:
             if self._end is None:
-                self._apply(QueryAbandoned(query_id))
+                self._apply(QueryAbandoned(call.query_id))
             raise
         finally:
-            del self._queries[query_id]
+            del self._queries[call.query_id]
         if call.error is not None:
             raise call.error
+        return call
+
+    def _start(self, make_event: Callable[[int], QueryMade | QuestionAsked]) -> Call:
+        self._query_count += 1
+        call = self._queries[self._query_count] = Call()
+        call.query_id = self._query_count
+        self._apply(make_event(call.query_id))
+        self._connection.wake()
         return call
 
     def _look_whether_taken_back(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastworker._cancel_outcome import CancelOutcome
 from fastworker._client import Client
@@ -21,12 +22,16 @@ from fastworker._errors import ClientClosed, ForkedClient
 from fastworker._models import (
     SerializationFormat,
     TaskFunctionInfo,
+    TaskPriority,
     TaskResult,
     TaskStatus,
 )
 from fastworker._registry import Registry, registry
 from fastworker._submitter import Submitter
+from fastworker._sync_events import SyncEventStream
+from fastworker._sync_stream import OpenSyncBlock
 from fastworker._sync_submitter import SyncSubmitter
+from fastworker._task_events import OneOrMore
 from fastworker._task_function import Backend
 
 T = TypeVar("T")
@@ -205,6 +210,35 @@ class SyncClient(SyncSubmitter):
         Returns, Raises: as for :meth:`Client.list_task_functions`.
         """
         return self._call(self._client.list_task_functions)
+
+    def events(
+        self,
+        *,
+        statuses: OneOrMore[TaskStatus | str] = (),
+        names: OneOrMore[str | Callable[..., Any]] = (),
+        worker: str | None = None,
+        task_ids: OneOrMore[str] = (),
+        priorities: OneOrMore[TaskPriority | int | str] = (),
+        max_buffered: int = 1_000,
+        min_interval: float = 0.1,
+    ) -> AbstractContextManager[SyncEventStream]:
+        """Hear of changes of tasks, anybody's, while they happen.
+
+        ``with client.events() as events: for change in events: ...``.
+
+        Args, Raises: as for :meth:`Client.events`.
+        """
+        thread = self._usable_thread()
+        manager = self._client.events(
+            statuses=statuses,
+            names=names,
+            worker=worker,
+            task_ids=task_ids,
+            priorities=priorities,
+            max_buffered=max_buffered,
+            min_interval=min_interval,
+        )
+        return OpenSyncBlock(thread, manager, SyncEventStream)
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return the outcome of a task of this client, None if it has none here (yet).

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 from fastworker._client import unwrapped
 from fastworker._client_block import Block
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fastworker._client_thread import ClientThread
 
 T = TypeVar("T")
+V = TypeVar("V")
+S = TypeVar("S")
 _OVER: Final = object()
 
 
@@ -56,16 +58,26 @@ class SyncStream(Generic[T]):
             return _OVER
 
 
-class OpenSyncStream(Generic[T]):
-    """The block of a stream; see :meth:`SyncClient.stream`."""
+class OpenSyncBlock(Generic[V, S]):
+    """The block of a stream; see :meth:`SyncClient.stream` and :meth:`SyncClient.events`.
+
+    Args:
+      thread: has the loop.
+      manager: is entered and left there.
+      make: gives the body what it can use.
+    """
 
     def __init__(
-        self, thread: ClientThread, manager: AbstractAsyncContextManager[Stream[T]]
+        self,
+        thread: ClientThread,
+        manager: AbstractAsyncContextManager[V],
+        make: Callable[[Block[V], V], S],
     ) -> None:
-        self._block: Block[Stream[Any]] = Block(thread, manager)
+        self._block = Block(thread, manager)
+        self._make = make
 
-    def __enter__(self) -> SyncStream[T]:
-        return SyncStream(self._block, self._block.open())
+    def __enter__(self) -> S:
+        return self._make(self._block, self._block.open())
 
     def __exit__(
         self,

@@ -16,7 +16,7 @@ from fastworker._models import TaskPriority, TaskResult
 from fastworker._submitter import Submitter
 from fastworker._sync_group import OpenSyncGroup, OpenSyncMap, SyncTaskGroup, SyncValues
 from fastworker._sync_handle import SyncTaskHandle
-from fastworker._sync_stream import OpenSyncStream, SyncStream
+from fastworker._sync_stream import OpenSyncBlock, SyncStream
 from fastworker._task_group import OnError
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class SyncSubmitter(abc.ABC):
         Args, Raises: as for :meth:`Client.stream`.
         """
         thread = self._owner._usable_thread()
-        return OpenSyncStream(thread, self._submitter.stream(task, *args, **kwargs))
+        return OpenSyncBlock(thread, self._submitter.stream(task, *args, **kwargs), SyncStream)
 
 
 class SyncClientWithOptions(SyncSubmitter):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import anyio
 import msgspec
 
-from fastworker._client_session import ClientSession
+from fastworker._client_session import Call, ClientSession
 from fastworker._core._event_messages import (
     MAX_FILTER_NAMES,
     MAX_INTERVAL_MS,
@@ -23,7 +23,7 @@ from fastworker._core._event_messages import (
 )
 from fastworker._core._messages import is_name
 from fastworker._core._stored import StoredState, TaskRow
-from fastworker._errors import LocalProtocolError
+from fastworker._errors import ClientBroken, ClientClosed, LocalProtocolError
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import TaskChange, TaskPriority, TaskStatus
 
@@ -63,6 +63,7 @@ class EventStream:
         self.interruptions = 0
         self._session = session
         self._asked = asked
+        self._call: Call | None = None  # that is under way
         self._rows: deque[TaskRow] = deque()
         self._is_reading = False
         self._is_left = False
@@ -123,7 +124,7 @@ class EventStream:
         try:
             while True:
                 with waiting_for_others():
-                    reply = await self._session.listen(self._asked)
+                    reply = await self._hear()
                 if reply.generation != self._asked.generation:
                     self.interruptions += 1
                 rows = self._take(reply)
@@ -132,11 +133,35 @@ class EventStream:
         finally:
             self._is_reading = False
 
+    async def _begin(self) -> None:
+        self._take(await self._hear())
+
+    async def _hear(self) -> EventsReply:
+        """Wait for the next answer. Who is cancelled here waits for the same one later."""
+        if self._call is None:
+            self._call = self._session.listen(self._asked)
+        await self._call.done.wait()
+        call, self._call = self._call, None
+        return self._session.heard(call)
+
+    def _ask_on(self) -> None:
+        """Have a question out at any time: it makes a new control plane know this stream."""
+        try:
+            self._call = self._session.listen(self._asked)
+        except (ClientClosed, ClientBroken):
+            pass  # the next to read hears of it
+
+    def _leave(self) -> None:
+        self._is_left = True
+        self._rows.clear()
+        self._session.close_subscription(self._asked.number, self._call)
+
     def _take(self, reply: EventsReply) -> list[TaskRow]:
         self._asked = msgspec.structs.replace(
             self._asked, cursor=reply.cursor, generation=reply.generation
         )
         self.dropped += reply.dropped
+        self._ask_on()
         return reply.events
 
 
@@ -170,12 +195,10 @@ async def open_events(client: Client, asked: EventsAsked) -> AsyncIterator[Event
     asked = msgspec.structs.replace(asked, number=session.open_subscription())
     stream = EventStream(session, asked)
     try:
-        stream._take(await client._in_time(session.listen(asked)))
+        await client._in_time(stream._begin())
         yield stream
     finally:
-        stream._is_left = True
-        stream._rows.clear()
-        session.close_subscription(asked.number)
+        stream._leave()
 
 
 def wanted_events(

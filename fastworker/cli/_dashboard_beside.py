@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fastworker.dashboard")
 
-NOT_INSTALLED = "the dashboard needs: pip install 'fastworker[dashboard]'"
+INSTALL = "pip install 'fastworker[dashboard]'"
 _NEEDED = ("starlette", "hypercorn")
+
+
+class DashboardMissing(Exception):
+    """The extra is not installed; the message is for the banner."""
 
 
 def dashboard_beside(
@@ -38,7 +42,8 @@ def dashboard_beside(
     """Check what was said of the dashboard, before anything listens.
 
     Returns:
-      What makes it, when the control plane listens; None if there is to be none.
+      What makes it, when the control plane listens; None if there is to be none. It
+      raises DashboardMissing.
 
     Raises:
       ConfigurationError: a setting cannot be used.
@@ -56,8 +61,7 @@ def dashboard_beside(
 
     def make() -> Dashboard | None:
         if not is_installed():
-            log.warning("%s; or say --no-gui", NOT_INSTALLED)
-            return None
+            raise DashboardMissing(f"none; it needs: {INSTALL}")
         from fastworker.dashboard import Dashboard
 
         try:

@@ -15,7 +15,7 @@ from fastworker._control_plane import ControlPlaneWorker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
 from fastworker._unfinished import waiting
-from fastworker.cli._dashboard_beside import address_to_open
+from fastworker.cli._dashboard_beside import DashboardMissing, address_to_open
 from fastworker.cli._errors import count
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._signals import Drainable
@@ -97,7 +97,11 @@ class Service:
             dashboards.cancel_scope.cancel()  # there is nothing to show any more
 
     async def _start_dashboard(self, nursery: trio.Nursery) -> None:
-        dashboard = self._make_dashboard()
+        try:
+            dashboard = self._make_dashboard()
+        except DashboardMissing as error:
+            self._dashboard_address = str(error)
+            return
         if dashboard is None:
             return
         address = await nursery.start(dashboard.run)

@@ -71,8 +71,7 @@ async def tasks(call: Call) -> TasksView:
     """A page of tasks."""
     asked = tasks_asked(call)
     page = await call.dashboard.ask(lambda client: client._list_tasks(asked))
-    following = page.rows[-1].sequence if page.more and page.rows else None
-    return TasksView(list(map(view_of, page.rows)), following)
+    return TasksView(list(map(view_of, page.rows)), page.following or None)
 
 
 def tasks_asked(call: Call) -> TasksAsked:

@@ -12,13 +12,13 @@ from tests.ports import free_port
 # What somebody may name things who wants the page to run it, or to look broken.
 IMAGE = "<img src=x onerror=\"window.pwned='name'\">"
 SCRIPT = "</script><script>window.pwned='script'</script>"
-RIGHT_TO_LEFT = "\u202egnp.exe \u05d0\u05d1\u05d2"
+RIGHT_TO_LEFT = "\u05d0\u05d1\u05d2.<b>\u05d3"
+# Turns around what follows it; nothing may be named so, but it may be an argument.
+OVERRIDE = "\u202egnp.exe"
 LONG = "n" * 256
 
 TASKS = f"""
 import os
-import time
-from pathlib import Path
 
 import trio
 
@@ -44,6 +44,12 @@ async def hold() -> None:
     await trio.sleep_forever()
 
 
+@task
+def deadly() -> None:
+    "Take the worker down."
+    os._exit(9)
+
+
 @task(name=IMAGE)
 async def image(text: str) -> str:
     raise ValueError(SCRIPT + text)
@@ -63,8 +69,9 @@ async def long(text: str) -> str:
 class Cluster:
     """See the module's first lines. All of it ends with the shell."""
 
-    def __init__(self, shell: Shell) -> None:
-        (shell.folder / "page_tasks.py").write_text(TASKS)
+    def __init__(self, shell: Shell, tasks: str = TASKS, *, processes: int = 0) -> None:
+        (shell.folder / "page_tasks.py").write_text(tasks)
+        self._processes = processes
         self.shell = shell
         shell.environ["FASTWORKER_GUI_ENABLED"] = "1"
         self.port = free_port()
@@ -74,7 +81,7 @@ class Cluster:
         plane = Plane(
             self.shell,
             "--task-modules=page_tasks",
-            "--processes=0",
+            f"--processes={self._processes}",
             f"--store={self.shell.folder / 'tasks.db'}",
             "--gui-host=127.0.0.1",
             f"--gui-port={self.port}",
@@ -104,7 +111,7 @@ class Cluster:
     @property
     def token(self) -> str:
         """What lets an operator in."""
-        (file,) = self.shell.folder.rglob("*token*")
+        (file,) = self.shell.folder.rglob("*.token")
         return file.read_text().strip()
 
     def stop(self) -> None:

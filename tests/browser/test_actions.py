@@ -62,7 +62,7 @@ def test_several_are_chosen_and_those_left_are_named(
     (running,) = cluster.submit("hold", wait=False)
     operator.go("tasks?name=bad")
     expect(operator.rows).not_to_have_count(0)
-    boxes = operator.page.get_by_role("checkbox", name=re.compile("^Choose [0-9a-f]"))
+    boxes = operator.page.get_by_role("checkbox", name=re.compile("^Choose [0-9a-f]{8}-"))
     boxes.nth(0).click()
     boxes.nth(2).click(modifiers=["Shift"])
     bulk = operator.page.get_by_role("group", name="Chosen tasks")
@@ -115,7 +115,9 @@ def test_workers_show_what_they_run(operator: Operator, cluster: Cluster) -> Non
     (task_id,) = cluster.submit("hold", wait=False)
     operator.go("workers")
     card = operator.page.locator(".worker").filter(has_text="control-plane")
-    running = card.get_by_role("link", name="hold")
+    running = card.get_by_role("link", name="hold").and_(
+        operator.page.locator(f"[href*='{task_id}']")
+    )
     expect(running).to_be_visible()
     expect(card.get_by_role("meter", name=re.compile("^Load of "))).not_to_have_attribute(
         "aria-valuenow", "0"

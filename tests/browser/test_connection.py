@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from tests.browser.cluster import Cluster
 from tests.browser.operator_page import Operator
@@ -38,6 +39,40 @@ def test_the_token_does_not_stay_in_the_address(operator: Operator, cluster: Clu
     operator.go("tasks")
     expect(operator.heading).to_have_text("Sign in")
     operator.forget("status of 401")
+
+
+def test_when_the_session_has_ended_one_signs_in_again(operator: Operator) -> None:
+    expect(operator.page.locator(".side-foot")).to_contain_text("Live")
+    operator.page.context.clear_cookies()
+    operator.go("callbacks")
+    expect(operator.heading).to_have_text("Sign in")
+    operator.forget("status of 401")
+
+
+def test_a_control_plane_that_does_not_answer_is_told_from_one_that_is_gone(
+    operator: Operator,
+) -> None:
+    sockets: list[WebSocketRoute] = []
+    answers = threading.Event()
+    answers.set()
+
+    def connect(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda text: socket.send(text) if answers.is_set() else None)
+        sockets.append(socket)
+
+    operator.page.route_web_socket(re.compile("api/live"), connect)
+    operator.page.reload()
+    expect(operator.page.locator(".side-foot")).to_contain_text("Live")
+    answers.clear()
+    sockets[0].send('{"type": "lost", "message": "nobody <b>answers</b>"}')
+    banner = operator.page.locator("#banner")
+    expect(banner).to_contain_text("does not answer: nobody <b>answers</b>")
+    expect(operator.button("Try now")).to_be_hidden()
+    sockets[0].send('{"type": "beat"}')
+    expect(operator.page.locator(".side-foot")).to_contain_text("No answer")
+    answers.set()
+    expect(banner).to_be_hidden()
 
 
 def test_a_lost_connection_is_said_and_comes_back(

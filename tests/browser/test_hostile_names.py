@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.cluster import IMAGE, LONG, RIGHT_TO_LEFT, SCRIPT, Cluster
+from tests.browser.cluster import IMAGE, LONG, OVERRIDE, RIGHT_TO_LEFT, SCRIPT, Cluster
 from tests.browser.operator_page import PHONE, Operator
 
 pytestmark = pytest.mark.browser
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> None:
     worker = cluster.worker(IMAGE)
     for name in (IMAGE, RIGHT_TO_LEFT, LONG):
-        cluster.submit(name, f"{IMAGE}{SCRIPT}")
+        cluster.submit(name, f"{IMAGE}{SCRIPT}{OVERRIDE}")
     page = operator.page
     operator.go("")
     expect(page.get_by_role("region", name="Latest failures")).to_contain_text(IMAGE)
@@ -44,6 +44,18 @@ def test_nothing_that_has_a_name_runs(operator: Operator, cluster: Cluster) -> N
     expect(operator.drawer.get_by_label("Traceback", exact=True)).to_contain_text(SCRIPT)
     assert page.evaluate("window.pwned") is None
     assert page.locator("main img, main script, aside img, dialog img").count() == 0
+
+
+def test_text_from_right_to_left_turns_only_itself(
+    operator: Operator, cluster: Cluster
+) -> None:
+    (task_id,) = cluster.submit("bad", RIGHT_TO_LEFT)
+    operator.go(f"tasks/{task_id}")
+    error = operator.rows.filter(has_text=RIGHT_TO_LEFT).locator("bdi.error-line").first
+    traceback = operator.drawer.get_by_label("Traceback", exact=True).locator("bdi")
+    for place in (error, traceback):
+        expect(place).to_contain_text(RIGHT_TO_LEFT)
+        expect(place).to_have_css("unicode-bidi", "isolate")
 
 
 def test_an_address_cannot_bring_markup(operator: Operator) -> None:

@@ -22,10 +22,8 @@ def test_the_overview_shows_what_runs(operator: Operator, cluster: Cluster) -> N
     expect(operator.fact("Name")).to_have_text("control-plane")
     expect(operator.fact("Store")).to_contain_text("tasks.db")
     expect(page.locator(".side-foot")).to_contain_text("Live")
-    expect(page.get_by_role("link", name="Workers 1")).to_be_visible()
-    page.wait_for_function(
-        "[...document.querySelectorAll('dd')].some(each => Number(each.textContent) >= 20)"
-    )
+    expect(page.get_by_role("link", name="Workers 1", exact=True)).to_be_visible()
+    expect(operator.fact("Succeeded")).to_have_text(re.compile(r"^([2-9]\d|[\d,]{3,})$"))
     failures = page.get_by_role("region", name="Latest failures")
     expect(failures.get_by_role("listitem").first).to_contain_text("ValueError: overview")
 
@@ -66,20 +64,8 @@ def test_a_task_that_ends_shows_within_a_second(operator: Operator, cluster: Clu
     raise AssertionError(f"seconds until it was seen: {waits}")
 
 
-def test_without_workers_that_know_a_task_the_page_says_that_it_waits(
-    operator: Operator, cluster: Cluster
-) -> None:
-    with cluster.client() as client:
-        task_id = client.delay("nobody.knows_this")
-        try:
-            expect(operator.page.locator(".attention")).to_contain_text("1 task held")
-        finally:
-            client.cancel(task_id)
-    expect(operator.page.locator(".attention")).not_to_contain_text("held")
-
-
 def test_before_the_feed_speaks_the_page_says_that_it_loads(
-    visit: object, operator: Operator
+    operator: Operator,
 ) -> None:
     page = operator.page
     page.route_web_socket(re.compile("api/live"), lambda socket: None)

@@ -22,9 +22,11 @@ def test_filters_choose_and_stay_in_the_address(operator: Operator, cluster: Clu
     expect(operator.rows.first).to_contain_text("ValueError")
     expect(operator.rows.filter(has_text="success")).to_have_count(0)
     operator.page.get_by_label("Function", exact=True).fill("bad")
+    operator.page.keyboard.press("Enter")
     operator.page.get_by_label("Created", exact=True).select_option("1h")
     expect(operator.page).to_have_url(re.compile(r"name=bad&last=1h$"))
     operator.page.get_by_label("Search tasks").fill(failed[:20])
+    expect(operator.page).to_have_url(re.compile(rf"text={failed[:20]}"))
     expect(operator.rows).to_have_count(1)
 
     operator.page.reload()
@@ -42,7 +44,7 @@ def test_filters_choose_and_stay_in_the_address(operator: Operator, cluster: Clu
 
 def test_priority_worker_and_time_are_filters(operator: Operator, cluster: Cluster) -> None:
     with cluster.client() as client:
-        client.submit_task("add", (1, 2), priority="critical").result()
+        client.options(priority="critical").submit("add", 1, 2).result()
     operator.go("tasks?priority=critical")
     expect(operator.rows.locator(".priority-critical")).not_to_have_count(0)
     expect(operator.rows.locator(".priority-normal")).to_have_count(0)
@@ -100,6 +102,11 @@ def test_a_result_is_shown_and_an_unknown_task_is_said_to_be(
     (task_id,) = cluster.submit("add", 40, 2)
     operator.go(f"tasks/{task_id}")
     expect(operator.drawer.get_by_label("Result", exact=True)).to_have_text("42")
+    # More than a number of JavaScript has digits for.
+    (task_id,) = cluster.submit("add", 2**63, 1)
+    operator.go(f"tasks/{task_id}")
+    expect(operator.drawer.get_by_label("Result", exact=True)).to_have_text(str(2**63 + 1))
+    expect(operator.drawer.get_by_label("Arguments", exact=True)).to_contain_text(str(2**63))
     operator.go("tasks/00000000000000000000000000000000")
     expect(operator.drawer).to_contain_text("This task is not known")
     operator.forget("status of 404")
@@ -134,7 +141,7 @@ def test_an_answer_that_is_an_error_is_shown_and_asked_for_again(operator: Opera
     refusal = '{"error": {"code": "internal", "message": "the <b>store</b> is away"}}'
     page.route("**/api/functions", lambda route: route.fulfill(status=503, body=refusal))
     operator.go("functions")
-    expect(page.get_by_role("alert")).to_contain_text("the <b>store</b> is away")
+    expect(page.locator(".is-error")).to_contain_text("the <b>store</b> is away")
     page.unroute("**/api/functions")
     operator.button("Try again").click()
     expect(page.get_by_role("heading", name="add")).to_be_visible()

@@ -107,6 +107,14 @@ def test_space_around_a_variable_is_ignored() -> None:
         (DashboardConfig, "gui_enabled", "GUI_ENABLED", "no", False),
         (DashboardConfig, "gui_host", "GUI_HOST", "0.0.0.0", "0.0.0.0"),
         (DashboardConfig, "gui_port", "GUI_PORT", "9000", 9000),
+        (
+            DashboardConfig,
+            "gui_allowed_hosts",
+            "GUI_ALLOWED_HOSTS",
+            "Tasks.example.com, [::2]:81 ::3",
+            ("tasks.example.com", "[::2]:81", "[::3]"),
+        ),
+        (DashboardConfig, "insecure", "INSECURE", "1", True),
         (CommandConfig, "task_modules", "TASK_MODULES", "a, b.c d", ("a", "b.c", "d")),
         (CommandConfig, "log_level", "LOG_LEVEL", "debug", "DEBUG"),
     ],
@@ -181,6 +189,8 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "gui_enabled": True,
         "gui_host": "127.0.0.1",
         "gui_port": 8080,
+        "gui_allowed_hosts": (),
+        "insecure": False,
     }
 
 
@@ -256,6 +266,9 @@ def test_a_bad_argument_is_refused_wherever_it_came_through() -> None:
         (ClientConfig, "DISCOVERY_ADDRESS", "5550", "'5550' is not an address"),
         (ControlPlaneConfig, "SUBWORKER_PORT", "99999", "='99999': must be from 0 to 65535"),
         (DashboardConfig, "GUI_ENABLED", "maybe", "='maybe': use 1 or 0, true or false"),
+        (DashboardConfig, "GUI_ALLOWED_HOSTS", "http://a", "is no host name"),
+        (DashboardConfig, "GUI_ALLOWED_HOSTS", "a:b", "'a:b' is no host name"),
+        (DashboardConfig, "GUI_ALLOWED_HOSTS", "*", "'*' is no host name"),
         (CommandConfig, "LOG_LEVEL", "loud", "='loud': use 'DEBUG'"),
     ],
 )

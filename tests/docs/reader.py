@@ -23,7 +23,7 @@ from tests.nng.shell import MARK, ON_TERMINAL, Shell, wait_until
 from tests.ports import free_port
 
 PATIENCE = 20.0
-DEFAULT_PORTS = (5550, 5555, 5560, 9000)
+DEFAULT_PORTS = (5550, 5555, 5560, 8080, 9000)
 
 # Commands that a reader leaves running in a shell of their own.
 RUNS_ON = re.compile(
@@ -100,6 +100,9 @@ class Reader:
             "FASTWORKER_DISCOVERY_ADDRESS": f"tcp://127.0.0.1:{self._ports[5550]}",
             "FASTWORKER_SUBWORKER_PORT": str(self._ports[5560]),
         }
+        if "127.0.0.1:8080" in page:  # it is about the dashboard, which others do not need
+            self._environ["FASTWORKER_GUI_ENABLED"] = "1"
+            self._environ["FASTWORKER_GUI_PORT"] = str(self._ports[8080])
         assert MARK in self._environ
         # As "python3 -m venv .venv" would have made it, with the same packages.
         (folder / ".venv").symlink_to(sys.prefix)

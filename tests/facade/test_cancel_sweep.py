@@ -305,6 +305,36 @@ def test_reading_a_stream(registry: Registry, cancel_at: CancelAt) -> None:
     run(use, registry)
 
 
+@ASYNCIO_SWEEP.covers("Client.events", "EventStream.read", "EventStream.__anext__")
+@WAYS
+@pytest.mark.parametrize("way", ["read", "iterate"])
+def test_hearing_of_changes(registry: Registry, cancel_at: CancelAt, way: str) -> None:
+    async def use(client: Client) -> None:
+        async def attempt(steps: int) -> bool:
+            got: list[int] = []
+
+            async def read() -> None:
+                async with client.events(statuses="success", min_interval=0) as events:
+                    for number in (1, 2):
+                        await client.submit_task("echo", (number,))
+                    while len(got) < 2:
+                        if way == "read":
+                            got.extend([change.number for change in await events.read()])
+                        else:
+                            got.append((await anext(events)).number)
+
+            was_cancelled, _ = await cancel_at(steps, read)
+            assert got == sorted(set(got))
+            assert was_cancelled or len(got) == 2
+            await assert_idle(client)
+            assert not client._usable_session()._listeners
+            return was_cancelled
+
+        await sweep(attempt)
+
+    run(use, registry)
+
+
 @ASYNCIO_SWEEP.covers("Client.cancel", "TaskHandle.cancel")
 @WAYS
 @pytest.mark.parametrize("by", ["client", "handle"])

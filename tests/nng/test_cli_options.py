@@ -12,7 +12,7 @@ import pytest
 
 from fastworker.cli._errors import Exit
 from tests.nng.shell import Plane, Shell, open_shell, wait_until
-from tests.ports import free_address, free_port
+from tests.ports import free_address
 
 pytestmark = [pytest.mark.nng, pytest.mark.slow]
 
@@ -144,9 +144,3 @@ def test_callbacks_that_have_not_arrived_are_shown(shell: Shell) -> None:
 def test_the_label_of_a_control_plane_is_shown(shell: Shell) -> None:
     plane = Plane(shell, "--worker-id", "north")
     assert "control plane 'north'" in plane.command.stderr
-
-
-def test_options_of_the_dashboard_are_accepted(shell: Shell) -> None:
-    port = str(free_port())
-    Plane(shell, "--gui-host", "127.0.0.1", "--gui-port", port)
-    Plane(shell, "--no-gui")

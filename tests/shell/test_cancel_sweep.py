@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.trio, pytest.mark.slow]
 async def test_none_is_forgotten() -> None:
     import tests.shell.test_cancel_sweep_handles
     import tests.shell.test_cancel_sweep_workers
+    import tests.shell.test_events
     import tests.shell.test_stream_sweep  # noqa: F401 - they say what they cover
 
     TRIO_SWEEP.check()

@@ -37,12 +37,21 @@ const ENDED = ["success", "failure", "expired"];
 /** Cancel, retry or purge one task. */
 export async function actOnTask(action, { task_id, name }) {
   const words = TASKS[action];
-  const isAgreed = await confirmAction({ ...words, title: `${words.title} this task?`, agree: `${words.agree} task`, items: [name, task_id] });
+  const isAgreed = await confirmAction({
+    ...words,
+    title: `${words.title} this task?`,
+    agree: `${words.agree} task`,
+    items: [name, task_id],
+  });
   if (!isAgreed) return false;
   return attempt(`${words.title} failed`, async () => {
     const { status } = await api.actOnTask(task_id, action);
-    if (ENDED.includes(status)) toast(`${short(name)} had ended before: ${status}`, { detail: task_id });
-    else toast(`${status === "cancelled" ? "Cancelled" : words.done} ${short(name)}`, { detail: task_id });
+    if (ENDED.includes(status))
+      toast(`${short(name)} had ended before: ${status}`, { detail: task_id });
+    else
+      toast(`${status === "cancelled" ? "Cancelled" : words.done} ${short(name)}`, {
+        detail: task_id,
+      });
     return true;
   });
 }
@@ -53,13 +62,27 @@ export async function actOnTasks(action, rows) {
   const named = rows.slice(0, LISTED).map(({ name, task_id }) => `${short(name)} · ${task_id}`);
   const items = rows.length > LISTED ? [...named, `and ${rows.length - LISTED} more`] : named;
   const title = `${words.title} ${many(rows.length, "task")}?`;
-  if (!(await confirmAction({ ...words, title, agree: `${words.agree} ${many(rows.length, "task")}`, items }))) return false;
+  if (
+    !(await confirmAction({
+      ...words,
+      title,
+      agree: `${words.agree} ${many(rows.length, "task")}`,
+      items,
+    }))
+  )
+    return false;
   return attempt(`${words.title} failed`, async () => {
-    const { done, untouched } = await api.actOnTasks(action, rows.map(({ task_id }) => task_id));
+    const { done, untouched } = await api.actOnTasks(
+      action,
+      rows.map(({ task_id }) => task_id),
+    );
     if (done.length) toast(`${words.done} ${many(done.length, "task")}`);
     if (untouched.length) {
       const reasons = new Set(untouched.map(({ reason }) => reason));
-      toast(`${many(untouched.length, "task")} left as before`, { kind: "error", detail: [...reasons].slice(0, 3).join("; ") });
+      toast(`${many(untouched.length, "task")} left as before`, {
+        kind: "error",
+        detail: [...reasons].slice(0, 3).join("; "),
+      });
     }
     return done.length > 0;
   });

@@ -12,6 +12,12 @@ export class ApiError extends Error {
 }
 
 const PATIENCE = 20_000;
+let signedOut = () => {};
+
+/** Call it when an answer says that the session has ended. */
+export function whenSignedOut(call) {
+  signedOut = call;
+}
 
 async function ask(method, path, { body, query, signal } = {}) {
   const search = query?.toString() ? `?${query}` : "";
@@ -34,6 +40,7 @@ async function ask(method, path, { body, query, signal } = {}) {
     throw new ApiError(0, "unreachable", "The control plane cannot be reached.");
   }
   if (response.ok) return response.status === 204 ? null : response.json();
+  if (response.status === 401 && path !== "session") signedOut();
   const told = await response.json().catch(() => null);
   throw new ApiError(
     response.status,
@@ -52,7 +59,8 @@ export const functions = (signal) => ask("GET", "functions", { signal });
 export const callbacks = (query, signal) => ask("GET", "callbacks", { query, signal });
 
 export const actOnTask = (id, action) => ask("POST", `tasks/${part(id)}/${action}`);
-export const actOnTasks = (action, ids) => ask("POST", "tasks/actions", { body: { action, ids } });
+export const actOnTasks = (action, ids) =>
+  ask("POST", "tasks/actions", { body: { action, ids } });
 export const drain = (workerId) => ask("POST", `workers/${part(workerId)}/drain`);
 
 export const signIn = (token) => ask("POST", "session", { body: { token } });

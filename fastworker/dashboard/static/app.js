@@ -1,7 +1,7 @@
 // Starts the page: signs in if the address brings a token, connects, and shows
 // the view that the address names.
 
-import { signIn, signOut } from "./api.js";
+import { signIn, signOut, whenSignedOut } from "./api.js";
 import { cluster, on } from "./cluster.js";
 import { startConnection } from "./connection.js";
 import { showHelp } from "./dialogs.js";
@@ -10,7 +10,7 @@ import { count } from "./format.js";
 import { icon } from "./icons.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
-import { emptyPanel } from "./parts.js";
+import { announce, emptyPanel } from "./parts.js";
 import { go, link, route } from "./router.js";
 import { currentTheme, nextTheme } from "./theme.js";
 import { toast } from "./toasts.js";
@@ -36,6 +36,10 @@ const heading = document.getElementById("page-title");
 let shown = null;
 
 function showRoute(wanted) {
+  if (tokenOfAddress()) {
+    takeToken();
+    return;
+  }
   if (shown?.page === wanted.page) {
     shown.view?.update(wanted);
     return;
@@ -44,7 +48,11 @@ function showRoute(wanted) {
   const isFirst = shown === null;
   shown = { page: wanted.page, view: null };
   const module = VIEWS[wanted.page];
-  const name = module ? (typeof module.title === "function" ? module.title(wanted) : module.title) : "Not found";
+  const name = module
+    ? typeof module.title === "function"
+      ? module.title(wanted)
+      : module.title
+    : "Not found";
   say(heading, name);
   document.title = `${name} · FastWorker`;
   for (const anchor of document.querySelectorAll("#pages a")) {
@@ -54,11 +62,21 @@ function showRoute(wanted) {
   outlet.replaceChildren();
   outlet.className = `view-${module ? wanted.page : "none"}`;
   if (module) shown.view = module.open(outlet, wanted);
-  else show(outlet, emptyPanel("search", "There is no such page", "The address may be cut short.", h("a", { class: "button", href: link("overview") }, "Overview")));
+  else
+    show(
+      outlet,
+      emptyPanel(
+        "search",
+        "There is no such page",
+        "The address may be cut short.",
+        h("a", { class: "button", href: link("overview") }, "Overview"),
+      ),
+    );
   if (!isFirst) {
     scrollTo({ top: 0 });
-    if (!outlet.contains(document.activeElement)) document.getElementById("main").focus({ preventScroll: true });
-    say(document.getElementById("announcer"), name);
+    if (!outlet.contains(document.activeElement))
+      document.getElementById("main").focus({ preventScroll: true });
+    announce(name);
   }
 }
 
@@ -68,7 +86,17 @@ function makePages() {
     document.getElementById("pages"),
     PAGES.map(([page, label]) => {
       numbers[page] = h("span", { class: "page-number" });
-      return h("li", {}, h("a", { href: link(page), "data-page": page }, icon(page), h("span", {}, label), numbers[page]));
+      return h(
+        "li",
+        {},
+        h(
+          "a",
+          { href: link(page), "data-page": page },
+          icon(page),
+          h("span", {}, label),
+          numbers[page],
+        ),
+      );
     }),
   );
   on("change", () => {
@@ -81,14 +109,29 @@ function makePages() {
 }
 
 function makeButtons() {
-  const theme = h("button", { type: "button", class: "icon-button", id: "theme", click: () => name(nextTheme()) });
+  const theme = h("button", {
+    type: "button",
+    class: "icon-button",
+    id: "theme",
+    click: () => name(nextTheme()),
+  });
   const name = (chosen) => {
     show(theme, icon(THEME_ICONS[chosen]));
     theme.title = `Colours: ${chosen}`;
     theme.setAttribute("aria-label", `Colours: ${chosen}. Change them`);
   };
   name(currentTheme());
-  const help = h("button", { type: "button", class: "icon-button", "aria-label": "Keyboard help", title: "Keyboard (?)", click: showHelp }, icon("help"));
+  const help = h(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": "Keyboard help",
+      title: "Keyboard (?)",
+      click: showHelp,
+    },
+    icon("help"),
+  );
   const leave = async () => {
     try {
       await signOut();
@@ -97,14 +140,30 @@ function makeButtons() {
       toast("Signing out failed", { kind: "error", detail: error.message });
     }
   };
-  const out = h("button", { type: "button", class: "icon-button", "aria-label": "Sign out", title: "Sign out", click: leave }, icon("out"));
+  const out = h(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": "Sign out",
+      title: "Sign out",
+      click: leave,
+    },
+    icon("out"),
+  );
   show(document.getElementById("side-buttons"), theme, help, out);
 }
 
-// The link of the terminal, opened while a cookie is there: it may be an old one.
+function tokenOfAddress() {
+  return location.hash.startsWith("#token=")
+    ? new URLSearchParams(location.hash.slice(1)).get("token")
+    : null;
+}
+
+// The link of the terminal, opened while a cookie is there: that may be an old one.
 async function takeToken() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!token || location.hash.startsWith("#/")) return;
+  const token = tokenOfAddress();
+  if (!token) return;
   go(link("overview"), { replace: true });
   try {
     await signIn(token);
@@ -122,6 +181,7 @@ makeButtons();
 startConnection();
 await takeToken();
 // The server shows the sign-in page in this one's place.
-startLive(() => location.reload());
+whenSignedOut(() => location.reload());
+startLive();
 startKeys(() => shown?.view);
 route(showRoute);

@@ -12,7 +12,8 @@ const GAP = 4;
 /**
  * One chart. Its series are `{key, label, tone, value(point)}`; `tone` names a
  * colour in charts.css. Stacked ones lie on each other, the first at the bottom;
- * of whole numbers there is nothing to show between 0 and 1.
+ * of whole numbers (`isWhole`) there is nothing to show between 0 and 1, and
+ * seconds (`isTime`) make minutes.
  */
 export class Chart {
   #options;
@@ -21,8 +22,8 @@ export class Chart {
   #width = 0;
   #hovered = null;
 
-  constructor({ title, unit, series, format, stacked = false, isWhole = false }) {
-    this.#options = { title, unit, series, format, stacked, isWhole };
+  constructor({ title, unit, series, format, stacked = false, ...scale }) {
+    this.#options = { title, unit, series, format, stacked, scale };
     this.#legend = series.map(({ label, tone }) => {
       const value = h("span", { class: "legend-value" });
       const entry = h("li", {}, h("span", { class: `swatch tone-${tone}` }), label, " ", value);
@@ -38,7 +39,11 @@ export class Chart {
         "figcaption",
         {},
         h("h2", {}, title, " ", h("small", {}, unit)),
-        h("ul", { class: "legend" }, this.#legend.map(({ entry }) => entry)),
+        h(
+          "ul",
+          { class: "legend" },
+          this.#legend.map(({ entry }) => entry),
+        ),
       ),
       this.#frame,
     );
@@ -92,8 +97,11 @@ export class Chart {
 
   #scale() {
     const end = this.#points.at(-1)?.at ?? 0;
-    const [ticks, top] = niceTicks(this.#highest(), this.#options.isWhole);
-    const inner = { width: this.#width - PAD.left - PAD.right, height: HEIGHT - PAD.top - PAD.bottom };
+    const [ticks, top] = niceTicks(this.#highest(), this.#options.scale);
+    const inner = {
+      width: this.#width - PAD.left - PAD.right,
+      height: HEIGHT - PAD.top - PAD.bottom,
+    };
     return {
       ticks,
       end,
@@ -108,7 +116,10 @@ export class Chart {
     let highest = 0;
     for (const point of this.#points) {
       const values = series.map(({ value }) => value(point) ?? 0);
-      highest = Math.max(highest, stacked ? values.reduce((sum, v) => sum + v, 0) : Math.max(...values));
+      highest = Math.max(
+        highest,
+        stacked ? values.reduce((sum, v) => sum + v, 0) : Math.max(...values),
+      );
     }
     return highest;
   }
@@ -116,8 +127,18 @@ export class Chart {
   #grid({ ticks, x, y, end }) {
     const right = this.#width - PAD.right;
     const lines = ticks.map((tick) => [
-      s("line", { class: tick ? "grid" : "axis", x1: PAD.left, x2: right, y1: y(tick), y2: y(tick) }),
-      s("text", { class: "tick", x: PAD.left - 8, y: y(tick) + 4, "text-anchor": "end" }, this.#options.format(tick)),
+      s("line", {
+        class: tick ? "grid" : "axis",
+        x1: PAD.left,
+        x2: right,
+        y1: y(tick),
+        y2: y(tick),
+      }),
+      s(
+        "text",
+        { class: "tick", x: PAD.left - 8, y: y(tick) + 4, "text-anchor": "end" },
+        this.#options.format(tick),
+      ),
     ]);
     const steps = this.#width < 420 ? 2 : 5;
     const times = Array.from({ length: steps + 1 }, (_, step) => {
@@ -135,18 +156,31 @@ export class Chart {
   #shapes({ x, y }) {
     const { series, stacked } = this.#options;
     const shapes = [];
-    let floor = this.#points.map(() => 0);
+    const ground = this.#points.map(() => 0);
+    let floor = ground;
     for (const { value, tone } of series) {
       const base = floor;
       const tops = this.#points.map((point, index) => {
         const here = value(point);
         return here === null || here === undefined ? null : here + base[index];
       });
-      for (const run of runs(this.#points, tops)) {
-        const line = run.map((index) => `${x(this.#points[index].at).toFixed(1)},${y(tops[index]).toFixed(1)}`);
+      // Nothing of a kind would be drawn as its colour on top of the others.
+      const isFlat = (index) =>
+        stacked &&
+        base !== ground &&
+        [-1, 0, 1].every(
+          (step) => !(this.#points[index + step] && value(this.#points[index + step])),
+        );
+      const drawn = tops.map((top, index) => (isFlat(index) ? null : top));
+      for (const run of runs(this.#points, drawn)) {
+        const line = run.map(
+          (index) => `${x(this.#points[index].at).toFixed(1)},${y(tops[index]).toFixed(1)}`,
+        );
         const back = run
           .toReversed()
-          .map((index) => `${x(this.#points[index].at).toFixed(1)},${y(base[index]).toFixed(1)}`);
+          .map(
+            (index) => `${x(this.#points[index].at).toFixed(1)},${y(base[index]).toFixed(1)}`,
+          );
         shapes.push(
           s("path", { class: `area tone-${tone}`, d: `M${line.join("L")}L${back.join("L")}Z` }),
           s("path", { class: `line tone-${tone}`, d: `M${line.join("L")}` }),
@@ -178,7 +212,13 @@ export class Chart {
       this.#tip,
       h("strong", {}, clock(point.at)),
       series.map(({ label, tone, value }) =>
-        h("div", {}, h("span", { class: `swatch tone-${tone}` }), label, h("span", { class: "legend-value" }, format(value(point)))),
+        h(
+          "div",
+          {},
+          h("span", { class: `swatch tone-${tone}` }),
+          label,
+          h("span", { class: "legend-value" }, format(value(point))),
+        ),
       ),
     );
     this.#tip.hidden = false;
@@ -235,13 +275,19 @@ export class Sparkline {
   }
 }
 
+// A minute has sixty seconds: steps of 100 s would be 1 min 40 s.
+const LONG_STEPS = [15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
+
 /** Ticks from 0 up by 1, 2 or 5 times a power of ten, and where the scale ends. */
-export function niceTicks(highest, isWhole, wanted = 4) {
-  const raw = Math.max((highest || 1) / wanted, isWhole ? 1 : 0);
+export function niceTicks(highest, { isWhole = false, isTime = false } = {}, wanted = 4) {
+  const top = highest || 1;
+  const raw = Math.max(top / wanted, isWhole ? 1 : 0);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
-  const steps = Math.max(1, Math.ceil((highest || 1) / step - 1e-9));
-  return [Array.from({ length: steps + 1 }, (_, index) => +(index * step).toPrecision(6)), steps * step];
+  const long = isTime && top > 40 ? LONG_STEPS.find((each) => each >= raw) : undefined;
+  const step = long ?? [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
+  const steps = Math.max(1, Math.ceil(top / step - 1e-9));
+  const ticks = Array.from({ length: steps + 1 }, (_, index) => +(index * step).toPrecision(6));
+  return [ticks, steps * step];
 }
 
 // Stretches of points that are seen one after the other: lists of indices.

@@ -7,7 +7,12 @@ import { clock } from "./format.js";
 import { icon } from "./icons.js";
 import { connectNow } from "./live.js";
 
-const WORDS = { live: "Live", connecting: "Connecting", waiting: "Not connected", silent: "No answer" };
+const WORDS = {
+  live: "Live",
+  connecting: "Connecting",
+  waiting: "Not connected",
+  silent: "No answer",
+};
 
 export function startConnection() {
   const banner = document.getElementById("banner");
@@ -20,7 +25,12 @@ export function startConnection() {
   const message = h("p", { role: "alert" });
   // Read out every second it would be in the way.
   const countdown = h("p", { class: "countdown", "aria-hidden": "true" });
-  const retry = h("button", { type: "button", class: "button small", click: connectNow }, icon("retry"), "Try now");
+  const retry = h(
+    "button",
+    { type: "button", class: "button small", click: connectNow },
+    icon("retry"),
+    "Try now",
+  );
   show(banner, icon("plug"), message, countdown, retry);
 
   let isLost = false;
@@ -36,10 +46,24 @@ export function startConnection() {
     banner.hidden = !isLost;
     retry.hidden = state !== "waiting";
     if (isLost) {
-      const since = cluster.overview ? ` What you see is from ${clock(cluster.overview.now)}.` : "";
-      say(message, state === "silent" ? `The control plane does not answer: ${told}` : `The connection to the control plane is lost.${since}`);
+      const since = cluster.overview
+        ? ` What you see is from ${clock(cluster.overview.now)}.`
+        : "";
+      say(
+        message,
+        state === "silent"
+          ? `The control plane does not answer: ${told}`
+          : `The connection to the control plane is lost.${since}`,
+      );
       const left = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-      say(countdown, state === "waiting" ? `Trying again in ${left} s` : state === "connecting" ? "Connecting …" : "");
+      say(
+        countdown,
+        state === "waiting"
+          ? `Trying again in ${left} s`
+          : state === "connecting"
+            ? "Connecting …"
+            : "",
+      );
     } else say(message, "");
     clearInterval(timer);
     timer = isLost ? setInterval(draw, 500) : null;

@@ -10,17 +10,35 @@ import { foreign, h } from "./dom.js";
  * focus is on the button that does nothing, unless it can be undone.
  */
 export function confirmAction({ title, text, items = [], agree, isDangerous = false }) {
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title", "aria-describedby": "dialog-text" });
-  const refuse = h("button", { type: "button", class: "button", click: () => dialog.close("") }, "Keep as it is");
+  const dialog = h("dialog", {
+    class: "dialog",
+    "aria-labelledby": "dialog-title",
+    "aria-describedby": "dialog-text",
+  });
+  const refuse = h(
+    "button",
+    { type: "button", class: "button", click: () => dialog.close("") },
+    "Keep as it is",
+  );
   const accept = h(
     "button",
-    { type: "button", class: `button ${isDangerous ? "danger" : "primary"}`, click: () => dialog.close("agreed") },
+    {
+      type: "button",
+      class: `button ${isDangerous ? "danger" : "primary"}`,
+      click: () => dialog.close("agreed"),
+    },
     agree,
   );
   dialog.append(
     h("h2", { id: "dialog-title" }, title),
     h("p", { id: "dialog-text" }, text),
-    items.length ? h("ul", { class: "dialog-items" }, items.map((item) => h("li", {}, foreign(item)))) : "",
+    items.length
+      ? h(
+          "ul",
+          { class: "dialog-items" },
+          items.map((item) => h("li", {}, foreign(item))),
+        )
+      : "",
     h("div", { class: "dialog-buttons" }, refuse, accept),
   );
   return open(dialog, isDangerous ? refuse : accept).then((answer) => answer === "agreed");
@@ -45,7 +63,11 @@ const KEYS = [
 
 /** Show which keys there are. */
 export function showHelp() {
-  const close = h("button", { type: "button", class: "button primary", click: () => dialog.close() }, "Close");
+  const close = h(
+    "button",
+    { type: "button", class: "button primary", click: () => dialog.close() },
+    "Close",
+  );
   const dialog = h(
     "dialog",
     { class: "dialog", "aria-labelledby": "dialog-title" },
@@ -53,11 +75,30 @@ export function showHelp() {
     h(
       "dl",
       { class: "keys" },
-      KEYS.map(([keys, what]) => h("div", {}, h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, what))),
+      KEYS.map(([keys, what]) =>
+        h(
+          "div",
+          {},
+          h(
+            "dt",
+            {},
+            keys.split(" ").map((key) => h("kbd", {}, key)),
+          ),
+          h("dd", {}, what),
+        ),
+      ),
     ),
     h("div", { class: "dialog-buttons" }, close),
   );
   return open(dialog, close);
+}
+
+// What was asked about may have been drawn anew meanwhile, with its buttons.
+function whereFocusWas(element) {
+  if (element?.isConnected) return element;
+  const action = element?.dataset?.action;
+  const same = action ? document.querySelector(`[data-action="${action}"]`) : null;
+  return same ?? document.getElementById("main");
 }
 
 function open(dialog, first) {
@@ -71,7 +112,7 @@ function open(dialog, first) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
-      if (before?.isConnected) before.focus();
+      whereFocusWas(before)?.focus();
       resolve(dialog.returnValue);
     });
   });

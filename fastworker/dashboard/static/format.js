@@ -3,9 +3,19 @@
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
-const exactTime = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
+const exactTime = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
+  hourCycle: "h23",
+});
 const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+const dateTime = new Intl.DateTimeFormat(undefined, {
+  dateStyle: "medium",
+  timeStyle: "medium",
+  hourCycle: "h23",
+});
 
 export const NONE = "–";
 
@@ -31,7 +41,7 @@ export function rate(value) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return NONE;
   if (seconds <= 0) return "0 s";
-  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
+  if (seconds < 0.0009995) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 0.01) return `${+(seconds * 1e3).toFixed(1)} ms`;
   if (seconds < 1) return `${Math.round(seconds * 1e3)} ms`;
   if (seconds < 10) return `${+seconds.toFixed(1)} s`;
@@ -94,15 +104,48 @@ export function bytes(value) {
   return `${step && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[step]}`;
 }
 
+/** Arguments as they would stand in a call; any other text as it is. */
+export function call(text) {
+  let parsed;
+  try {
+    parsed = parse(text);
+  } catch {
+    return text;
+  }
+  const [positional, named] = Array.isArray(parsed) ? parsed : [];
+  if (!Array.isArray(positional) || typeof named !== "object" || named === null)
+    return pretty(text);
+  const lines = [
+    ...positional.map((value) => indented(value)),
+    ...Object.entries(named).map(([name, value]) => `${name}=${indented(value)}`),
+  ];
+  return lines.length ? `(\n${lines.map((line) => `  ${line},\n`).join("")})` : "()";
+}
+
+function indented(value) {
+  return JSON.stringify(value, null, 2).replaceAll("\n", "\n  ");
+}
+
 /** "1 task", "2 tasks". */
 export function many(number, noun) {
   return `${exactly(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+// Every number keeps the digits it has: as one of JavaScript's, 2**63 would be another.
+function parse(text) {
+  if (!JSON.rawJSON && /\d{16}/.test(text))
+    throw new SyntaxError("its numbers are too long here");
+  return JSON.parse(text, (_, value, { source } = {}) => {
+    const isChanged =
+      typeof value === "number" && source !== undefined && String(value) !== source;
+    return isChanged ? JSON.rawJSON(source) : value;
+  });
+}
+
 /** JSON with line breaks; any other text as it is. */
 export function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.stringify(parse(text), null, 2);
   } catch {
     return text;
   }

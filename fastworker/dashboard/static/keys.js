@@ -4,7 +4,14 @@
 import { showHelp } from "./dialogs.js";
 import { go, link } from "./router.js";
 
-const PLACES = { o: "overview", t: "tasks", w: "workers", f: "functions", c: "callbacks", p: "poison" };
+const PLACES = {
+  o: "overview",
+  t: "tasks",
+  w: "workers",
+  f: "functions",
+  c: "callbacks",
+  p: "poison",
+};
 const AFTER_G = 1_200;
 
 let isAfterG = false;
@@ -61,7 +68,9 @@ function search(view) {
 
 // Rows are links or buttons with `data-row`; the focus itself is the cursor.
 function move(step) {
-  const rows = [...document.querySelectorAll("main [data-row]")].filter((row) => row.checkVisibility());
+  const rows = [...document.querySelectorAll("main [data-row]")].filter((row) =>
+    row.checkVisibility(),
+  );
   if (!rows.length) return false;
   const at = rows.indexOf(document.activeElement);
   const next = at < 0 ? (step > 0 ? 0 : rows.length - 1) : at + step;
@@ -72,5 +81,10 @@ function move(step) {
 }
 
 function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName) || (target.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(target.type)));
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable ||
+      /^(TEXTAREA|SELECT)$/.test(target.tagName) ||
+      (target.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(target.type)))
+  );
 }

@@ -14,11 +14,9 @@ let delay = FIRST_DELAY;
 let retry = null;
 let silence = null;
 let watching = 0;
-let signedOut = () => {};
 
-/** Connect, and stay connected; `onSignedOut` is called once the session has ended. */
-export function startLive(onSignedOut) {
-  signedOut = onSignedOut;
+/** Connect, and stay connected. */
+export function startLive() {
   connect();
   addEventListener("online", connectNow);
   document.addEventListener("visibilitychange", () => {
@@ -83,6 +81,8 @@ function take(message) {
     cluster.setConnection("silent", message.message);
     return;
   }
+  // A server may go on to beat while the control plane behind it is silent.
+  if (message.type === "beat") return;
   if (cluster.connection.state !== "live") cluster.setConnection("live");
   if (message.type === "snapshot") cluster.takeSnapshot(message);
   else if (message.type === "update") cluster.takeUpdate(message);
@@ -111,7 +111,7 @@ async function findOutWhy() {
   try {
     const now = await overview();
     if (cluster.connection.state !== "live") cluster.takeUpdate({ overview: now });
-  } catch (error) {
-    if (error.status === 401) signedOut();
+  } catch {
+    // The banner says it; and if the session has ended, the sign-in page comes.
   }
 }

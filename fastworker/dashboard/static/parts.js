@@ -15,17 +15,42 @@ const STATES = ["queued", "leased", "retrying"];
 
 /** A task's state: a word and a colour. */
 export function statusBadge({ status, state, cancel_requested }) {
-  const word = cancel_requested && (status === "pending" || status === "started") ? "cancelling" : (STATES.includes(state) ? state : status);
-  return h("span", { class: `badge status-${word === "retrying" || word === "cancelling" ? word : status}` }, word);
+  const word =
+    cancel_requested && (status === "pending" || status === "started")
+      ? "cancelling"
+      : STATES.includes(state)
+        ? state
+        : status;
+  return h(
+    "span",
+    { class: `badge status-${word === "retrying" || word === "cancelling" ? word : status}` },
+    word,
+  );
 }
 
 export function priorityMark(priority) {
-  return h("span", { class: `priority priority-${PRIORITIES.includes(priority) ? priority : "normal"}` }, priority);
+  return h(
+    "span",
+    { class: `priority priority-${PRIORITIES.includes(priority) ? priority : "normal"}` },
+    priority,
+  );
+}
+
+/** Have a screen reader say it when it has said what it says now. */
+export function announce(text) {
+  say(document.getElementById("announcer"), text);
 }
 
 /** Nothing is here, why, and perhaps what to do. */
 export function emptyPanel(name, title, text, ...more) {
-  return h("div", { class: "empty" }, h("div", { class: "empty-icon" }, icon(name)), h("h2", {}, title), h("p", {}, text), more);
+  return h(
+    "div",
+    { class: "empty" },
+    h("div", { class: "empty-icon" }, icon(name)),
+    h("h2", {}, title),
+    h("p", {}, text),
+    more,
+  );
 }
 
 /** It could not be had; `again` tries once more. */
@@ -60,7 +85,8 @@ export function age(iso) {
 /** Have the ages inside an element go on, until the answer is called. */
 export function keepAges(element) {
   return everySecond(() => {
-    for (const time of element.querySelectorAll("[data-age]")) say(time, ago(now() - Number(time.dataset.age)));
+    for (const time of element.querySelectorAll("[data-age]"))
+      say(time, ago(now() - Number(time.dataset.age)));
   });
 }
 
@@ -74,13 +100,27 @@ export function copyButton(text, what) {
       toast(`The browser does not allow to copy the ${what}`, { kind: "error" });
     }
   };
-  return h("button", { type: "button", class: "icon-button", "aria-label": `Copy the ${what}`, title: `Copy the ${what}`, click: copy }, icon("copy"));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": `Copy the ${what}`,
+      title: `Copy the ${what}`,
+      click: copy,
+    },
+    icon("copy"),
+  );
 }
 
 /** A bar that is filled to a share; a native meter cannot be coloured everywhere. */
 export function bar(label) {
   const fill = h("span", { class: "bar-fill" });
-  const element = h("span", { class: "bar", role: "meter", "aria-label": label, "aria-valuemin": 0 }, fill);
+  const element = h(
+    "span",
+    { class: "bar", role: "meter", "aria-label": label, "aria-valuemin": 0 },
+    fill,
+  );
   return {
     element,
     set(value, most, tone = "") {
@@ -97,8 +137,15 @@ export function facts(pairs) {
   return h(
     "dl",
     { class: "facts" },
-    pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
-      h("div", {}, h("dt", {}, name), h("dd", {}, typeof value === "string" ? foreign(value) : value)),
-    ),
+    pairs
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) =>
+        h(
+          "div",
+          {},
+          h("dt", {}, name),
+          h("dd", {}, typeof value === "string" ? foreign(value) : value),
+        ),
+      ),
   );
 }

@@ -28,7 +28,8 @@ export class TaskFilters {
   with(changes) {
     const all = { ...this, before: null, ...changes };
     const query = new URLSearchParams();
-    for (const key of ["status", "priority"]) for (const value of all[key]) query.append(key, value);
+    for (const key of ["status", "priority"])
+      for (const value of all[key]) query.append(key, value);
     for (const key of ["text", "name", "worker", "last", "since", "until", "before"]) {
       if (all[key]) query.set(key, all[key]);
     }
@@ -43,8 +44,10 @@ export class TaskFilters {
   /** For the server. */
   question(limit) {
     const query = new URLSearchParams();
-    for (const key of ["status", "priority"]) for (const value of this[key]) query.append(key, value);
-    for (const key of ["text", "name", "worker", "before"]) if (this[key]) query.set(key, this[key]);
+    for (const key of ["status", "priority"])
+      for (const value of this[key]) query.append(key, value);
+    for (const key of ["text", "name", "worker", "before"])
+      if (this[key]) query.set(key, this[key]);
     const [since, until] = this.#times();
     if (since !== null) query.set("since", since.toFixed(3));
     if (until !== null) query.set("until", until.toFixed(3));

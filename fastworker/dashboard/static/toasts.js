@@ -10,12 +10,26 @@ const MOST = 4;
 export function toast(text, { kind = "done", detail = "" } = {}) {
   // Two regions, so that an error interrupts and a success waits.
   const region = document.getElementById(kind === "error" ? "toasts-error" : "toasts");
-  const close = h("button", { type: "button", class: "icon-button", "aria-label": "Dismiss", click: () => element.remove() }, icon("close"));
+  const close = h(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": "Dismiss",
+      click: () => element.remove(),
+    },
+    icon("close"),
+  );
   const element = h(
     "div",
     { class: `toast toast-${kind}` },
     icon(kind === "error" ? "poison" : "check"),
-    h("div", { class: "toast-text" }, h("p", {}, text), detail && h("p", { class: "muted" }, detail)),
+    h(
+      "div",
+      { class: "toast-text" },
+      h("p", {}, text),
+      detail && h("p", { class: "muted" }, detail),
+    ),
     close,
   );
   region.append(element);

@@ -13,29 +13,76 @@ export function open(outlet, route) {
   let query = route.query;
   let known = null;
   const control = new AbortController();
-  const field = h("input", { type: "search", class: "input", placeholder: "Filter by name or words", "aria-label": "Filter task functions", value: query.get("text") ?? "", input: () => go(link("functions", null, field.value ? { text: field.value } : null), { replace: true }) });
+  const field = h("input", {
+    type: "search",
+    class: "input",
+    placeholder: "Filter by name or words",
+    "aria-label": "Filter task functions",
+    value: query.get("text") ?? "",
+    input: () =>
+      go(link("functions", null, field.value ? { text: field.value } : null), {
+        replace: true,
+      }),
+  });
   const summary = h("p", { class: "muted", role: "status" });
   const list = h("ul", { class: "function-list" });
-  const body = h("div", {}, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field)), summary, list);
+  show(
+    outlet,
+    h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field)),
+    summary,
+    list,
+  );
 
   function draw() {
     const wanted = (query.get("text") ?? "").toLowerCase();
-    const chosen = known.filter(({ name, doc }) => `${name} ${doc}`.toLowerCase().includes(wanted));
-    say(summary, `${many(known.length, "function")}${chosen.length < known.length ? `, ${chosen.length} shown` : ""}`);
+    const chosen = known.filter(({ name, doc }) =>
+      `${name} ${doc}`.toLowerCase().includes(wanted),
+    );
+    say(
+      summary,
+      `${many(known.length, "function")}${chosen.length < known.length ? `, ${chosen.length} shown` : ""}`,
+    );
     if (chosen.length) show(list, chosen.map(makeFunction));
-    else if (known.length) show(list, h("li", {}, emptyPanel("search", "No such function", "Neither a name nor a description contains the text.")));
-    else show(list, h("li", {}, emptyPanel("functions", "No function is known", "Workers bring them when they join. Decorate a function with @task, and start a worker with its module:", h("pre", { class: "code" }, "fastworker subworker --task-modules my_tasks"))));
+    else if (known.length)
+      show(
+        list,
+        h(
+          "li",
+          {},
+          emptyPanel(
+            "search",
+            "No such function",
+            "Neither a name nor a description contains the text.",
+          ),
+        ),
+      );
+    else
+      show(
+        list,
+        h(
+          "li",
+          {},
+          emptyPanel(
+            "functions",
+            "No function is known",
+            "Workers bring them when they join. Decorate a function with @task, and start a worker with its module:",
+            h("pre", { class: "code" }, "fastworker subworker --task-modules my_tasks"),
+          ),
+        ),
+      );
   }
 
   async function load() {
-    show(outlet, skeleton(5, "skeleton-card"));
+    show(list, h("li", {}, skeleton(5, "skeleton-card")));
+    say(summary, "");
     try {
-      known = (await api.functions(control.signal)).functions.toSorted((a, b) => a.name.localeCompare(b.name));
+      known = (await api.functions(control.signal)).functions.toSorted((a, b) =>
+        a.name.localeCompare(b.name),
+      );
     } catch (error) {
-      if (!control.signal.aborted) show(outlet, errorPanel(error, load));
+      if (!control.signal.aborted) show(list, h("li", {}, errorPanel(error, load)));
       return;
     }
-    show(outlet, body);
     draw();
   }
 
@@ -55,7 +102,9 @@ export function open(outlet, route) {
 }
 
 function more({ workers, worker_count }) {
-  return worker_count > workers.length ? ` and ${exactly(worker_count - workers.length)} more` : "";
+  return worker_count > workers.length
+    ? ` and ${exactly(worker_count - workers.length)} more`
+    : "";
 }
 
 function makeFunction(each) {
@@ -67,11 +116,20 @@ function makeFunction(each) {
     h(
       "div",
       { class: "function-head" },
-      h("h2", {}, h("a", { href: link("tasks", null, { name: each.name }), "data-row": true }, foreign(each.name))),
+      h(
+        "h2",
+        {},
+        h(
+          "a",
+          { href: link("tasks", null, { name: each.name }), "data-row": true },
+          foreign(each.name),
+        ),
+      ),
       h("code", { class: "signature" }, foreign(each.signature)),
     ),
     first && h("p", {}, foreign(first)),
-    rest && h("details", {}, h("summary", {}, "More"), h("pre", { class: "doc" }, foreign(rest))),
+    rest &&
+      h("details", {}, h("summary", {}, "More"), h("pre", { class: "doc" }, foreign(rest))),
     facts([
       ["Lane", each.lane],
       ["Retries", exactly(each.retries)],
@@ -79,7 +137,24 @@ function makeFunction(each) {
       ["Grace", duration(each.grace)],
       ["If its worker is lost", each.on_lost],
       ["Kind", each.is_stream ? "stream" : null],
-      ["Workers", each.workers.length ? h("span", {}, each.workers.map((worker, index) => [index ? ", " : "", h("a", { href: link("tasks", null, { name: each.name, worker }) }, foreign(worker))]), more(each)) : "none"],
+      [
+        "Workers",
+        each.workers.length
+          ? h(
+              "span",
+              {},
+              each.workers.map((worker, index) => [
+                index ? ", " : "",
+                h(
+                  "a",
+                  { href: link("tasks", null, { name: each.name, worker }) },
+                  foreign(worker),
+                ),
+              ]),
+              more(each),
+            )
+          : "none",
+      ],
     ]),
   );
 }

@@ -6,9 +6,17 @@ import * as api from "../api.js";
 import { everySecond, now } from "../clock.js";
 import { on } from "../cluster.js";
 import { foreign, h, say, show } from "../dom.js";
-import { duration, exactly, moment, precisely, pretty, seconds } from "../format.js";
+import { call, duration, exactly, moment, precisely, pretty, seconds } from "../format.js";
 import { icon } from "../icons.js";
-import { copyButton, emptyPanel, errorPanel, facts, priorityMark, skeleton, statusBadge } from "../parts.js";
+import {
+  copyButton,
+  emptyPanel,
+  errorPanel,
+  facts,
+  priorityMark,
+  skeleton,
+  statusBadge,
+} from "../parts.js";
 import { link } from "../router.js";
 
 const OPEN = ["pending", "started"];
@@ -23,7 +31,22 @@ export function makeTaskDetail(taskId, { close, changed }) {
   const element = h(
     "aside",
     { class: "drawer", "aria-labelledby": "task-title" },
-    h("header", { class: "drawer-head" }, heading, h("button", { type: "button", class: "icon-button", "aria-label": "Close", title: "Close (Esc)", click: close }, icon("close"))),
+    h(
+      "header",
+      { class: "drawer-head" },
+      heading,
+      h(
+        "button",
+        {
+          type: "button",
+          class: "icon-button",
+          "aria-label": "Close",
+          title: "Close (Esc)",
+          click: close,
+        },
+        icon("close"),
+      ),
+    ),
     body,
   );
   let task = null;
@@ -43,7 +66,15 @@ export function makeTaskDetail(taskId, { close, changed }) {
       draw();
     } catch (error) {
       if (control.signal.aborted) return;
-      if (error.status === 404) show(body, emptyPanel("tasks", "This task is not known", "It may have been purged, or it ended so long ago that it was forgotten."));
+      if (error.status === 404)
+        show(
+          body,
+          emptyPanel(
+            "tasks",
+            "This task is not known",
+            "It may have been purged, or it ended so long ago that it was forgotten.",
+          ),
+        );
       else if (!task) show(body, errorPanel(error, load));
     } finally {
       isAsking = false;
@@ -104,21 +135,53 @@ export function makeTaskDetail(taskId, { close, changed }) {
 
 function sections(task, act) {
   const isOpen = OPEN.includes(task.status);
-  const button = (action, label, tone = "") => h("button", { type: "button", class: `button ${tone}`, "data-action": action, click: () => act(action) }, icon(action), label);
+  const button = (action, label, tone = "") =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: `button ${tone}`,
+        "data-action": action,
+        click: () => act(action),
+      },
+      icon(action),
+      label,
+    );
   return [
-    h("div", { class: "task-head" }, statusBadge(task), priorityMark(task.priority), h("span", { class: "mono task-id" }, foreign(task.task_id)), copyButton(task.task_id, "task's id")),
+    h(
+      "div",
+      { class: "task-head" },
+      statusBadge(task),
+      priorityMark(task.priority),
+      h("span", { class: "mono task-id" }, foreign(task.task_id)),
+      copyButton(task.task_id, "task's id"),
+    ),
     h(
       "div",
       { class: "task-actions", role: "group", "aria-label": "Actions" },
       isOpen && !task.cancel_requested && button("cancel", "Cancel", "danger"),
-      isOpen && task.cancel_requested && h("p", { class: "muted" }, "It was asked to end, and is cleaning up."),
+      isOpen &&
+        task.cancel_requested &&
+        h("p", { class: "muted" }, "It was asked to end, and is cleaning up."),
       !isOpen && [button("retry", "Retry", "primary"), button("purge", "Purge", "danger")],
     ),
-    task.status !== "success" && task.error && h("p", { class: "note note-bad" }, foreign(task.error)),
+    task.status !== "success" &&
+      task.error &&
+      h("p", { class: "note note-bad" }, foreign(task.error)),
     h("section", {}, h("h3", {}, "Timeline"), timeline(task), phases(task)),
-    task.status === "success" && code("Result", task.result, task.is_cut ? "Not shown, or nothing: see below." : "It returned nothing."),
+    task.status === "success" &&
+      code(
+        "Result",
+        task.result,
+        task.is_cut ? "Not shown, or nothing: see below." : "It returned nothing.",
+      ),
     task.traceback && code("Traceback", task.traceback),
-    code("Arguments", task.arguments, task.is_cut ? "Not shown, or none: see below." : "It has no arguments."),
+    code(
+      "Arguments",
+      task.arguments,
+      task.is_cut ? "Not shown, or none: see below." : "It has no arguments.",
+      call,
+    ),
     listed("Errors of attempts", task.errors),
     listed("Lost workers", task.losses),
     h(
@@ -126,58 +189,130 @@ function sections(task, act) {
       {},
       h("h3", {}, "Facts"),
       facts([
-        ["Function", h("a", { href: link("tasks", null, { name: task.name }) }, foreign(task.name))],
-        ["Worker", task.worker_id && h("a", { href: link("tasks", null, { worker: task.worker_id }) }, foreign(task.worker_id))],
+        [
+          "Function",
+          h("a", { href: link("tasks", null, { name: task.name }) }, foreign(task.name)),
+        ],
+        [
+          "Worker",
+          task.worker_id &&
+            h(
+              "a",
+              { href: link("tasks", null, { worker: task.worker_id }) },
+              foreign(task.worker_id),
+            ),
+        ],
         ["Tries", exactly(task.attempts)],
         ["Number", exactly(task.number)],
         ["State", task.state],
         ["Callback", task.callback && String(task.callback)],
       ]),
     ),
-    task.is_cut && h("p", { class: "muted" }, "What is large about this task is not shown here."),
+    task.is_cut &&
+      h("p", { class: "muted" }, "What is large about this task is not shown here."),
   ];
 }
 
 function timeline(task) {
   const created = seconds(task.created_at);
   const started = seconds(task.started_at);
-  const ended = seconds(task.completed_at) ?? (OPEN.includes(task.status) ? null : seconds(task.changed_at));
+  const ended =
+    seconds(task.completed_at) ??
+    (OPEN.includes(task.status) ? null : seconds(task.changed_at));
   const earlier = task.errors ?? [];
   const steps = [["queued", "Submitted", created, null]];
-  earlier.forEach((error, index) => steps.push(["retrying", `Try ${index + 1} failed`, null, error]));
-  for (const loss of task.losses ?? []) steps.push(["failure", "Its worker was lost", null, loss]);
-  if (started !== null) steps.push(["started", task.attempts > 1 ? `Started, try ${task.attempts}` : "Started", started, task.worker_id]);
-  if (task.state === "retrying") steps.push(["retrying", "Waits for the next try", seconds(task.changed_at), null]);
-  if (task.status === "pending" && started === null && task.state !== "retrying") steps.push(["pending", task.state === "leased" ? "Sent to a worker" : "Waits in the queue", null, null]);
-  if (ended !== null) steps.push([task.status, ENDINGS[task.status] ?? task.status, ended, null]);
+  earlier.forEach((error, index) =>
+    steps.push(["retrying", `Try ${index + 1} failed`, null, error]),
+  );
+  for (const loss of task.losses ?? [])
+    steps.push(["failure", "Its worker was lost", null, loss]);
+  if (started !== null)
+    steps.push([
+      "started",
+      task.attempts > 1 ? `Started, try ${task.attempts}` : "Started",
+      started,
+      task.worker_id,
+    ]);
+  if (task.state === "retrying")
+    steps.push(["retrying", "Waits for the next try", seconds(task.changed_at), null]);
+  if (task.status === "pending" && started === null && task.state !== "retrying")
+    steps.push([
+      "pending",
+      task.state === "leased" ? "Sent to a worker" : "Waits in the queue",
+      null,
+      null,
+    ]);
+  if (ended !== null)
+    steps.push([task.status, ENDINGS[task.status] ?? task.status, ended, null]);
   return h(
     "ol",
     { class: "timeline" },
     steps.map(([tone, label, at, note]) =>
-      h("li", { class: `step-${tone}` }, h("span", { class: "step-name" }, label), at !== null && h("time", { datetime: new Date(at * 1000).toISOString(), title: moment(at) }, precisely(at)), note && h("p", { class: "muted" }, foreign(note))),
+      h(
+        "li",
+        { class: `step-${tone}` },
+        h("span", { class: "step-name" }, label),
+        at !== null &&
+          h(
+            "time",
+            { datetime: new Date(at * 1000).toISOString(), title: moment(at) },
+            precisely(at),
+          ),
+        note && h("p", { class: "muted" }, foreign(note)),
+      ),
     ),
   );
 }
 
-const ENDINGS = { success: "Succeeded", failure: "Failed", cancelled: "Cancelled", expired: "Expired" };
+const ENDINGS = {
+  success: "Succeeded",
+  failure: "Failed",
+  cancelled: "Cancelled",
+  expired: "Expired",
+};
 
 // How long it waited, and how long it ran, of the last attempt.
 function phases(task) {
   const created = seconds(task.created_at);
   const started = seconds(task.started_at);
   if (started === null || task.state === "retrying") return null;
-  const ended = OPEN.includes(task.status) ? null : (seconds(task.completed_at) ?? seconds(task.changed_at));
-  const run = h("dd", ended === null ? { "data-since": started } : {}, duration((ended ?? now()) - started));
-  return h("dl", { class: "phases" }, h("div", {}, h("dt", {}, "Waited"), h("dd", {}, duration(started - created))), h("div", {}, h("dt", {}, ended === null ? "Running for" : "Ran"), run));
+  const ended = OPEN.includes(task.status)
+    ? null
+    : (seconds(task.completed_at) ?? seconds(task.changed_at));
+  const run = h(
+    "dd",
+    ended === null ? { "data-since": started } : {},
+    duration((ended ?? now()) - started),
+  );
+  return h(
+    "dl",
+    { class: "phases" },
+    h("div", {}, h("dt", {}, "Waited"), h("dd", {}, duration(started - created))),
+    h("div", {}, h("dt", {}, ended === null ? "Running for" : "Ran"), run),
+  );
 }
 
-function code(name, text, none = "") {
-  if (text === null || text === undefined || text === "") return none ? h("section", {}, h("h3", {}, name), h("p", { class: "muted" }, none)) : null;
-  const whole = pretty(text);
-  return h("section", {}, h("h3", {}, name, copyButton(whole, name.toLowerCase())), h("pre", { class: "code", tabindex: "0", "aria-label": name }, foreign(whole)));
+function code(name, text, none = "", shape = pretty) {
+  if (text === null || text === undefined || text === "")
+    return none ? h("section", {}, h("h3", {}, name), h("p", { class: "muted" }, none)) : null;
+  return h(
+    "section",
+    {},
+    h("h3", {}, name, copyButton(text, name.toLowerCase())),
+    h("pre", { class: "code", tabindex: "0", "aria-label": name }, foreign(shape(text))),
+  );
 }
 
 function listed(name, texts) {
   if (!texts?.length) return null;
-  return h("section", {}, h("h3", {}, name), h("ol", { class: "errors" }, texts.map((text) => h("li", {}, h("pre", { class: "code" }, foreign(String(text)))))));
+  return h(
+    "section",
+    {},
+    h("h3", {}, name),
+    h(
+      "ol",
+      { class: "errors" },
+      texts.map((text) => h("li", {}, h("pre", { class: "code" }, foreign(String(text))))),
+    ),
+  );
 }

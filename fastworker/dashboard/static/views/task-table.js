@@ -6,7 +6,15 @@ import { foreign, h, KeyedChildren, say, show } from "../dom.js";
 import { duration, exactly, seconds } from "../format.js";
 import { age, priorityMark, statusBadge } from "../parts.js";
 
-const COLUMNS = [["Status", "status"], ["Task", "task"], ["Priority", "priority"], ["Worker", "worker"], ["Tries", "tries"], ["Created", "created"], ["Took", "took"]];
+const COLUMNS = [
+  ["Status", "status"],
+  ["Task", "task"],
+  ["Priority", "priority"],
+  ["Worker", "worker"],
+  ["Tries", "tries"],
+  ["Created", "created"],
+  ["Took", "took"],
+];
 
 /** `address(id)` is where a row leads; `choose()` is called when other rows are chosen. */
 export function makeTaskTable({ address, choose }) {
@@ -37,8 +45,12 @@ export function makeTaskTable({ address, choose }) {
 
   // With Shift: all from the one before to this one.
   function pickUpTo(row, isChosen, isRange) {
-    const [from, to] = [lastBox, row.task_id].map((id) => shown.findIndex(({ task_id }) => task_id === id));
-    if (isRange && from >= 0) for (const each of shown.slice(Math.min(from, to), Math.max(from, to) + 1)) pick(each, isChosen);
+    const [from, to] = [lastBox, row.task_id].map((id) =>
+      shown.findIndex(({ task_id }) => task_id === id),
+    );
+    if (isRange && from >= 0)
+      for (const each of shown.slice(Math.min(from, to), Math.max(from, to) + 1))
+        pick(each, isChosen);
     else pick(row, isChosen);
     lastBox = row.task_id;
     report();
@@ -48,7 +60,11 @@ export function makeTaskTable({ address, choose }) {
     let row = first;
     const box = h("input", { type: "checkbox", "aria-label": `Choose ${first.task_id}` });
     box.addEventListener("click", (event) => pickUpTo(row, box.checked, event.shiftKey));
-    const name = h("a", { class: "task-name", href: address(first.task_id), "data-row": first.task_id }, foreign(first.name));
+    const name = h(
+      "a",
+      { class: "task-name", href: address(first.task_id), "data-row": first.task_id },
+      foreign(first.name),
+    );
     const under = h("span", { class: "task-under" });
     const status = h("td", {});
     const priority = h("td", { class: "column-priority" }, priorityMark(first.priority));
@@ -88,8 +104,16 @@ export function makeTaskTable({ address, choose }) {
         if (key === drawn) return;
         drawn = key;
         show(status, statusBadge(row));
-        show(under, row.error ? foreign(row.error, { class: "foreign error-line" }) : foreign(row.task_id, { class: "foreign mono" }));
-        show(worker, row.worker_id ? foreign(row.worker_id) : h("span", { class: "muted" }, "–"));
+        show(
+          under,
+          row.error
+            ? foreign(row.error, { class: "foreign error-line" })
+            : foreign(row.task_id, { class: "foreign mono" }),
+        );
+        show(
+          worker,
+          row.worker_id ? foreign(row.worker_id) : h("span", { class: "muted" }, "–"),
+        );
         say(tries, exactly(row.attempts));
         say(took, tookOf(row));
       },
@@ -103,7 +127,18 @@ export function makeTaskTable({ address, choose }) {
       "table",
       { class: "table task-table" },
       h("caption", { class: "visually-hidden" }, "Tasks, the newest first"),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "column-box" }, all), COLUMNS.map(([label, key]) => h("th", { scope: "col", class: `column-${key}` }, label)))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col", class: "column-box" }, all),
+          COLUMNS.map(([label, key]) =>
+            h("th", { scope: "col", class: `column-${key}` }, label),
+          ),
+        ),
+      ),
       body,
     ),
   );

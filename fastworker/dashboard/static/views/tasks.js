@@ -9,7 +9,7 @@ import { h, say, show } from "../dom.js";
 import { exactly, many } from "../format.js";
 import { icon } from "../icons.js";
 import { watchTasks } from "../live.js";
-import { emptyPanel, errorPanel, keepAges, skeleton } from "../parts.js";
+import { announce, emptyPanel, errorPanel, keepAges, skeleton } from "../parts.js";
 import { go, link } from "../router.js";
 import { TaskFilters } from "../task-filters.js";
 import { makeTaskBar } from "./task-bar.js";
@@ -38,18 +38,59 @@ export function open(outlet, route) {
     change: (changes) => go(address(filters.with(changes)), { replace: true }),
     openTask: (id) => go(address(filters.query(), id)),
   });
-  const table = makeTaskTable({ address: (id) => address(filters.query(), id), choose: () => drawChosen() });
-  const follow = h("button", { type: "button", class: "button follow", click: () => setFollowing(!isFollowing) });
-  const fresh = h("button", { type: "button", class: "button primary small fresh", hidden: true, click: () => apply(true) });
+  const table = makeTaskTable({
+    address: (id) => address(filters.query(), id),
+    choose: () => drawChosen(),
+  });
+  const follow = h("button", {
+    type: "button",
+    class: "button follow",
+    click: () => setFollowing(!isFollowing),
+  });
+  const fresh = h("button", {
+    type: "button",
+    class: "button primary small fresh",
+    hidden: true,
+    click: () => apply(true),
+  });
   const shownCount = h("span", {});
   const numbers = h("span", { class: "list-numbers" });
-  const status = h("p", { class: "muted", role: "status" }, shownCount, numbers);
-  const bulk = h("div", { class: "bulk", role: "group", "aria-label": "Chosen tasks", hidden: true });
+  const status = h("p", { class: "muted list-status" }, shownCount, numbers);
+  const bulk = h("div", {
+    class: "bulk",
+    role: "group",
+    "aria-label": "Chosen tasks",
+    hidden: true,
+  });
   const place = h("div", { class: "task-place" });
-  const newer = h("button", { type: "button", class: "button", title: "Newer ([)", click: () => turn("newer") }, icon("left"), "Newer");
-  const older = h("button", { type: "button", class: "button", title: "Older (])", click: () => turn("older") }, "Older", icon("right"));
+  const newer = h(
+    "button",
+    { type: "button", class: "button", title: "Newer ([)", click: () => turn("newer") },
+    icon("left"),
+    "Newer",
+  );
+  const older = h(
+    "button",
+    { type: "button", class: "button", title: "Older (])", click: () => turn("older") },
+    "Older",
+    icon("right"),
+  );
   const pager = h("nav", { class: "pager", "aria-label": "Pages of tasks" }, newer, older);
-  const list = h("div", { class: "task-list" }, page === "poison" && h("p", { class: "lead" }, "Tasks that ended because the workers that ran them died, again and again. Look at the arguments before you retry one: it may take the next worker down."), bar.element, h("div", { class: "list-head" }, status, fresh, follow), bulk, place, pager);
+  const list = h(
+    "div",
+    { class: "task-list" },
+    page === "poison" &&
+      h(
+        "p",
+        { class: "lead" },
+        "Tasks that ended because the workers that ran them died, again and again. Look at the arguments before you retry one: it may take the next worker down.",
+      ),
+    bar.element,
+    h("div", { class: "list-head" }, status, fresh, follow),
+    bulk,
+    place,
+    pager,
+  );
   show(outlet, list);
 
   // The list itself
@@ -65,6 +106,9 @@ export function open(outlet, route) {
       next = reply.next;
       arrived.clear();
       draw();
+      // Not what comes live: that would be read out without an end.
+      if (!isQuiet)
+        announce(rows.length ? `${many(rows.length, "task")} on this page` : "No tasks");
     } catch (error) {
       if (mine.signal.aborted) return;
       // What is there is better than nothing while the connection is away.
@@ -84,7 +128,9 @@ export function open(outlet, route) {
     if (rows.length) {
       if (!table.element.isConnected) show(place, table.element);
     } else show(place, nothing());
-    const from = rows.length ? ` · numbers ${exactly(rows.at(-1).number)} to ${exactly(rows[0].number)}` : "";
+    const from = rows.length
+      ? ` · numbers ${exactly(rows.at(-1).number)} to ${exactly(rows[0].number)}`
+      : "";
     say(shownCount, `${many(rows.length, "task")} on this page`);
     say(numbers, from);
     fresh.hidden = arrived.size === 0;
@@ -96,9 +142,16 @@ export function open(outlet, route) {
 
   function nothing() {
     if (filters.before) return emptyPanel("tasks", "No older tasks", "This was the last page.");
-    if (filters.isActive) return emptyPanel("search", "No task matches", "Choose fewer filters, or a longer time.");
-    if (page === "poison") return emptyPanel("check", "No poison", "No task has taken its workers down.");
-    return emptyPanel("tasks", "No tasks yet", "They appear here as soon as one is submitted, for example with:", h("pre", { class: "code" }, "fastworker submit my_task"));
+    if (filters.isActive)
+      return emptyPanel("search", "No task matches", "Choose fewer filters, or a longer time.");
+    if (page === "poison")
+      return emptyPanel("check", "No poison", "No task has taken its workers down.");
+    return emptyPanel(
+      "tasks",
+      "No tasks yet",
+      "They appear here as soon as one is submitted, for example with:",
+      h("pre", { class: "code" }, "fastworker submit my_task"),
+    );
   }
 
   function turn(direction) {
@@ -116,7 +169,10 @@ export function open(outlet, route) {
   function setFollowing(wanted) {
     isFollowing = wanted;
     show(follow, icon(isFollowing ? "pause" : "play"), isFollowing ? "Pause" : "Follow");
-    follow.setAttribute("aria-label", isFollowing ? "Pause live updates" : "Follow live updates");
+    follow.setAttribute(
+      "aria-label",
+      isFollowing ? "Pause live updates" : "Follow live updates",
+    );
     if (isFollowing) apply(true);
   }
 
@@ -134,10 +190,11 @@ export function open(outlet, route) {
       if (there.has(row.task_id) || belongs) arrived.set(row.task_id, row);
     }
     if (dropped && !filters.before) refillSoon();
-    if (arrived.size) applying ??= setTimeout(() => {
-      applying = null;
-      apply(false);
-    }, APPLY);
+    if (arrived.size)
+      applying ??= setTimeout(() => {
+        applying = null;
+        apply(false);
+      }, APPLY);
   }
 
   // Rows on the page always change where they are; others come only while the
@@ -181,8 +238,25 @@ export function open(outlet, route) {
         load({ isQuiet: true });
       }
     };
-    const button = (action, label, tone) => h("button", { type: "button", class: `button small ${tone}`, click: () => act(action) }, icon(action), label);
-    show(bulk, h("strong", {}, `${chosen.length} chosen`), button("retry", "Retry", ""), button("cancel", "Cancel", "danger"), button("purge", "Purge", "danger"), h("button", { type: "button", class: "button small quiet", click: table.unpick }, "Choose none"));
+    const button = (action, label, tone) =>
+      h(
+        "button",
+        { type: "button", class: `button small ${tone}`, click: () => act(action) },
+        icon(action),
+        label,
+      );
+    show(
+      bulk,
+      h("strong", {}, `${chosen.length} chosen`),
+      button("retry", "Retry", ""),
+      button("cancel", "Cancel", "danger"),
+      button("purge", "Purge", "danger"),
+      h(
+        "button",
+        { type: "button", class: "button small quiet", click: table.unpick },
+        "Choose none",
+      ),
+    );
   }
 
   function showDetail(taskId) {
@@ -194,7 +268,10 @@ export function open(outlet, route) {
     outlet.classList.toggle("has-drawer", taskId !== null);
     list.inert = taskId !== null && matchMedia("(max-width: 900px)").matches;
     if (taskId !== null) {
-      detail = makeTaskDetail(taskId, { close: () => go(address(filters.query())), changed: () => load({ isQuiet: true }) });
+      detail = makeTaskDetail(taskId, {
+        close: () => go(address(filters.query())),
+        changed: () => load({ isQuiet: true }),
+      });
       outlet.append(detail.element);
       detail.focus();
     } else if (before) table.focus(before);
@@ -220,7 +297,13 @@ export function open(outlet, route) {
 
   setFollowing(true);
   update(route);
-  const stops = [watchTasks(), on("tasks", take), keepAges(outlet), everySecond(() => table.tick()), on("snapshot", () => load({ isQuiet: true }))];
+  const stops = [
+    watchTasks(),
+    on("tasks", take),
+    keepAges(outlet),
+    everySecond(() => table.tick()),
+    on("snapshot", () => load({ isQuiet: true })),
+  ];
   return {
     update,
     key(key) {

@@ -20,14 +20,36 @@ const ORDERS = {
 
 export function open(outlet, route) {
   let query = route.query;
-  const field = h("input", { type: "search", class: "input", placeholder: "Filter by name, address or function", "aria-label": "Filter workers", value: query.get("text") ?? "", input: () => choose("text", field.value) });
-  const order = h("select", { class: "input", "aria-label": "Order", change: () => choose("order", order.value) }, [["joined", "First joined"], ["load", "Highest load"], ["name", "Name"]].map(([value, label]) => h("option", { value, selected: value === query.get("order") }, label)));
-  const summary = h("p", { class: "muted", role: "status" });
+  const field = h("input", {
+    type: "search",
+    class: "input",
+    placeholder: "Filter by name, address or function",
+    "aria-label": "Filter workers",
+    value: query.get("text") ?? "",
+    input: () => choose("text", field.value),
+  });
+  const order = h(
+    "select",
+    { class: "input", "aria-label": "Order", change: () => choose("order", order.value) },
+    [
+      ["joined", "First joined"],
+      ["load", "Highest load"],
+      ["name", "Name"],
+    ].map(([value, label]) =>
+      h("option", { value, selected: value === query.get("order") }, label),
+    ),
+  );
+  const summary = h("p", { class: "muted" });
   const grid = h("ul", { class: "worker-grid live-data" });
   const cards = new KeyedChildren(grid);
   const empty = h("div", {});
-  const body = h("div", {}, h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field), order), summary, grid, empty);
-  let isShown = false;
+  show(
+    outlet,
+    h("div", { class: "toolbar" }, h("div", { class: "search" }, icon("search"), field), order),
+    summary,
+    grid,
+    empty,
+  );
 
   function choose(key, value) {
     const changed = new URLSearchParams(query);
@@ -38,30 +60,44 @@ export function open(outlet, route) {
 
   function draw() {
     if (!cluster.overview) return;
-    if (!isShown) {
-      isShown = true;
-      show(outlet, body);
-    }
     const wanted = (query.get("text") ?? "").toLowerCase();
     const all = [...cluster.workers.values()];
     const chosen = all
-      .filter((worker) => [worker.worker_id, worker.address, ...worker.functions].some((text) => text.toLowerCase().includes(wanted)))
+      .filter((worker) =>
+        [worker.worker_id, worker.address, ...worker.functions].some((text) =>
+          text.toLowerCase().includes(wanted),
+        ),
+      )
       .sort(ORDERS[query.get("order")] ?? ORDERS.joined);
     cards.show(chosen, ({ worker_id }) => worker_id, makeCard);
     const busy = all.reduce((sum, { load }) => sum + load, 0);
     const places = all.reduce((sum, { capacity }) => sum + capacity, 0);
-    say(summary, `${many(all.length, "worker")} · ${exactly(busy)} of ${exactly(places)} places taken${chosen.length < all.length ? ` · ${chosen.length} shown` : ""}`);
+    say(
+      summary,
+      `${many(all.length, "worker")} · ${exactly(busy)} of ${exactly(places)} places taken${chosen.length < all.length ? ` · ${chosen.length} shown` : ""}`,
+    );
     const state = chosen.length ? "" : all.length ? "filtered" : "none";
     if (empty.dataset.state === state) return;
     empty.dataset.state = state;
     show(
       empty,
-      state === "filtered" && emptyPanel("search", "No such worker", "Its name, address or one of its functions has to contain the text."),
-      state === "none" && emptyPanel("workers", "No worker is here", "Tasks wait until one joins. Start one with:", h("pre", { class: "code" }, "fastworker subworker --task-modules my_tasks")),
+      state === "filtered" &&
+        emptyPanel(
+          "search",
+          "No such worker",
+          "Its name, address or one of its functions has to contain the text.",
+        ),
+      state === "none" &&
+        emptyPanel(
+          "workers",
+          "No worker is here",
+          "Tasks wait until one joins. Start one with:",
+          h("pre", { class: "code" }, "fastworker subworker --task-modules my_tasks"),
+        ),
     );
   }
 
-  show(outlet, skeleton(4, "skeleton-card"));
+  show(empty, skeleton(4, "skeleton-card"));
   draw();
   const stops = [
     on("change", draw),
@@ -89,31 +125,57 @@ function makeCard(first) {
   const laneRows = new KeyedChildren(lanes);
   const running = h("ul", { class: "running" });
   const runningRows = new KeyedChildren(running);
-  const more = h("a", { class: "more", href: link("tasks", null, { status: "started", worker: first.worker_id }) });
+  const more = h("a", {
+    class: "more",
+    href: link("tasks", null, { status: "started", worker: first.worker_id }),
+  });
   const quiet = h("p", { class: "muted running-none" }, "Runs nothing now.");
   const beat = h("dd", {});
   const joined = h("dd", {});
   const functions = h("dd", {});
   let worker = first;
-  const drain = h("button", { type: "button", class: "button small", click: () => drainWorker(worker) }, icon("drain"), "Drain");
+  const drain = h(
+    "button",
+    { type: "button", class: "button small", click: () => drainWorker(worker) },
+    icon("drain"),
+    "Drain",
+  );
   const element = h(
     "li",
     { class: "card worker" },
     h(
       "header",
       {},
-      h("h2", {}, h("a", { href: link("tasks", null, { worker: first.worker_id }), "data-row": true }, foreign(first.worker_id))),
+      h(
+        "h2",
+        {},
+        h(
+          "a",
+          { href: link("tasks", null, { worker: first.worker_id }), "data-row": true },
+          foreign(first.worker_id),
+        ),
+      ),
       status,
       drain,
     ),
-    h("p", { class: "muted address" }, first.is_inside ? "inside the control plane" : foreign(first.address)),
+    h(
+      "p",
+      { class: "muted address" },
+      first.is_inside ? "inside the control plane" : foreign(first.address),
+    ),
     h("div", { class: "load" }, load.element, loadText),
     lanes,
     h("h3", {}, "Running"),
     running,
     more,
     quiet,
-    h("dl", { class: "facts worker-facts" }, h("div", {}, h("dt", {}, "Last beat"), beat), h("div", {}, h("dt", {}, "Joined"), joined), h("div", {}, h("dt", {}, "Functions"), functions)),
+    h(
+      "dl",
+      { class: "facts worker-facts" },
+      h("div", {}, h("dt", {}, "Last beat"), beat),
+      h("div", {}, h("dt", {}, "Joined"), joined),
+      h("div", {}, h("dt", {}, "Functions"), functions),
+    ),
   );
   const card = {
     element,
@@ -127,7 +189,9 @@ function makeCard(first) {
       say(loadText, `${worker.load} of ${worker.capacity}`);
       drain.hidden = worker.is_inside || worker.status === "draining";
       laneRows.show(worker.lanes, ({ name }) => name, makeLane);
-      const shown = worker.running.toSorted((a, b) => a.started_at - b.started_at).slice(0, RUNNING_SHOWN);
+      const shown = worker.running
+        .toSorted((a, b) => a.started_at - b.started_at)
+        .slice(0, RUNNING_SHOWN);
       runningRows.show(shown, ({ task_id }) => task_id, makeRunning);
       const hidden = (worker.running_count ?? worker.running.length) - shown.length;
       more.hidden = hidden <= 0;
@@ -152,7 +216,13 @@ function makeLane(first) {
   const meter = bar(`Lane ${first.name}`);
   const text = h("span", { class: "lane-text" });
   return {
-    element: h("li", {}, h("span", { class: "lane-name" }, foreign(first.name)), meter.element, text),
+    element: h(
+      "li",
+      {},
+      h("span", { class: "lane-name" }, foreign(first.name)),
+      meter.element,
+      text,
+    ),
     update({ capacity, leased, running }) {
       meter.set(leased, capacity, capacity && leased >= capacity ? "is-full" : "");
       say(text, `${running}/${capacity}`);
@@ -166,7 +236,13 @@ function makeRunning(first) {
   const progress = h("span", { class: "muted" });
   const tick = ({ started_at }) => say(time, span(now() - started_at));
   return {
-    element: h("li", {}, h("a", { href: link("tasks", first.task_id) }, foreign(first.name)), progress, time),
+    element: h(
+      "li",
+      {},
+      h("a", { href: link("tasks", first.task_id) }, foreign(first.name)),
+      progress,
+      time,
+    ),
     update(task) {
       tick(task);
       const share = task.progress ?? -1;
