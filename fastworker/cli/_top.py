@@ -66,11 +66,11 @@ def top(
     """
     with errors_in_one_line():
         from fastworker._errors import ConfigurationError
-        from fastworker.cli._dashboard_beside import INSTALL, is_installed
+        from fastworker.cli import _dashboard_beside as beside
         from fastworker.cli._dashboard_place import find_dashboard
 
-        if not is_installed() or importlib.util.find_spec("trio_websocket") is None:
-            raise ConfigurationError(f"this view needs: {INSTALL}")
+        if not beside.is_installed() or importlib.util.find_spec("trio_websocket") is None:
+            raise ConfigurationError(f"this needs: {beside.INSTALL}")
         from fastworker.cli._top_feed import Place
 
         if url is not None:

@@ -41,6 +41,8 @@ def complete_in_bash(*words: str) -> list[str]:
     [
         (["fastworker", "con"], ["control-plane"]),
         (["fastworker", "s"], ["status", "store", "submit", "subworker"]),
+        (["fastworker", "to"], ["top"]),
+        (["fastworker", "top", "--tok"], ["--token-file"]),
         (["fastworker", "submit", "--kw"], ["--kwargs"]),
         (["fastworker", "submit", "--args", "1", "2", "--non"], ["--non-blocking"]),
         (["fastworker", "submit", "--args", "1", "--mistyped", "--non"], ["--non-blocking"]),

@@ -21,7 +21,10 @@ CONFIGS = [
     _config.CommandConfig,
 ]
 # Read by a command or by the machines themselves.
-OTHER_VARIABLES = {"FASTWORKER_CRASH", "FASTWORKER_PROCESSES", "FASTWORKER_VALIDATE"}
+OTHER_VARIABLES = {
+    *("FASTWORKER_CRASH", "FASTWORKER_PROCESSES", "FASTWORKER_VALIDATE"),
+    *("FASTWORKER_GUI_URL", "FASTWORKER_GUI_TOKEN_FILE"),
+}
 
 
 def rows(page: Path) -> list[list[str]]:
