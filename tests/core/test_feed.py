@@ -209,6 +209,25 @@ def test_long_errors_are_kept_within_the_bound_of_bytes() -> None:
     assert 0 < len(listener.heard) < count / 2
 
 
+def test_large_arguments_and_results_are_not_held_for_a_listener() -> None:
+    feed = Feed(EPOCH)
+    listener = Listener(feed)
+    listener.ask()
+    with_arguments, with_result = a_task(1), a_task(2)
+    spec = msgspec.structs.replace(with_arguments.spec, payload=bytes(300))
+    outcome = TaskEvent("t2", WireStatus.SUCCESS, payload=bytes(300))
+    with_arguments = msgspec.structs.replace(with_arguments, spec=spec)
+    with_result = msgspec.structs.replace(
+        with_result, state=StoredState.SUCCESS, outcome=outcome
+    )
+    publish(feed, with_arguments, with_result)
+    held = [news for each in feed._all.values() for news, _ in each._rows]
+    assert with_arguments not in held
+    assert with_result not in held
+    listener.ask()
+    assert listener.heard == ["t1", "t2"]
+
+
 def test_an_answer_is_cut_to_a_frame_and_the_rest_comes_next() -> None:
     feed = Feed(EPOCH)
     listener = Listener(feed, max_kept=MAX_KEPT_EVENTS)

@@ -18,6 +18,7 @@ from trio.testing import MockClock
 from fastworker.dashboard import Dashboard
 from fastworker.dashboard._guard import CONTENT_POLICY
 from fastworker.dashboard._operations import Place
+from fastworker.dashboard._policy import Refusal, Visit
 from tests.dashboard.visits import (
     BEARER,
     TOKEN,
@@ -171,6 +172,24 @@ async def test_another_host_is_refused_everywhere(host: str) -> None:
             answer = await visitor(BEARER | WRITE | {"host": host}).ask(method, path)
             assert answer.status_code == 421, (method, path)
             assert method == "HEAD" or code_of(answer) == "host_not_allowed"
+
+
+async def test_two_hosts_or_two_origins_are_refused() -> None:
+    policy = DASHBOARD.policy
+    host, other = (b"host", b"localhost"), (b"host", b"evil.example")
+    auth = (b"authorization", BEARER["authorization"].encode())
+    assert policy.admit(Visit("GET", "/api/tasks", [host, auth]), 0.0).by == "token"
+    for extra in (other, host, (b"HOST", b"localhost")):
+        with pytest.raises(Refusal) as caught:
+            policy.admit(Visit("GET", "/api/tasks", [host, auth, extra]), 0.0)
+        assert caught.value.status == 421
+    origins = [(b"origin", b"http://localhost"), (b"origin", b"http://evil.example")]
+    with pytest.raises(Refusal) as caught:
+        policy.admit(Visit("GET", "/api/tasks", [host, auth, *origins]), 0.0)
+    assert caught.value.status == 403
+    with pytest.raises(Refusal) as caught:
+        policy.admit(Visit("GET", "/api/tasks", [host, auth, auth]), 0.0)
+    assert caught.value.status == 401
 
 
 @pytest.mark.parametrize(
