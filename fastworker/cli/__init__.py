@@ -14,13 +14,16 @@ from fastworker.cli._cancel import cancel
 from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._demo import demo
+from fastworker.cli._events import events
 from fastworker.cli._list import list_tasks
+from fastworker.cli._queues import queues
 from fastworker.cli._status import status
 from fastworker.cli._store import store
 from fastworker.cli._submit import submit
 from fastworker.cli._subworker import subworker
 from fastworker.cli._task_actions import purge, requeue
 from fastworker.cli._tasks import tasks
+from fastworker.cli._workers import workers
 
 __all__ = ["main"]
 
@@ -47,6 +50,9 @@ for command in (
     cancel,
     list_tasks,
     tasks,
+    workers,
+    queues,
+    events,
     requeue,
     purge,
     callbacks,

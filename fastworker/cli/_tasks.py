@@ -21,6 +21,7 @@ from fastworker.cli._task_filters import (
     ago,
     filters,
 )
+from fastworker.cli._watch import in_columns, look_again_and_again, watch_option
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TaskRow, TasksPage
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     help="Only those before this number: the next page.",
 )
 @_options.as_json("Print one JSON object: the tasks, and the number for the next page.")
+@watch_option
 @_options.discovery_address("Where the control plane is found.")
 @_options.timeout("How long to wait for the answer.")
 @_options.log_level("WARNING")
@@ -59,6 +61,7 @@ def tasks(
     limit: int,
     before: int | None,
     as_json: bool,
+    watch: bool,
     discovery_address: str | None,
     timeout: float | None,
     log_level: str | None,
@@ -73,6 +76,8 @@ def tasks(
         chosen = Filters(statuses, name, worker, priorities, last, older)
         if task_id is not None and not (chosen.is_empty and before is None):
             raise click.UsageError("give a task's id, or options that choose tasks; not both")
+        if task_id is not None and watch:
+            raise click.UsageError("--watch is for lists; leave out TASK_ID")
         set_up_logging(log_level, default="WARNING")
         import trio
 
@@ -81,14 +86,22 @@ def tasks(
 
         client = Client(discovery_address, None, timeout)
 
+        async def ask() -> TasksPage:
+            asked = chosen.question(now=time.time(), limit=limit, before=before or 0)
+            return await client._list_tasks(asked)
+
         async def command() -> int:
             async with client:
+                if watch:
+                    await look_again_and_again(
+                        ask,
+                        lambda page: lines_of(page, time.time()),
+                        page_as_json if as_json else None,
+                    )
                 if task_id is not None:
                     show_one(await client._describe_task(task_id), as_json=as_json)
                 else:
-                    now = time.time()
-                    asked = chosen.question(now=now, limit=limit, before=before or 0)
-                    show(await client._list_tasks(asked), as_json=as_json, now=now)
+                    show(await ask(), as_json=as_json, now=time.time())
             return Exit.OK
 
         sys.exit(trio.run(run_until_signal, command))
@@ -96,23 +109,33 @@ def tasks(
 
 def show(page: TasksPage, *, as_json: bool, now: float) -> None:
     """Print a page."""
-    following = page.following or None
     if as_json:
-        print_json({"tasks": [row_as_json(row) for row in page.rows], "next": following})
+        print_json(page_as_json(page))
         return
     if not page.rows:
         say("no such tasks")
         return
+    for line in lines_of(page, now):
+        click.echo(line)
+    if page.following:
+        say(f"there are more: --before {page.following}")
+
+
+def page_as_json(page: TasksPage) -> dict[str, Any]:
+    """A page for a program."""
+    return {
+        "tasks": [row_as_json(row) for row in page.rows],
+        "next": page.following or None,
+    }
+
+
+def lines_of(page: TasksPage, now: float) -> list[str]:
+    """A page for a person."""
     table: list[tuple[str, ...]] = [
         ("NUMBER", "TASK", "NAME", "STATUS", "TRIES", "WORKER", "AGE", "ERROR")
     ]
     table += [_cells(row, now) for row in page.rows]
-    widths = [max(len(cells[column]) for cells in table) for column in range(7)]
-    for cells in table:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
-        click.echo("  ".join([*padded, cells[7]]).rstrip())
-    if following is not None:
-        say(f"there are more: --before {following}")
+    return in_columns(table)
 
 
 def _cells(row: TaskRow, now: float) -> tuple[str, ...]:
