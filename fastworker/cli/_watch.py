@@ -53,7 +53,9 @@ async def look_again_and_again(
                 answer = await ask()
             except (ControlPlaneUnreachable, StoreUnavailable) as error:
                 if not is_away:
-                    say(f"{error}; waiting")
+                    is_store = isinstance(error, StoreUnavailable)
+                    why = str(error) if is_store else "the control plane does not answer"
+                    say(f"{why}; waiting")
                 is_away = True
             else:
                 is_away = False
