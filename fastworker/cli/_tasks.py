@@ -14,7 +14,7 @@ from fastworker.cli._errors import Exit, errors_in_one_line, say
 from fastworker.cli._logging import set_up_logging
 from fastworker.cli._output import one_line, print_json
 from fastworker.cli._task_filters import Filters, NameText, ago, filters
-from fastworker.cli._watching import columns, watch_options
+from fastworker.cli._watch import in_columns, look_again_and_again, watch_option
 
 if TYPE_CHECKING:
     from fastworker._core._stored import TaskRow, TasksPage
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     help="Only those before this number: the next page.",
 )
-@watch_options
 @_options.as_json("Print one JSON object: the tasks, and the number for the next page.")
+@watch_option
 @_options.discovery_address("Where the control plane is found.")
 @_options.timeout("How long to wait for the answer.")
 @_options.log_level("WARNING")
@@ -53,9 +53,8 @@ def tasks(
     older: float | None,
     limit: int,
     before: int | None,
-    watch: bool,
-    interval: float,
     as_json: bool,
+    watch: bool,
     discovery_address: str | None,
     timeout: float | None,
     log_level: str | None,
@@ -71,37 +70,32 @@ def tasks(
         if task_id is not None and not (chosen.is_empty and before is None):
             raise click.UsageError("give a task's id, or options that choose tasks; not both")
         if task_id is not None and watch:
-            raise click.UsageError("--watch is for a list; see 'fastworker events --task ID'")
+            raise click.UsageError("--watch is for lists; leave out TASK_ID")
         set_up_logging(log_level, default="WARNING")
         import trio
 
         from fastworker._client import Client
-        from fastworker.cli import _watching
         from fastworker.cli._signals import run_until_signal
 
         client = Client(discovery_address, None, timeout)
 
-        async def command() -> int:
-            async with client:
-                if task_id is not None:
-                    show_one(await client._describe_task(task_id), as_json=as_json)
-                elif watch:
-                    await _watching.watch(
-                        client,
-                        find,
-                        lambda page: as_lines(page, now=time.time()),
-                        as_object,
-                        lambda page: page.rows,
-                        interval=interval,
-                        as_json=as_json,
-                    )
-                else:
-                    show(await find(), as_json=as_json, now=time.time())
-            return Exit.OK
-
-        async def find() -> TasksPage:
+        async def ask() -> TasksPage:
             asked = chosen.question(now=time.time(), limit=limit, before=before or 0)
             return await client._list_tasks(asked)
+
+        async def command() -> int:
+            async with client:
+                if watch:
+                    await look_again_and_again(
+                        ask,
+                        lambda page: lines_of(page, time.time()),
+                        page_as_json if as_json else None,
+                    )
+                if task_id is not None:
+                    show_one(await client._describe_task(task_id), as_json=as_json)
+                else:
+                    show(await ask(), as_json=as_json, now=time.time())
+            return Exit.OK
 
         sys.exit(trio.run(run_until_signal, command))
 
@@ -109,17 +103,19 @@ def tasks(
 def show(page: TasksPage, *, as_json: bool, now: float) -> None:
     """Print a page."""
     if as_json:
-        print_json(as_object(page))
-    elif not page.rows:
+        print_json(page_as_json(page))
+        return
+    if not page.rows:
         say("no such tasks")
-    else:
-        click.echo("\n".join(as_lines(page, now=now)))
-        if page.following:
-            say(f"there are more: --before {page.following}")
+        return
+    for line in lines_of(page, now):
+        click.echo(line)
+    if page.following:
+        say(f"there are more: --before {page.following}")
 
 
-def as_object(page: TasksPage) -> dict[str, Any]:
-    """A page for programs."""
+def page_as_json(page: TasksPage) -> dict[str, Any]:
+    """A page for a program."""
     from fastworker._task_views import row_as_json
 
     return {
@@ -128,13 +124,13 @@ def as_object(page: TasksPage) -> dict[str, Any]:
     }
 
 
-def as_lines(page: TasksPage, *, now: float) -> list[str]:
-    """A page for people."""
+def lines_of(page: TasksPage, now: float) -> list[str]:
+    """A page for a person."""
     table: list[tuple[str, ...]] = [
         ("NUMBER", "TASK", "NAME", "STATUS", "TRIES", "WORKER", "AGE", "ERROR")
     ]
     table += [_cells(row, now) for row in page.rows]
-    return columns(table)
+    return in_columns(table)
 
 
 def _cells(row: TaskRow, now: float) -> tuple[str, ...]:

@@ -19,10 +19,9 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from fastworker._core._overview import Overview, WorkerRow
-from fastworker._plane_views import worker_as_json
 from fastworker.dashboard._history import History, Point
 from fastworker.dashboard._outbox import Message, Outbox
-from fastworker.dashboard._status_views import overview_view
+from fastworker.dashboard._status_views import overview_view, worker_view
 
 UPDATE_SECONDS: Final = 0.25
 BEAT_SECONDS: Final = 5.0
@@ -256,7 +255,7 @@ _Workers = dict[str, _Worker]
 
 
 def _worker(row: WorkerRow, wall: float, shown: _Worker | None) -> _Worker:
-    view = worker_as_json(row)
+    view = worker_view(row)
     heard_at = wall - row.idle
     # It is heard of every few seconds, and browsers count on by themselves: an idle
     # subworker is no news each second.

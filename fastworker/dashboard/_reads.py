@@ -9,13 +9,12 @@ import msgspec
 from fastworker._core._messages import CallbackPhase, CallbacksAsked, is_name
 from fastworker._core._stored import MAX_PAGE_ROWS, StoredState, TasksAsked
 from fastworker._errors import TaskNotFound
-from fastworker._plane_views import worker_as_json
 from fastworker._task_views import TaskDetailView, detail_view_of, view_of
 from fastworker._task_words import PRIORITIES, STATUSES
 from fastworker.dashboard import _proof
 from fastworker.dashboard._operations import Answer, Call
 from fastworker.dashboard._parameters import Flag, Moment, Parameter, Text, Whole, Words
-from fastworker.dashboard._status_views import overview_view
+from fastworker.dashboard._status_views import overview_view, worker_view
 from fastworker.dashboard._views import (
     CallbacksView,
     FunctionsView,
@@ -60,7 +59,7 @@ async def overview(call: Call) -> OverviewView:
 async def workers(call: Call) -> WorkersView:
     """All workers."""
     rows = await call.dashboard.ask(lambda client: client._workers())
-    return msgspec.convert({"workers": list(map(worker_as_json, rows))}, WorkersView)
+    return msgspec.convert({"workers": list(map(worker_view, rows))}, WorkersView)
 
 
 async def queues(call: Call) -> QueuesView:

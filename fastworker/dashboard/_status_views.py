@@ -1,4 +1,4 @@
-"""The control plane as JSON, for the REST interface and the live feed."""
+"""The control plane and its subworkers as JSON, for the REST interface and the live feed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fastworker._core._overview import Overview
+from fastworker._core._overview import Overview, WorkerRow
 from fastworker.dashboard._history import Latency, Rates, by_priority
 
 
@@ -18,4 +18,23 @@ def overview_view(overview: Overview, rates: Rates, latency: Latency) -> dict[st
     facts["queued"] = by_priority(overview)
     facts["rates"] = msgspec.structs.asdict(rates)
     facts["latency"] = msgspec.structs.asdict(latency)
+    return facts
+
+
+def worker_view(row: WorkerRow) -> dict[str, Any]:
+    """A subworker, its lanes and what it runs."""
+    facts = msgspec.structs.asdict(row)
+    facts["joined_at"] = facts.pop("joined")
+    facts["lanes"] = [msgspec.structs.asdict(lane) for lane in row.lanes]
+    facts["running"] = [
+        {
+            "task_id": task.task_id,
+            "name": task.name,
+            "started_at": task.started,
+            "lane": task.lane,
+            "progress": task.progress if task.progress >= 0 else None,
+            "message": task.message or None,
+        }
+        for task in row.running
+    ]
     return facts

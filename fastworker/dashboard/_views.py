@@ -8,8 +8,8 @@ import msgspec
 
 from fastworker._core._messages import CallbacksReply, LiveFunction
 from fastworker._core._overview import Overview
-from fastworker._plane_views import queues_as_json
 from fastworker._task_views import PriorityName, TaskView
+from fastworker._task_words import PRIORITIES
 from fastworker.dashboard._history import Latency, Rates
 
 WorkerStatus = Literal["active", "away", "draining"]
@@ -246,7 +246,17 @@ class HealthView(msgspec.Struct, frozen=True):
 
 def queues_view(overview: Overview) -> QueuesView:
     """What waits."""
-    return msgspec.convert(queues_as_json(overview), QueuesView)
+    return QueuesView(
+        [
+            QueueView(priority, queued)  # type: ignore[arg-type]  # of those
+            for priority, queued in zip(PRIORITIES, overview.queued, strict=True)
+        ],
+        overview.held,
+        overview.retrying,
+        overview.queued_bytes,
+        overview.max_queued,
+        overview.max_queued_bytes,
+    )
 
 
 def function_view(live: LiveFunction) -> FunctionView:

@@ -40,6 +40,11 @@ def complete_in_bash(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (["fastworker", "con"], ["control-plane"]),
+        (["fastworker", "e"], ["events"]),
+        (["fastworker", "w"], ["workers"]),
+        (["fastworker", "q"], ["queues"]),
+        (["fastworker", "workers", "--w"], ["--watch"]),
+        (["fastworker", "events", "--status", "su"], ["success"]),
         (["fastworker", "s"], ["status", "store", "submit", "subworker"]),
         (["fastworker", "to"], ["top"]),
         (["fastworker", "top", "--tok"], ["--token-file"]),

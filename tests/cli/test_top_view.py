@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console, Group
 
 from fastworker._core._overview import LaneRow, RunningTask
-from fastworker._plane_views import worker_as_json
 from fastworker.cli._top_state import MAX_POINTS, MAX_TASKS, TopState
 from fastworker.cli._top_view import TopView, duration, seconds, spark
 from fastworker.dashboard._history import Latency, Point, Rates
-from fastworker.dashboard._status_views import overview_view
+from fastworker.dashboard._status_views import overview_view, worker_view
 from tests.dashboard.numbers import a_worker, an_overview
 
 WALL = 1_000_000.0
@@ -49,7 +48,7 @@ def snapshot(*workers: Any, history: list[Json] | None = None, **changed: Any) -
     return {
         "type": "snapshot",
         "overview": overview(**changed),
-        "workers": [plain(worker_as_json(worker)) for worker in workers],
+        "workers": [plain(worker_view(worker)) for worker in workers],
         "history": history or [],
     }
 
@@ -169,7 +168,7 @@ def test_of_a_task_only_its_newest_state_is_shown(state: TopState) -> None:
 
 def test_updates_replace_what_changed_and_drop_who_is_gone(state: TopState) -> None:
     state.take(snapshot(a_worker(1), a_worker(2), history=[point(1.0)]), now=0.0)
-    changed = plain(worker_as_json(a_worker(2, status="draining")))
+    changed = plain(worker_view(a_worker(2, status="draining")))
     state.take(update(workers=[changed], gone=["worker-1"], point=point(2.0)), now=1.0)
     text = drawn(state)
     assert "worker-1" not in text

@@ -94,15 +94,15 @@ def test_a_thread_that_waits_hears_that_its_client_was_closed() -> None:
         client = SyncClient(plane.address)
         client.start()
         closing = threading.Thread(target=client.close)
-
-        def read() -> None:
-            with client.events() as events:
-                closing.start()
-                events.read()
-
         with pytest.raises(ClientClosed):
-            read()
+            _read_while(client, closing)
         closing.join()
+
+
+def _read_while(client: SyncClient, closing: threading.Thread) -> None:
+    with client.events() as events:
+        closing.start()
+        events.read()
 
 
 def test_a_value_that_cannot_be_asked_for_is_said_at_once() -> None:

@@ -111,6 +111,8 @@ def test_while_the_subworker_processes_start(shell: Shell) -> None:
         ["status", "--task-id", "x"],
         ["list"],
         ["callbacks"],
+        ["events"],
+        ["workers", "--watch"],
         ["subworker", "--worker-id", "w"],
     ],
     ids=lambda words: words[0],
