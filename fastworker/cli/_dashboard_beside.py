@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("fastworker.dashboard")
 
 INSTALL = "pip install 'fastworker[dashboard]'"
+NOT_INSTALLED = f"the dashboard needs: {INSTALL}"
 _NEEDED = ("starlette", "hypercorn")
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fastworker._config import ControlPlaneConfig, DashboardConfig
 from fastworker._errors import ConfigurationError, LinkBroken
 from fastworker._stores import MEMORY
-from fastworker.cli import _dashboard_beside as beside
+from fastworker.cli._dashboard_beside import NOT_INSTALLED, is_installed
+from fastworker.cli._dashboard_beside import token_file as token_file_of
 
 if TYPE_CHECKING:
     from fastworker.dashboard._token import Token
@@ -41,13 +42,13 @@ def find_dashboard(
         base_address=base_address,
         insecure=True,
     )
-    if not beside.is_installed():
-        raise ConfigurationError(f"the dashboard needs: {beside.INSTALL}")
+    if not is_installed():
+        raise ConfigurationError(NOT_INSTALLED)
     from fastworker.dashboard._proof import is_ours
     from fastworker.dashboard._token import read_token
 
     name = None if plane.store in (None, MEMORY) else plane.store
-    path = token_file or beside.token_file(name, plane.worker_id, plane.base.port)
+    path = token_file or token_file_of(name, plane.worker_id, plane.base.port)
     try:
         token = read_token(path)
     except FileNotFoundError:

@@ -82,7 +82,7 @@ class Service:
         )
 
     async def _serve(self) -> None:
-        async with trio.open_nursery() as dashboards, trio.open_nursery() as subworkers:
+        async with trio.open_nursery() as subworkers, trio.open_nursery() as dashboards:
             async with trio.open_nursery() as plane:
                 await plane.start(self._worker.run)
                 await self._start_dashboard(dashboards)

@@ -11,7 +11,7 @@ from msgspec import Meta
 from fastworker._cancel_outcome import CancelOutcome, Completed
 from fastworker._client import Client
 from fastworker._core._messages import Name, is_name
-from fastworker._core._task_questions import TaskAction, TasksDone
+from fastworker._core._task_questions import TaskAction, TasksDone, Untouched
 from fastworker._errors import FastWorkerError, ResultExpired, TaskNotFound
 from fastworker._models import TaskStatus
 from fastworker.dashboard import _audit
@@ -213,7 +213,6 @@ async def _cancel_all(client: Client, ids: list[str]) -> TasksDone:
             group.start_soon(one, task_id)
     if errors:
         raise errors[0]
-    from fastworker._core._task_questions import Untouched
-
     done = [task_id for task_id in ids if task_id not in reasons]
-    return TasksDone(done, [Untouched(task_id, why) for task_id, why in reasons.items()])
+    untouched = [Untouched(each, reasons[each]) for each in ids if each in reasons]
+    return TasksDone(done, untouched)

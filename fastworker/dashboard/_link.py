@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from fastworker._client import Client
-from fastworker._client_host import current_loop
 from fastworker._errors import ClientBroken, ClientClosed
 
 T = TypeVar("T")
@@ -15,14 +14,13 @@ T = TypeVar("T")
 class Link:
     """A client that is started by the first question, in the event loop that asks.
 
-    Nobody may ever start it, and its loop may end without a word: then the next
-    question makes another.
+    Its loop may end without a word, and the client with it: the next question starts
+    it again.
     """
 
     def __init__(self, make_client: Callable[[], Client]) -> None:
         self._make = make_client
         self._client: Client | None = None
-        self._loop: object = None
 
     async def client(self) -> Client:
         """The client, started.
@@ -31,10 +29,8 @@ class Link:
           ControlPlaneUnreachable: there is no control plane.
           LinkBroken: it speaks another version, or refuses us.
         """
-        loop = current_loop()
-        if self._client is None or self._loop is not loop:
+        if self._client is None:
             self._client = self._make()
-            self._loop = loop
         client = self._client
         try:
             await client.start()
@@ -59,5 +55,5 @@ class Link:
     async def aclose(self) -> None:
         """Close the connection, and wait until it is."""
         client, self._client = self._client, None
-        if client is not None and self._loop is current_loop():
+        if client is not None:
             await client.aclose()

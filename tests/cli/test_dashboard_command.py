@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fastworker import ControlPlaneWorker
-from fastworker.cli import _dashboard_beside, main
+from fastworker.cli import _dashboard_beside, _dashboard_place, main
 from fastworker.dashboard import _proof
 from fastworker.dashboard._token import Token, read_or_make_token
 
@@ -78,6 +78,7 @@ def test_without_the_extra_it_is_said_what_to_install(
     with pytest.raises(_dashboard_beside.DashboardMissing) as caught:
         maker()()
     assert str(caught.value) == "none; it needs: pip install 'fastworker[dashboard]'"
+    monkeypatch.setattr(_dashboard_place, "is_installed", lambda: False)
     found = CliRunner().invoke(main, ["dashboard"])
     assert found.exit_code == 78
     assert "pip install 'fastworker[dashboard]'" in found.output

@@ -18,6 +18,7 @@ from trio.testing import MockClock
 from fastworker.dashboard import Dashboard
 from fastworker.dashboard._guard import CONTENT_POLICY
 from fastworker.dashboard._operations import Place
+from fastworker.dashboard._policy import Refusal, Visit
 from tests.dashboard.visits import (
     BEARER,
     TOKEN,
@@ -95,6 +96,7 @@ EVERYWHERE = [*PATHS, "/nothing", "/api", "//api/tasks", ""]
 async def test_nothing_is_told_without_the_token(
     headers: dict[str, str], autojump_clock: MockClock
 ) -> None:
+    # X12 in docs/faults.md.
     for path in EVERYWHERE:
         for method in METHODS:
             fresh = new_dashboard()  # it counts wrong tokens
@@ -107,6 +109,7 @@ async def test_nothing_is_told_without_the_token(
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"cookie": "a=b"}])
 async def test_the_live_feed_is_not_opened_without_the_token(headers: dict[str, str]) -> None:
+    # X12 in docs/faults.md.
     start, *_ = await open_websocket(new_dashboard().app, {"host": "localhost:8080", **headers})
     assert start["type"] == "websocket.http.response.start"
     assert start["status"] == 401
@@ -116,6 +119,7 @@ async def test_the_live_feed_is_not_opened_without_the_token(headers: dict[str, 
 async def test_what_is_more_than_reading_needs_a_header_that_no_form_can_send(
     headers: dict[str, str],
 ) -> None:
+    # X13 in docs/faults.md.
     for path in EVERYWHERE:
         for method in METHODS[2:]:
             for value in ({}, {"x-fastworker": "0"}, {"x-fastworker": "1, 1"}):
@@ -140,6 +144,7 @@ async def test_what_is_more_than_reading_needs_a_header_that_no_form_can_send(
     ],
 )
 async def test_another_origin_is_refused_everywhere(origin: str) -> None:
+    # X13 in docs/faults.md.
     for path in EVERYWHERE:
         for method in METHODS:
             headers = COOKIE | WRITE | {"origin": origin}
@@ -161,11 +166,30 @@ async def test_another_origin_is_refused_everywhere(origin: str) -> None:
     ],
 )
 async def test_another_host_is_refused_everywhere(host: str) -> None:
+    # X14 in docs/faults.md.
     for path in EVERYWHERE:
         for method in METHODS:
             answer = await visitor(BEARER | WRITE | {"host": host}).ask(method, path)
             assert answer.status_code == 421, (method, path)
             assert method == "HEAD" or code_of(answer) == "host_not_allowed"
+
+
+async def test_two_hosts_or_two_origins_are_refused() -> None:
+    policy = DASHBOARD.policy
+    host, other = (b"host", b"localhost"), (b"host", b"evil.example")
+    auth = (b"authorization", BEARER["authorization"].encode())
+    assert policy.admit(Visit("GET", "/api/tasks", [host, auth]), 0.0).by == "token"
+    for extra in (other, host, (b"HOST", b"localhost")):
+        with pytest.raises(Refusal) as caught:
+            policy.admit(Visit("GET", "/api/tasks", [host, auth, extra]), 0.0)
+        assert caught.value.status == 421
+    origins = [(b"origin", b"http://localhost"), (b"origin", b"http://evil.example")]
+    with pytest.raises(Refusal) as caught:
+        policy.admit(Visit("GET", "/api/tasks", [host, auth, *origins]), 0.0)
+    assert caught.value.status == 403
+    with pytest.raises(Refusal) as caught:
+        policy.admit(Visit("GET", "/api/tasks", [host, auth, auth]), 0.0)
+    assert caught.value.status == 401
 
 
 @pytest.mark.parametrize(
@@ -180,6 +204,7 @@ async def test_another_host_is_refused_everywhere(host: str) -> None:
 async def test_another_page_cannot_open_the_live_feed(
     headers: dict[str, str], status: int
 ) -> None:
+    # X13 in docs/faults.md.
     start, *_ = await open_websocket(DASHBOARD.app, headers)
     assert start["type"] == "websocket.http.response.start"
     assert start["status"] == status
@@ -205,6 +230,7 @@ async def test_this_machine_is_known_by_its_usual_names(host: str) -> None:
 
 
 async def test_a_configured_host_is_known_also_behind_a_proxy_that_names_another() -> None:
+    # X14 in docs/faults.md.
     dashboard = new_dashboard(allowed_hosts=["Tasks.example.com"])
     cookie = {"cookie": f"fastworker_session={dashboard.token.cookie}"}
     for host, origin, status in (
@@ -220,6 +246,7 @@ async def test_a_configured_host_is_known_also_behind_a_proxy_that_names_another
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
 async def test_another_port_of_this_host_cannot_ask_with_the_cookie(site: str) -> None:
+    # X13 in docs/faults.md.
     answer = await visitor(COOKIE | {"sec-fetch-site": site}).ask("GET", "/api/none")
     assert code_of(answer) == "site_not_allowed"
 
@@ -227,6 +254,7 @@ async def test_another_port_of_this_host_cannot_ask_with_the_cookie(site: str) -
 async def test_a_browser_signs_in_once_and_has_a_cookie_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # X12 in docs/faults.md.
     caplog.set_level(logging.INFO, "fastworker.audit")
     person = visitor({"origin": "http://localhost:8080", "sec-fetch-site": "same-origin"})
     before = await person.ask("GET", "/")
@@ -257,6 +285,7 @@ async def test_the_cookie_survives_a_restart() -> None:
 async def test_after_ten_wrong_tokens_a_minute_somebody_has_to_wait(
     autojump_clock: MockClock,
 ) -> None:
+    # X12 in docs/faults.md.
     dashboard = new_dashboard()
     guesser = Visitor(dashboard.app, {"authorization": "Bearer " + "x" * 43})
     statuses = [(await guesser.ask("GET", "/api/tasks")).status_code for _ in range(12)]
@@ -275,6 +304,7 @@ async def test_after_ten_wrong_tokens_a_minute_somebody_has_to_wait(
 async def test_every_answer_forbids_what_a_page_of_ours_does_not_need(
     autojump_clock: MockClock,
 ) -> None:
+    # X15 in docs/faults.md.
     async with open_dashboard() as (_, _, visitor):
         for method, path in itertools.product(("GET", "POST"), [*EVERYWHERE, "/static/app.js"]):
             answer = await visitor.ask(method, path, headers=WRITE)
@@ -304,6 +334,7 @@ async def test_every_answer_forbids_what_a_page_of_ours_does_not_need(
     ],
 )
 async def test_no_file_is_served_but_those_of_the_page(path: str) -> None:
+    # X16 in docs/faults.md.
     transport = httpx.ASGITransport(DASHBOARD.app)
     request = httpx.Request("GET", "http://localhost:8080/", headers=BEARER)
     raw = path.encode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -126,6 +128,7 @@ async def test_an_id_with_slashes_is_found(autojump_clock: MockClock) -> None:
 async def test_a_task_is_cancelled_run_again_and_forgotten(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # X21 in docs/faults.md.
     caplog.set_level(logging.INFO, "fastworker.audit")
     async with open_dashboard() as (world, _, visitor), world.client() as client:
         task_id = await client.delay("wait", "runs")
@@ -212,6 +215,7 @@ async def test_a_body_that_is_not_what_is_needed_is_refused(
 async def test_a_worker_is_drained(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # X21 in docs/faults.md.
     caplog.set_level(logging.INFO, "fastworker.audit")
     async with open_dashboard(workers=2) as (_, _, visitor):
         await settle()
@@ -272,3 +276,30 @@ async def test_a_drained_control_plane_is_not_ready(autojump_clock: MockClock) -
         await settle()
         assert await visitor.get("/readyz", 503) == {"status": "draining"}
         world.let_go("runs")
+
+
+class Canary:
+    """Shows whether anybody has unpickled it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+async def test_a_pickle_is_shown_by_its_size_and_never_opened(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # X5 in docs/faults.md.
+    canary = Canary(tmp_path / "sang")
+    async with (
+        open_dashboard() as (world, _, visitor),
+        world.client(serialization_format="pickle") as client,
+    ):
+        task_id = await client.delay("add", canary, 1)
+        await settle()
+        task = await visitor.get(f"/api/tasks/{task_id}")
+        assert re.fullmatch(r"\(\d+ bytes in another format\)", task["arguments"])
+        await visitor.get("/api/tasks")
+    assert not canary.path.exists()

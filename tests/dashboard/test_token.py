@@ -33,6 +33,7 @@ def test_a_token_is_made_once_and_kept(path: Path) -> None:
 
 
 def test_it_is_for_its_owner_alone_whatever_the_umask_is(path: Path) -> None:
+    # X12 in docs/faults.md.
     before = os.umask(0)
     try:
         read_or_make_token(path)

@@ -165,6 +165,7 @@ class Impostor(BaseHTTPRequestHandler):
 
 
 def test_the_token_is_not_shown_to_another_program_at_that_port(shell: Shell) -> None:
+    # X17 in docs/faults.md.
     with HTTPServer(("127.0.0.1", 0), Impostor) as server:
         port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
