@@ -70,7 +70,7 @@ def top(
         from fastworker.cli._dashboard_place import find_dashboard
 
         if not beside.is_installed() or importlib.util.find_spec("trio_websocket") is None:
-            raise ConfigurationError(f"this needs: {beside.INSTALL}")
+            raise ConfigurationError(beside.NOT_INSTALLED)
         from fastworker.cli._top_feed import Place
 
         if url is not None:

@@ -171,6 +171,14 @@ def test_a_new_life_of_the_control_plane_has_no_negative_rates() -> None:
     assert len(history.points) == 2  # those of the former life are still there
 
 
+def test_a_new_life_is_noticed_even_if_nothing_has_become_less() -> None:
+    history = History()
+    history.add(an_overview(submitted=1), [], now=0.0)
+    history.add(an_overview(submitted=2), [], now=1.0)
+    assert history.add(an_overview(epoch=2, submitted=900), [], now=2.0) is None
+    assert history.rates.submitted == 0
+
+
 def test_after_a_gap_its_work_is_spread_over_it() -> None:
     history = History()
     for second in range(5):

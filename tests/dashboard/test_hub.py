@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import Client
+from fastworker._errors import ControlPlaneUnreachable
 from fastworker.dashboard import _hub
 from fastworker.dashboard._hub import Connection, Hub, TooManyBrowsers
 from tests.shell.world import BASE, DISCOVERY, World, open_world, settle
@@ -184,6 +185,37 @@ async def test_a_flood_of_tasks_costs_no_more_than_four_messages_a_second(
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
             assert 4 <= count <= 4 * 5 + 2
+
+
+async def test_what_is_too_much_to_be_told_is_counted(autojump_clock: MockClock) -> None:
+    async with open_hub(slots=100) as (_, client, hub):
+        with hub.connect() as connection:
+            hub.watch(connection, tasks=True)
+            await next_of(connection, "snapshot")
+            await settle()
+            async with trio.open_nursery() as nursery:
+                for number in range(500):
+                    nursery.start_soon(client.delay, "add", number, 1)
+            dropped = told = 0
+            with trio.fail_after(30):
+                while dropped + told < 500:
+                    update = await next_of(connection, "update")
+                    dropped += update["dropped"]
+                    told += len(update["tasks"])
+            assert dropped > 300
+
+
+async def test_why_there_is_no_control_plane_is_told(autojump_clock: MockClock) -> None:
+    async def get_client() -> Client:
+        raise ControlPlaneUnreachable("tcp://127.0.0.1:5550", "nobody is there")
+
+    hub = Hub(get_client)
+    hub.start()
+    with hub.connect() as connection:
+        lost = await next_of(connection, "lost")
+        assert "nobody is there" in lost["message"]
+        assert (await next_of(connection, "lost", "beat"))["type"] == "beat"
+    await hub.aclose()
 
 
 async def test_a_browser_that_does_not_read_is_ended_and_the_others_go_on(
