@@ -127,7 +127,7 @@ def test_many_threads_use_one_client(plane: Plane) -> None:
         for thread in threads:
             thread.join(60)
     assert wrong == []
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_many_threads_may_start_it_at_once(plane: Plane) -> None:
@@ -223,7 +223,7 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
     for _ in range(2):
         with pytest.raises(ControlPlaneUnreachable, match=r"tcp://127\.0\.0\.1:9"):
             client.start()
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
         with pytest.raises(ClientClosed):
             client.delay("add", 1, 2)
 
@@ -274,7 +274,7 @@ def test_the_local_one_runs_what_is_registered_and_leaves_nothing(registry: Regi
             assert client.submit_task(add, (1, 2)).result == 3
             with pytest.raises(UnknownTask, match="did you mean 'add'"):
                 client.delay("ad", 1, 2)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
 
 # --- whole programs -----------------------------------------------------------
