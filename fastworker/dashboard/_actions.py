@@ -145,7 +145,8 @@ def _cookie(call: Call, value: str) -> dict[str, str]:
     scope = call.request.scope
     is_https = scope.get("scheme") == "https"
     root = scope.get("root_path", "")
-    return {"set-cookie": session_cookie(value, root, is_https=is_https)}
+    name = call.dashboard.token.cookie_name
+    return {"set-cookie": session_cookie(name, value, root, is_https=is_https)}
 
 
 # --- tasks ---

@@ -11,7 +11,7 @@ import msgspec
 
 from fastworker._version import installed_version
 from fastworker.dashboard._operations import JSON, Operation
-from fastworker.dashboard._policy import COOKIE, READING
+from fastworker.dashboard._policy import READING
 from fastworker.dashboard._views import ErrorView
 
 _PART: Final = re.compile(r"\{(\w+)(:\w+)?\}")
@@ -21,10 +21,11 @@ _ALWAYS: Final = (400, 405, 421, 431, 503)
 _GUARDED: Final = (401, 403, 429)
 
 
-def describe(operations: Iterable[Operation], root: str = "") -> bytes:
+def describe(operations: Iterable[Operation], cookie_name: str, root: str = "") -> bytes:
     """The document, as JSON.
 
     Args:
+      cookie_name: of whoever has signed in.
       root: below which path the dashboard is mounted.
     """
     described = [each for each in operations if each.is_described]
@@ -55,7 +56,7 @@ def describe(operations: Iterable[Operation], root: str = "") -> bytes:
                 "schemas": components,
                 "securitySchemes": {
                     "token": {"type": "http", "scheme": "bearer"},
-                    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                    "session": {"type": "apiKey", "in": "cookie", "name": cookie_name},
                 },
             },
         }

@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 from fastworker.dashboard._token import Token
 from fastworker.dashboard._tries import Tries
 
-COOKIE: Final = "fastworker_session"
 MAX_HEADER_BYTES: Final = 16 * 1024
 COOKIE_SECONDS: Final = 30 * 86_400
 READING: Final = frozenset({"GET", "HEAD"})
@@ -175,7 +174,7 @@ class Policy:
             if scheme.lower() == "bearer":
                 self.sign_in(visit, token.strip(), now)
                 return Visitor(visit.address, "token")
-        if not given and any(map(self.token.is_cookie, _cookies(visit))):
+        if not given and self._has_cookie(visit):
             return Visitor(visit.address, "cookie")
         raise Refusal(
             401,
@@ -184,6 +183,9 @@ class Policy:
             "'fastworker dashboard --print-url' prints",
             {"www-authenticate": 'Bearer realm="fastworker"'},
         )
+
+    def _has_cookie(self, visit: Visit) -> bool:
+        return any(map(self.token.is_cookie, _cookies(visit, self.token.cookie_name)))
 
     def _check_site(self, visit: Visit, has_origin: bool) -> None:
         """Cookies know no ports: another server of this host must not use ours."""
@@ -208,19 +210,19 @@ def _without(host: str, port: str) -> str:
     return host.removesuffix(f":{port}")
 
 
-def _cookies(visit: Visit) -> list[str]:
+def _cookies(visit: Visit, wanted: str) -> list[str]:
     found: list[str] = []
     for text in visit.values(b"cookie"):
         for part in text.split(";"):
             name, _, value = part.partition("=")
-            if name.strip() == COOKIE:
+            if name.strip() == wanted:
                 found.append(value.strip().strip('"'))
     return found[:8]
 
 
-def session_cookie(value: str, root: str, *, is_https: bool) -> str:
+def session_cookie(name: str, value: str, root: str, *, is_https: bool) -> str:
     """The Set-Cookie header by which a browser stays signed in; empty signs it out."""
     age = COOKIE_SECONDS if value else 0
     path = quote(f"{root.rstrip('/')}/")
     secure = "; Secure" if is_https else ""
-    return f"{COOKIE}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
+    return f"{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"

@@ -187,4 +187,6 @@ def openness(operations: list[Operation]) -> Callable[[str, str], bool]:
 async def _describe(call: Call) -> Response:
     dashboard = call.dashboard
     root = call.request.scope.get("root_path", "")
-    return Response(describe(dashboard.operations, root), media_type=JSON)
+    return Response(
+        describe(dashboard.operations, dashboard.token.cookie_name, root), media_type=JSON
+    )

@@ -33,7 +33,7 @@ class Token:
       ConfigurationError: the text is no token.
     """
 
-    __slots__ = ("_secret", "cookie")
+    __slots__ = ("_secret", "cookie", "cookie_name")
 
     def __init__(self, text: str) -> None:
         if not _TEXT.fullmatch(text):
@@ -42,10 +42,16 @@ class Token:
                 "secrets.token_urlsafe(32)"
             )
         self._secret = text.encode()
-        self.cookie = hmac.new(self._secret, b"fastworker session", hashlib.sha256).hexdigest()
+        self.cookie = self._derive(b"fastworker session")
+        # Cookies know no ports: with one name for all, whoever signed in to another
+        # dashboard of this machine would be signed out of this one.
+        self.cookie_name = f"fastworker_session_{self._derive(b'fastworker cookie name')[:8]}"
 
     def __repr__(self) -> str:
         return "<Token>"  # it is a secret, and logs are read by many
+
+    def _derive(self, purpose: bytes) -> str:
+        return hmac.new(self._secret, purpose, hashlib.sha256).hexdigest()
 
     @property
     def text(self) -> str:

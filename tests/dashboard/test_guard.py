@@ -55,7 +55,7 @@ PATHS = sorted(
     if isinstance(route, Route)
 )
 SOCKETS = [r.path for r in DASHBOARD.starlette.routes if isinstance(r, WebSocketRoute)]
-COOKIE = {"cookie": f"fastworker_session={DASHBOARD.token.cookie}"}
+COOKIE = {"cookie": f"{DASHBOARD.token.cookie_name}={DASHBOARD.token.cookie}"}
 
 
 def visitor(headers: dict[str, str] | None = None) -> Visitor:
@@ -87,8 +87,8 @@ EVERYWHERE = [*PATHS, "/nothing", "/api", "//api/tasks", ""]
         {"authorization": f"Bearer {TOKEN[:-1]}"},
         {"authorization": "Bearer"},
         {"authorization": f"Bearer {DASHBOARD.token.cookie}"},
-        {"cookie": f"fastworker_session={TOKEN}"},
-        {"cookie": "fastworker_session="},
+        {"cookie": f"{DASHBOARD.token.cookie_name}={TOKEN}"},
+        {"cookie": f"{DASHBOARD.token.cookie_name}="},
         {"cookie": f"other={DASHBOARD.token.cookie}"},
     ],
     ids=str,
@@ -232,7 +232,7 @@ async def test_this_machine_is_known_by_its_usual_names(host: str) -> None:
 async def test_a_configured_host_is_known_also_behind_a_proxy_that_names_another() -> None:
     # X14 in docs/faults.md.
     dashboard = new_dashboard(allowed_hosts=["Tasks.example.com"])
-    cookie = {"cookie": f"fastworker_session={dashboard.token.cookie}"}
+    cookie = {"cookie": f"{dashboard.token.cookie_name}={dashboard.token.cookie}"}
     for host, origin, status in (
         ("tasks.example.com", "https://tasks.example.com", 404),
         ("localhost:8080", "https://tasks.example.com", 404),
@@ -275,6 +275,20 @@ async def test_a_browser_signs_in_once_and_has_a_cookie_from_then_on(
     assert [(line["action"], line["outcome"]) for line in audit_lines(caplog)] == [
         ("sign_in", "done")
     ]
+
+
+async def test_to_sign_in_to_one_dashboard_signs_nobody_out_of_another() -> None:
+    # A browser keeps one cookie of a name for all ports of a host.
+    other = Dashboard(token="u" * 43)
+    jar = httpx.Cookies()
+    for dashboard, token in ((DASHBOARD, TOKEN), (other, "u" * 43)):
+        person = Visitor(dashboard.app, {"origin": "http://localhost:8080"})
+        answer = await person.ask("POST", "/api/session", json={"token": token}, headers=WRITE)
+        jar.update(answer.cookies)
+    cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
+    for dashboard in (DASHBOARD, other):
+        answer = await Visitor(dashboard.app, {"cookie": cookies}).ask("GET", "/")
+        assert answer.status_code == 200
 
 
 async def test_the_cookie_survives_a_restart() -> None:

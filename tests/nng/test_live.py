@@ -110,9 +110,9 @@ async def test_browsers_are_told_of_a_restart_and_go_on() -> None:
         ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": f"Bearer {TOKEN}", "Origin": "http://elsewhere.example"}, 403),
         ({"Authorization": f"Bearer {TOKEN}", "Origin": "null"}, 403),
-        ({"Cookie": "fastworker_session={cookie}"}, 403),
-        ({"Cookie": "fastworker_session={cookie}", "Origin": "http://127.0.0.1:1"}, 403),
-        ({"Cookie": f"fastworker_session={TOKEN}", "Origin": "{origin}"}, 401),
+        ({"Cookie": "{name}={cookie}"}, 403),
+        ({"Cookie": "{name}={cookie}", "Origin": "http://127.0.0.1:1"}, 403),
+        ({"Cookie": "{name}=" + TOKEN, "Origin": "{origin}"}, 401),
     ],
 )
 async def test_whoever_is_not_let_in_gets_no_websocket(
@@ -138,14 +138,19 @@ async def test_another_host_name_gets_no_websocket() -> None:
 
 async def test_a_page_of_ours_is_let_in_by_its_cookie() -> None:
     async with open_feed() as (feed, _):
-        headers = {"Cookie": "fastworker_session={cookie}", "Origin": "{origin}"}
+        headers = {"Cookie": "{name}={cookie}", "Origin": "{origin}"}
         async with feed.connect(filled(headers, feed)) as websocket:
             await read(websocket, "snapshot")
 
 
 def filled(headers: dict[str, str], feed: Feed) -> dict[str, str]:
-    cookie, origin = feed.dashboard.token.cookie, f"http://127.0.0.1:{feed.port}"
-    return {name: value.format(cookie=cookie, origin=origin) for name, value in headers.items()}
+    token = feed.dashboard.token
+    known = {
+        "name": token.cookie_name,
+        "cookie": token.cookie,
+        "origin": f"http://127.0.0.1:{feed.port}",
+    }
+    return {name: value.format(**known) for name, value in headers.items()}
 
 
 async def test_nothing_is_compressed_for_a_page_of_the_same_machine() -> None:
