@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.cluster import Cluster
 from tests.browser.operator_page import Operator
 from tests.nng.shell import open_shell
+
+# What a busy machine may take; what has to be quick is measured where it is asked.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
