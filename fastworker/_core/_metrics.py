@@ -17,7 +17,8 @@ from fastworker._core._messages import BATCH_BYTES, Count, Priority, ShortText, 
 # Upper bounds in seconds; what takes longer than the last is in one more bucket.
 BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
+    *(120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0),
 )
 # Whoever submits chooses names, as far as subworkers have them: beyond so many series
 # all the others are counted together, under no name.
