@@ -7,6 +7,7 @@ The file is for its owner alone. Whoever may read it may sign in: that is how
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
@@ -90,11 +91,18 @@ def read_token(path: Path) -> Token:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConfigurationError(
+                f"the token {path} is a link, which others may have put there; name the file "
+                f"that it leads to, or remove it, and a new one is made"
+            ) from None
         raise ConfigurationError(f"the token {path} cannot be read: {error.strerror}") from None
-    with open(descriptor, encoding="utf-8", errors="replace") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise ConfigurationError(f"the token {path} is not a file; remove it")
+            raise ConfigurationError(
+                f"the token {path} is not a file; remove it, and a new one is made"
+            )
         if facts.st_uid != os.geteuid():
             raise ConfigurationError(
                 f"the token {path} belongs to another user (id {facts.st_uid}); remove it, "
@@ -105,7 +113,9 @@ def read_token(path: Path) -> Token:
                 f"the token {path} can be read by others (mode "
                 f"{stat.S_IMODE(facts.st_mode):04o}); remove it, and a new one is made"
             )
-        text = file.read(1024).strip()
+        text = os.read(descriptor, 1024).decode("utf-8", "replace").strip()
+    finally:
+        os.close(descriptor)
     if not _TEXT.fullmatch(text):
         raise ConfigurationError(
             f"the token {path} is damaged; remove it, and a new one is made"

@@ -73,8 +73,17 @@ def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     read_or_make_token(path)
     link = tmp_path / "link"
     link.symlink_to(path)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="is a link"):
         read_or_make_token(link)
+
+
+def test_a_folder_is_no_token_and_nothing_is_left_open(path: Path) -> None:
+    # A container that mounts a file that is not there makes a folder.
+    path.mkdir(parents=True)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(ConfigurationError, match="not a file"):
+        read_or_make_token(path)
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 31, "x" * 300, "ä" * 40, "a b" * 20])
