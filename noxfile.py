@@ -53,7 +53,9 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test in memory and in virtual time: the same result every time."""
     install(session, "test")
-    session.run("pytest", "-m", IN_MEMORY, *session.posargs)
+    # In as many processes as there are cores: no test depends on another, or on time.
+    workers = ["-n", "auto", "--dist", "worksteal"]
+    session.run("pytest", "-m", IN_MEMORY, *workers, *session.posargs)
 
 
 @nox.session

@@ -18,11 +18,32 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from fastworker._core import _pending_changes as pending_changes
 from fastworker._core import _scheduler as scheduler
+from fastworker._core._codec import decode_body
 from fastworker._core._control_plane import ControlPlaneState
-from fastworker._core._control_plane_events import OldProcessesEnded
+from fastworker._core._control_plane_events import (
+    AppendRecords,
+    ControlPlaneCommand,
+    OldProcessesEnded,
+    RecordsDurable,
+    RecordsFailed,
+    StoreRecovered,
+)
+from fastworker._core._messages import (
+    Kind,
+    Poll,
+    PollReply,
+    Reply,
+    Role,
+    Submit,
+    SubmitReply,
+    TaskSpec,
+    WireStatus,
+)
 from fastworker._core._pending_changes import PendingChanges
+from fastworker._core._pipes import Flush
 from fastworker._core._scheduler import Scheduler
 from tests.core.durable_cluster import DurableCluster
+from tests.core.test_control_plane_machine import ANN, ANN_PIPE, BOB, BOB_PIPE, Hall
 from tests.core.test_session_link import SessionLinkModel
 
 small = st.integers(0, 11)
@@ -259,3 +280,45 @@ def test_the_model_notices_a_broken_promise(
     mutate(monkeypatch)
     with pytest.raises((AssertionError, KeyError)):
         run_state_machine_as_test(DurableLinkModel, settings=THOROUGH)
+
+
+class _Slow(Hall):
+    """A hall whose store is the test."""
+
+    def __init__(self) -> None:
+        super().__init__(is_durable=True)
+        self.transactions: list[AppendRecords] = []
+
+    def obey(self, command: ControlPlaneCommand) -> None:
+        if isinstance(command, AppendRecords):
+            self.transactions.append(command)
+        else:
+            super().obey(command)
+
+
+def test_a_task_that_was_held_is_not_given_up_when_the_store_fails() -> None:
+    # S1. Its SUBMIT was answered before it was known whether it would be queued.
+    hall = _Slow()
+    hall.hello(ANN_PIPE, ANN, Role.CLIENT)
+    spec = TaskSpec("a1", "add", 2, 1, b"()", 0.0)
+    (reply,) = hall.ask(ANN_PIPE, ANN, Kind.SUBMIT, Submit([spec]))
+    assert isinstance(reply, Reply)
+    assert decode_body(SubmitReply, reply.body) == SubmitReply(held=[0])
+    hall.ask(ANN_PIPE, ANN, Kind.POLL, Poll(0), slot=1)
+    hall.hello(BOB_PIPE, BOB, Role.SUBWORKER)
+    hall.handle(Flush())
+    hall.handle(RecordsFailed(hall.transactions.pop().batch, "no space left"))
+    hall.handle(StoreRecovered())
+    hall.handle(Flush())
+    (transaction,) = hall.transactions
+    assert [row.spec.id for row in transaction.changes.created] == ["a1"]
+    sent = len(hall.sent)
+    hall.handle(RecordsDurable(transaction.batch))
+    hall.handle(Flush())
+    told = [
+        decode_body(PollReply, frame.body).events
+        for pipe, frame in hall.sent[sent:]
+        if pipe == ANN_PIPE and isinstance(frame, Reply) and frame.slot == 1
+    ]
+    assert [(event.task_id, event.status) for (event,) in told] == [("a1", WireStatus.PENDING)]
+    assert hall.scheduler.describe("a1", now=hall.now).status is WireStatus.PENDING
