@@ -45,6 +45,7 @@ class PendingChanges:
         self._created: list[TaskRecord] = []
         self._updated: list[TaskRecord] = []
         self._under_way: Changes | None = None
+        self._records_under_way: dict[str, TaskRecord] = {}
 
     def __len__(self) -> int:
         return (
@@ -84,6 +85,10 @@ class PendingChanges:
         """This task, which has ended, is to be forgotten."""
         self._purged[task_id] = None
 
+    def has(self, task_id: str) -> bool:
+        """Whether the row of this task is not durable as it is now."""
+        return task_id in self._records or task_id in self._records_under_way
+
     def ids(self) -> set[str]:
         """The tasks whose rows in the store are not what they will be."""
         ids = {*self._records, *self._purged}
@@ -115,6 +120,7 @@ class PendingChanges:
                 created.append(row)
                 self._created.append(record)
                 record.has_row = True
+        self._records_under_way = self._records
         self._under_way = Changes(
             created,
             updated,
@@ -135,6 +141,7 @@ class PendingChanges:
         for record in self._created:
             record.is_durable = True
         self._created, self._updated, self._under_way = [], [], None
+        self._records_under_way = {}
         return changes
 
     def put_back(self) -> list[TaskRecord]:
@@ -159,6 +166,7 @@ class PendingChanges:
         for task_id in changes.purged:
             self._purged.setdefault(task_id)
         self._created, self._updated, self._under_way = [], [], None
+        self._records_under_way = {}
         return [record for record in self._records.values() if not record.has_row]
 
     def check(self) -> None:
