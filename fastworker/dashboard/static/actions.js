@@ -92,7 +92,7 @@ export async function actOnTasks(action, rows) {
 export async function drainWorker({ worker_id }) {
   const isAgreed = await confirmAction({
     title: "Drain this worker?",
-    text: "It gets no new tasks, finishes those it runs, and then ends. Start it again to have it back.",
+    text: "It gets no new tasks and ends when it has none left; what still runs after its drain timeout goes back to the queue. One that the control plane started is started again at once, with nothing running.",
     items: [worker_id],
     agree: "Drain worker",
     isDangerous: true,
