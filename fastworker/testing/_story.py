@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.chaos.history import Event, Kind
+from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
 
@@ -32,6 +32,11 @@ class Execution:
         return self.start.process
 
     @property
+    def value(self) -> str:
+        """What it has returned, as far as that is known."""
+        return "" if self.end is None else self.end.value
+
+    @property
     def events(self) -> list[Event]:
         return [self.start] if self.end is None else [self.start, self.end]
 
@@ -46,6 +51,9 @@ class TaskStory:
     rejects: list[Event] = field(default_factory=list)
     outcomes: list[Event] = field(default_factory=list)
     observed: list[Event] = field(default_factory=list)
+    cancels: list[Event] = field(default_factory=list)
+    kept: list[Event] = field(default_factory=list)
+    terminals: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -231,6 +239,12 @@ class Story:
                     story.outcomes.append(event)
                 case Kind.OBSERVE:
                     story.observed.append(event)
+                case Kind.CANCEL:
+                    story.cancels.append(event)
+                case Kind.KEPT:
+                    story.kept.append(event)
+                case Kind.TERMINAL:
+                    story.terminals.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)
                     story.executions.append(by_run[event.run])

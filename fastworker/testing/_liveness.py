@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tests.chaos.history import Event, Kind
-from tests.chaos.rules import PARTITION, Rules, Violation, may_be_forgotten, violation
-from tests.chaos.story import Execution, Story, TaskStory
+from fastworker.testing._history import Event, Kind
+from fastworker.testing._rules import PARTITION, Rules, Violation, may_be_forgotten, violation
+from fastworker.testing._story import Execution, Story, TaskStory
 
 PROGRESS_SECONDS = 5.0
 RECONNECT_SECONDS = 5.0
@@ -101,7 +101,8 @@ def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
             continue
         for task in story.tasks.values():
             broken = _broken_by(task, event)
-            if broken is None or task.name in ("chaos_once", "chaos_poison"):
+            expected = rules.of(task)
+            if broken is None or expected.runs_once or expected.is_poison:
                 continue
             again = [one for one in task.executions if event.at < one.start.at <= until]
             told = [one for one in task.endings if event.at < one.at <= until]
