@@ -17,6 +17,7 @@ class Process(Held):
       skew: how far its wall clock is wrong, in seconds.
       is_dead: whether it was killed. Its Trio tasks are held from then on until the
         run is over, since Python cannot end them without running their cleanup.
+      is_done: whether it has ended by itself; nothing happens to it any more.
       scope: ends it, once the run is over.
     """
 
@@ -27,7 +28,7 @@ class Process(Held):
         self.pid = pid
         self.skew = skew
         self.is_dead = False
-        self.is_up = False
+        self.is_done = False
         self.scope = trio.CancelScope()
 
     def __repr__(self) -> str:

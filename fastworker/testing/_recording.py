@@ -5,6 +5,7 @@ Nothing is written for a process that is dead.
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastworker._client import Client
 from fastworker._client_session import ClientSession
 from fastworker._core._client_events import (
     CancelRequested,
+    ClientStopped,
     QueryAnswered,
     QueryMade,
     TaskAbandoned,
@@ -136,6 +138,7 @@ class Recorder:
     ) -> Handle[Any, Any]:
         """Have what a client's machine does written."""
         facts: dict[str, dict[str, str]] = {}
+        is_closed: list[bool] = []
 
         def recorded(event: Any, *, now: float) -> list[Any]:
             match event:
@@ -145,13 +148,20 @@ class Recorder:
                     fact = {"task": spec.id, "name": spec.name, "mode": mode}
                     facts[spec.id] = fact
                     digest = digest_of(spec.payload)
-                    self.write(process, Kind.SUBMIT, digest=digest, **fact)
-                case CancelRequested(task_id=task_id) | TaskAbandoned(task_id=task_id):
+                    limited = min(event.budget_at, event.expires_at) < math.inf
+                    what = "deadline" if limited else ""
+                    self.write(process, Kind.SUBMIT, digest=digest, what=what, **fact)
+                case CancelRequested(task_id=task_id):
                     self.write(process, Kind.CANCEL, task=task_id)
+                case TaskAbandoned(task_id=task_id):
+                    self.write(process, Kind.CANCEL, task=task_id, what="left")
                 case QueryMade(query_id=query_id, task_id=task_id):
                     asked[query_id] = task_id
-                case PipeClosed():
+                case PipeClosed() if not is_closed:
                     self.write(process, Kind.LINK, what="down")
+                case ClientStopped():
+                    is_closed.append(True)
+                    self.write(process, Kind.LINK, what="closed")
                 case _:
                     pass
             commands = handle(event, now=now)
@@ -243,6 +253,7 @@ class SimulatedClient(Client):
 
     def _open(self) -> ClientSession:
         session = super()._open()
+        self._recorder.write(self._process, Kind.LINK, what="dialing")
         session._handle = self._recorder.record_client(self._process, session._handle, {})
         return session
 
@@ -257,5 +268,6 @@ class SimulatedSubWorker(SubWorker):
 
     def _new_session(self, *parts: Any) -> SubworkerSession:
         session = super()._new_session(*parts)
+        self._recorder.write(self._process, Kind.LINK, what="dialing")
         session._handle = self._recorder.record_subworker(self._process, session._handle)
         return session

@@ -78,7 +78,7 @@ Check = Callable[[Story, Rules], Iterator[Violation]]
 
 
 def violation(invariant: str, task: TaskStory, message: str, *events: Event) -> Violation:
-    shown = events or (*task.submits, *task.acks, *task.observed)
+    shown = events or (*task.submits, *task.acks, *task.observed[-3:])
     return Violation(invariant, task.id, f"{message} ({task.name})", shown)
 
 

@@ -260,6 +260,8 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
         return True
     if event.error.startswith("timed out after"):
         return event.kind is Kind.OUTCOME
+    if event.error.startswith("TaskTimedOut"):
+        return any(submit.what == "deadline" for submit in task.submits)
     if not event.error.startswith("lost:"):
         return False
     since = task.submits[0].at if task.submits else 0.0

@@ -18,7 +18,7 @@ import trio
 from fastworker._client import Client
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._core._stored import Changes
-from fastworker._errors import ConfigurationError, ControlPlaneUnreachable
+from fastworker._errors import ConfigurationError, ControlPlaneUnreachable, StoreUnavailable
 from fastworker._registry import Registry
 from fastworker._store._abc import Store
 from fastworker.testing import _plan
@@ -50,10 +50,10 @@ MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 LONG: Final = 100_000.0
 # How long everything may take once nothing is wrong any more.
 SETTLE_SECONDS: Final = 300.0
-AUDIT_SECONDS: Final = 60.0
-# So much later at the most a machine that went down without a word is known to be gone.
+AUDIT_SECONDS: Final = 240.0
 LOOK_SECONDS: Final = 0.5
 
+RESTART_SECONDS: Final = 1.0
 PROGRAM: Final = "program"
 
 Scenario = Callable[["Simulation"], Awaitable[None]]
@@ -88,7 +88,7 @@ class Simulation:
         self._programs: dict[str, ClientProgram] = {}
         self._nursery: trio.Nursery
         self._planes: dict[int, ControlPlaneWorker] = {}
-        self._programs_left = 0
+        self._programs_left: set[str] = set()
         self._is_calm = trio.Event()
         self._ended = trio.Event()
         self._is_over = False
@@ -128,7 +128,7 @@ class Simulation:
         Started again, it runs the program from its beginning.
         """
         self._programs[name] = program
-        self._programs_left += 1
+        self._programs_left.add(name)
         self._spawn(name, "client")
 
     async def wait_calm(self) -> None:
@@ -145,7 +145,7 @@ class Simulation:
     def crash(self, name: str, *, silently: bool = False) -> None:
         """Kill a process: nothing of it runs, is sent or is written from now on."""
         process = self._processes.get(name)
-        if process is None or process.is_dead:
+        if process is None or process.is_dead or process.is_done:
             return
         self._recorder.write(process, Kind.EXIT, what="silent" if silently else "crash")
         process.is_dead = True
@@ -163,7 +163,7 @@ class Simulation:
     def pause(self, name: str) -> None:
         """Stop a process, as SIGSTOP does."""
         process = self._processes.get(name)
-        if process is not None and not process.is_held:
+        if process is not None and not process.is_held and not process.is_done:
             self._recorder.write(process, Kind.STOP)
             self._queue.hold(process)
 
@@ -226,8 +226,8 @@ class Simulation:
             self.history.write(Kind.FAULT, process=name, what="messages")
         with trio.move_on_after(plan.storm):
             async with trio.open_nursery() as nursery:
-                for fault in plan.faults:
-                    nursery.start_soon(self._suffer, fault)
+                for number, fault in enumerate(plan.faults):
+                    nursery.start_soon(self._suffer, number, fault)
                 await trio.sleep_forever()
 
     def _calm(self) -> None:
@@ -241,12 +241,16 @@ class Simulation:
         self.history.write(Kind.CALM)
         self._is_calm.set()
 
-    async def _suffer(self, fault: Fault) -> None:
+    async def _suffer(self, number: int, fault: Fault) -> None:
         await trio.sleep(fault.at)
         for _ in range(fault.steps):
             await trio.lowlevel.checkpoint()
         name, other = fault.process, fault.other
-        network, write = self.network, self.history.write
+        network = self.network
+
+        def write(kind: Kind, what: str = "") -> None:
+            self.history.write(kind, process=name, what=what, run=str(number))
+
         match fault.kind:
             case _plan.CRASH | _plan.SILENT_CRASH:
                 self.crash(name, silently=fault.kind == _plan.SILENT_CRASH)
@@ -257,7 +261,7 @@ class Simulation:
                 await trio.sleep(fault.seconds)
                 self.resume(name)
             case _plan.CUT | _plan.ONE_WAY_CUT:
-                write(Kind.FAULT, process=name, what=fault.kind)
+                write(Kind.FAULT, fault.kind)
                 ways = [(name, other)]
                 if fault.kind == _plan.CUT:
                     ways.append((other, name))
@@ -266,21 +270,23 @@ class Simulation:
                 await trio.sleep(fault.seconds)
                 for way in ways:
                     network.heal_cut(*way)
-                write(Kind.HEAL, process=name)
+                write(Kind.HEAL)
             case _plan.RESET:
-                write(Kind.FAULT, process=name, what="reset")
+                write(Kind.FAULT, "reset")
                 network.reset(name)
-                write(Kind.HEAL, process=name)
+                write(Kind.HEAL)
             case _plan.SLOW:
-                write(Kind.FAULT, process=name, what="slow")
+                write(Kind.FAULT, "slow")
                 network.delays[name] = min(fault.seconds, 2.0)
                 await trio.sleep(fault.seconds)
                 network.delays.pop(name, None)
-                write(Kind.HEAL, process=name)
+                write(Kind.HEAL)
             case _plan.STORE_FULL:
+                write(Kind.FAULT, "store full")
                 self.disk.failure = "the disk is full"
                 await trio.sleep(fault.seconds)
                 self.disk.failure = ""
+                write(Kind.HEAL)
             case _plan.STORE_TORN:
                 before = fault.steps % 2 == 0
                 self.disk.crash_in_write = "before" if before else "after"
@@ -297,6 +303,7 @@ class Simulation:
         with trio.move_on_at(until + 5):
             async with self.client() as client:
                 for task_id in acked:
+                    pause = LOOK_SECONDS
                     while True:
                         try:
                             result = await client.get_task_result(task_id)
@@ -306,7 +313,8 @@ class Simulation:
                             break
                         if trio.current_time() > until:
                             break
-                        await trio.sleep(LOOK_SECONDS)
+                        await trio.sleep(pause)
+                        pause *= 1.5
 
     # --- processes ---
 
@@ -330,9 +338,19 @@ class Simulation:
                         await self._run_subworker(process)
                     case _:
                         await self._run_client(process)
-            except Exception as error:  # noqa: BLE001 - becomes a violation
-                self._note_broken(process, error)
+            except* StoreUnavailable:
+                # As a service manager does with a process that cannot start.
                 self.crash(process.name)
+                self._nursery.start_soon(self._restart_later, process.name)
+            except* Exception as errors:  # noqa: BLE001 - becomes a violation
+                if not process.is_dead:
+                    self._note_broken(process, errors)
+                    self.crash(process.name)
+
+    async def _restart_later(self, name: str) -> None:
+        current_process.set(None)
+        await trio.sleep(RESTART_SECONDS)
+        self.restart(name)
 
     def _note_broken(self, process: Process, error: BaseException) -> None:
         if self._is_over:
@@ -414,7 +432,8 @@ class Simulation:
     async def _run_client(self, process: Process) -> None:
         async with self.client() as client:
             await self._programs[process.name](client)
-        self._programs_left -= 1
+        process.is_done = True
+        self._programs_left.discard(process.name)
         self._ended.set()
         self._ended = trio.Event()
 

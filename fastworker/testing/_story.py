@@ -182,7 +182,8 @@ class Story:
     def _tell_lives(self) -> None:
         living: dict[str, Life] = {}
         stops: dict[str, Event] = {}
-        faults: dict[str, Event] = {}
+        # Several at a time, told apart by their numbers.
+        faults: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.events:
             name = event.process
             match event.kind:
@@ -201,17 +202,19 @@ class Story:
                 case Kind.LINK if name in living:
                     living[name].links.append(event)
                 case Kind.FAULT:
-                    faults.setdefault(name, event)
+                    faults[name].setdefault(event.run, event)
                 case Kind.HEAL:
-                    fault = faults.pop(name, None)
-                    if fault is not None:
-                        self._trouble(name, fault.at, event.at, fault)
+                    ended = [event.run] if event.run else list(faults[name])
+                    for fault in [faults[name].pop(run, None) for run in ended]:
+                        if fault is not None:
+                            self._trouble(name, fault.at, event.at, fault)
                 case _:
                     pass
         for name, event in stops.items():
             self._end_stop(living.get(name), event, math.inf)
-        for name, event in faults.items():
-            self._trouble(name, event.at, math.inf, event)
+        for name, left in faults.items():
+            for event in left.values():
+                self._trouble(name, event.at, math.inf, event)
 
     def _end_stop(self, life: Life | None, stop: Event | None, at: float) -> None:
         if stop is not None:
