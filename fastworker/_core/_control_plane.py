@@ -118,7 +118,7 @@ from fastworker._core._scheduler_events import (
     ValuesRead,
 )
 from fastworker._core._sessions import Session
-from fastworker._core._stored import StoredTask, TasksAsked
+from fastworker._core._stored import STATE_OF_STATUS, StoredTask, TasksAsked
 from fastworker._core._task_questions import (
     TaskAction,
     TaskAsked,
@@ -746,7 +746,7 @@ class ControlPlaneState:
     def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
         ids = asked.ids
         if kind is Kind.QUERY:
-            events = [self._scheduler.describe(task_id, now=self._now) for task_id in ids]
+            events = [self._describe(task_id) for task_id in ids]
             if any(event.status in _NOT_KEPT for event in events):
                 # The end of one may be on its way to the store, which will be asked.
                 self._when_durable(lambda: self._tell_events(session, ticket, kind, events))
@@ -762,6 +762,21 @@ class ControlPlaneState:
             event = TasksWatched(session.key, ids, asked.is_owner)
         asker = _Asker(session, ticket, kind=kind)
         self._carry_out(self._scheduler.handle(event, now=self._now), asker)
+
+    def _describe(self, task_id: str) -> TaskEvent:
+        """Say what is known of a task. Of an end that can still be lost nobody hears."""
+        event = self._scheduler.describe(task_id, now=self._now)
+        if event.status not in STATE_OF_STATUS or not self._is_durable:
+            return event
+        if not self._changes.has(task_id):
+            return event
+        return TaskEvent(
+            task_id,
+            WireStatus.STARTED if event.started else WireStatus.PENDING,
+            started=event.started,
+            worker_id=event.worker_id,
+            attempts=event.attempts,
+        )
 
     def _tell_events(
         self,

@@ -45,6 +45,7 @@ class PendingChanges:
         self._created: list[TaskRecord] = []
         self._updated: list[TaskRecord] = []
         self._under_way: Changes | None = None
+        self._ids_under_way: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return (
@@ -84,6 +85,10 @@ class PendingChanges:
         """This task, which has ended, is to be forgotten."""
         self._purged[task_id] = None
 
+    def has(self, task_id: str) -> bool:
+        """Whether the row of this task is not durable as it is now."""
+        return task_id in self._records or task_id in self._ids_under_way
+
     def ids(self) -> set[str]:
         """The tasks whose rows in the store are not what they will be."""
         ids = {*self._records, *self._purged}
@@ -115,6 +120,7 @@ class PendingChanges:
                 created.append(row)
                 self._created.append(record)
                 record.has_row = True
+        self._ids_under_way = frozenset(self._records)
         self._under_way = Changes(
             created,
             updated,
@@ -133,6 +139,7 @@ class PendingChanges:
         for record in self._created:
             record.is_durable = True
         self._created, self._updated, self._under_way = [], [], None
+        self._ids_under_way = frozenset()
 
     def put_back(self) -> list[TaskRecord]:
         """The transaction under way has failed; return the records that have no row."""
@@ -156,6 +163,7 @@ class PendingChanges:
         for task_id in changes.purged:
             self._purged.setdefault(task_id)
         self._created, self._updated, self._under_way = [], [], None
+        self._ids_under_way = frozenset()
         return [record for record in self._records.values() if not record.has_row]
 
     def check(self) -> None:

@@ -138,6 +138,28 @@ async def test_a_full_disk_refuses_new_tasks_until_there_is_room(
         assert len(store.rows) == 2
 
 
+async def test_who_asks_hears_of_an_end_only_once_it_is_durable(
+    autojump_clock: MockClock,
+) -> None:
+    """S2: a control plane that dies now would run the task again, to another end."""
+    async with open_world() as world:
+        store = await durable(world)
+        async with world.client() as client:
+            task_id = await client.delay("wait", "runs")
+            await settle()
+            store.failure = "full"
+            world.let_go("runs")
+            await trio.sleep(1)
+            result = await client.get_task_result(task_id)
+            assert result is not None
+            assert (result.status, result.worker_id) == (TaskStatus.STARTED, "w1")
+            store.failure = ""
+            await trio.sleep(3)
+            result = await client.get_task_result(task_id)
+            assert result is not None
+            assert result.result == "runs"
+
+
 async def test_an_attached_task_whose_client_does_not_come_back_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
