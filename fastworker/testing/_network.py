@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
 from random import Random
+
+import trio
 
 from fastworker._core._pipes import Route
 from fastworker._transport._memory import Faults, MemoryNetwork
@@ -41,7 +44,22 @@ class SimulatedNetwork(MemoryNetwork):
         self.faults = Faults()
         for name in list(self._orphans):
             self.bury(name)
+        self._deliver_all()
         self.reconnect()
+
+    def _deliver_all(self) -> None:
+        """Let what is under way arrive now, in the order in which it would have."""
+        now = trio.current_time()
+        ends: list[Endpoint] = [*self._listeners.values()]
+        for links in self._links.values():
+            ends += links
+        for end in ends:
+            late = sorted(item for item in end._inbox if item.at > now)
+            for number, item in enumerate(late):
+                item.at, item.order = now, number - len(late)
+                item.way.latest = now
+            heapq.heapify(end._inbox)
+            end._ring_all()
 
     def heal_cut(self, sender: str, receiver: str) -> None:
         """Let frames go this way again."""

@@ -246,7 +246,9 @@ def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
             yield violation(
                 "S9", task, f"poison was started again {unexplained} times", *starts
             )
-        if rules.of(task).runs_once and len(task.executions) > 1:
+        # What a memory has forgotten is submitted again by whoever had no answer.
+        forgotten = may_be_forgotten(story, rules, task)
+        if rules.of(task).runs_once and len(task.executions) > 1 and not forgotten:
             starts = [execution.start for execution in task.executions]
             yield violation("S9", task, "an on_lost='fail' task ran twice", *starts)
 
