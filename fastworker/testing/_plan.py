@@ -170,11 +170,11 @@ def draw_plan(
         slots=random.choice([1, 2, 4]),
         is_durable=random.random() < 0.8 if is_durable is None else is_durable,
         is_blocking=random.random() < 0.6,
-        storm=random.choice([2.0, 8.0, 20.0, 45.0]) * random.uniform(0.5, 1.0),
+        storm=random.choice([1.0, 4.0, 12.0, 30.0]) * random.uniform(0.5, 1.0),
         skew=random.choice([0.0, 0.0, 0.5, 3600.0]),
         deaths=random.choice([0.0, 0.0, 0.2]),
         long=random.choice([0.0, 0.05, 0.3]),
-        tasks=random.choice([4, 8, 14, 20]),
+        tasks=random.choice([3, 6, 10, 16]),
     )
     messages = Faults()
     if "messages" in allowed and random.random() < 0.5:
@@ -197,7 +197,7 @@ def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[
     every = random.choice([0.4, 1.5, 5.0, 12.0])
     faults: list[Fault] = []
     at = random.expovariate(1 / every)
-    while at < plan.storm and len(faults) < 40:
+    while at < plan.storm and len(faults) < 30:
         [kind] = random.choices(kinds, [weights[kind] for kind in kinds])
         faults.append(_draw_fault(random, plan, kind, at))
         at += random.expovariate(1 / every)
