@@ -508,9 +508,18 @@ class ClientState:
             self._out.append(TaskRejected(task_id, None, message))
 
     def _on_dropped(self, call_id: int, kind: Kind) -> None:
-        self._calls.pop(call_id, None)
+        asked = self._calls.pop(call_id, None)
         if kind is Kind.POLL:
             self._polls -= 1
+        elif kind is Kind.SUBMIT:
+            assert isinstance(asked, list)
+            self._submits -= 1
+            # Not the same batch again: some of its tasks may have ended, and whoever
+            # has no memory of them would run them once more.
+            for task in [self._tasks.get(task_id) for task_id in asked]:
+                if task is not None and task.call_id == call_id:
+                    if task.progress is _Progress.SENT:
+                        self._unheard.append(task)
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:
@@ -743,7 +752,7 @@ class ClientState:
             return
         self._submits += 1
         body = encode(Submit(specs, hurry))
-        call_id = self._issue(Kind.SUBMIT, body, [spec.id for spec in specs])
+        call_id = self._issue(Kind.SUBMIT, body, [spec.id for spec in specs], reissue=False)
         for task in tasks:
             task.call_id = call_id
 

@@ -324,6 +324,19 @@ def test_after_a_lost_session_unanswered_submits_are_sent_again(desk: Desk) -> N
     assert desk.take(TaskAcknowledged) == [TaskAcknowledged("a")]
 
 
+def test_after_a_lost_session_tasks_that_were_heard_of_are_not_submitted_again(
+    desk: Desk,
+) -> None:
+    """S2: a control plane that has forgotten everything would run them once more."""
+    desk.submit("ended", "started", flush=False)
+    desk.submit("unheard")
+    desk.tell(done("ended"), TaskEvent("started", WireStatus.STARTED))
+    desk.epoch = 2
+    desk.lose_the_session()
+    assert desk.submitted() == [["unheard"]]
+    assert [body.ids for body in desk.asked(Kind.WATCH)] == [["started"]]
+
+
 def test_a_submit_that_no_session_survives_is_rejected_as_unreachable() -> None:
     desk = Desk(retries=2)
     desk.connect()
