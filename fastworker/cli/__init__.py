@@ -15,6 +15,7 @@ from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._demo import demo
 from fastworker.cli._list import list_tasks
+from fastworker.cli._simulate import simulate
 from fastworker.cli._status import status
 from fastworker.cli._store import store
 from fastworker.cli._submit import submit
@@ -52,6 +53,7 @@ for command in (
     callbacks,
     store,
     demo,
+    simulate,
     completion,
 ):
     main.add_command(command)

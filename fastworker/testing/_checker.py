@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     safety.nothing_is_told_before_it_is_kept,
     safety.ends_are_of_the_newest_lease,
     safety.machines_hold,
+    safety.tasks_assert_nothing_wrong,
     liveness.awaits_resolve_once,
     liveness.work_goes_on,
     liveness.losses_are_noticed,

@@ -92,7 +92,6 @@ class Event:
         texts = " ".join(f"{name}={value}" for name, value in fields.items())
         return f"{self.at:.3f} {self.kind} {texts}"
 
-
     def as_line(self) -> str:
         """The event as JSON, without what is absent."""
         fields = {

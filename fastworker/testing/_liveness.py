@@ -33,7 +33,11 @@ def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
             life = story.life_of(submit.process, submit.at)
             if len(ends) > 1:
                 yield violation("S12", task, f"one await ended {len(ends)} times", *ends)
-            elif not (ends or left) and story.is_settled and (life is None or life.until == math.inf):
+            elif (
+                not (ends or left)
+                and story.is_settled
+                and (life is None or life.until == math.inf)
+            ):
                 yield violation("S12", task, "its caller waits for ever", submit, *task.acks)
         yield from _delivered_in_time(story, rules, task)
 
@@ -155,7 +159,8 @@ def _may_be_leased(story: Story, rules: Rules, task: TaskStory, at: float) -> bo
     """Whether the control plane came back lately, and gives those time who had its tasks."""
     return any(
         life.process == CONTROL
-        and task.submits[0].at < life.since and at < life.since + rules.lease
+        and task.submits[0].at < life.since
+        and at < life.since + rules.lease
         for life in story.lives
     )
 

@@ -132,9 +132,7 @@ class Plan:
 
 
 def _probabilities(faults: Faults) -> dict[str, float]:
-    return {
-        name: getattr(faults, name) for name in ("loss", "duplicate", "delay", "reorder")
-    }
+    return {name: getattr(faults, name) for name in ("loss", "duplicate", "delay", "reorder")}
 
 
 def draw_plan(
@@ -188,9 +186,7 @@ def draw_plan(
 
 
 def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[Fault, ...]:
-    weights = {
-        kind: random.choice([0.0, 0.0, 1.0, 3.0]) for kind in KINDS if kind in allowed
-    }
+    weights = {kind: random.choice([0.0, 0.0, 1.0, 3.0]) for kind in KINDS if kind in allowed}
     kinds = [kind for kind, weight in weights.items() if weight]
     if not kinds:
         return ()

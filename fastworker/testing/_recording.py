@@ -197,9 +197,7 @@ class Recorder:
             case _:
                 pass
 
-    def record_subworker(
-        self, process: Process, handle: Handle[Any, Any]
-    ) -> Handle[Any, Any]:
+    def record_subworker(self, process: Process, handle: Handle[Any, Any]) -> Handle[Any, Any]:
         """Have the link of a subworker written."""
 
         def recorded(event: Any, *, now: float) -> list[Any]:
@@ -234,9 +232,7 @@ class RecordedSink:
     def post(self, event: LaneEvent) -> None:
         """See ``LaneSink.post``."""
         if isinstance(event, AttemptStarted):
-            self._recorder.note_start(
-                self._process, self._attempts[event.key], event.wall
-            )
+            self._recorder.note_start(self._process, self._attempts[event.key], event.wall)
         elif isinstance(event, AttemptEnded):
             del self._attempts[event.key]
             self._recorder.note_end(self._process, event)

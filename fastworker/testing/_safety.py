@@ -334,3 +334,11 @@ def machines_hold(story: Story, rules: Rules) -> Iterator[Violation]:
 def _is_told_without_a_row(event: Event) -> bool:
     """Whether nobody had to keep this: its task never came, or went with a memory."""
     return event.error == LOST_WITH_MEMORY or event.error.startswith("timed out after")
+
+
+def tasks_assert_nothing_wrong(story: Story, rules: Rules) -> Iterator[Violation]:
+    """An assertion inside a task is a finding, not an outcome like others."""
+    for task in story.tasks.values():
+        for execution in task.executions:
+            if execution.end is not None and execution.end.error.startswith("AssertionError"):
+                yield violation("TASK", task, execution.end.error, *execution.events)

@@ -214,7 +214,7 @@ class Simulation:
         try:
             await scenario(self)
         except Exception as error:  # noqa: BLE001 - becomes a violation
-            self._note_broken(program, error)
+            self._note_broken(program, error, what="SCENARIO")
         done.set()
 
     async def _storm(self) -> None:
@@ -352,12 +352,13 @@ class Simulation:
         await trio.sleep(RESTART_SECONDS)
         self.restart(name)
 
-    def _note_broken(self, process: Process, error: BaseException) -> None:
+    def _note_broken(self, process: Process, error: BaseException, what: str = "") -> None:
         if self._is_over:
             return
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
-        self._recorder.write(process, Kind.BROKEN, error=f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"
+        self._recorder.write(process, Kind.BROKEN, what=what, error=text)
 
     async def _run_control_plane(self, process: Process) -> None:
         def written(changes: Changes) -> None:

@@ -164,7 +164,9 @@ def _check_trio() -> None:
     names = ("_ALLOW_DETERMINISTIC_SCHEDULING", "_r", "GLOBAL_RUN_CONTEXT", "Runner")
     missing = [name for name in names if not hasattr(trio_run, name)]
     fields = {field.name for field in getattr(trio_run.Runner, "__attrs_attrs__", ())}
-    missing += [name for name in ("runq", "entry_queue", "waiting_for_idle") if name not in fields]
+    missing += [
+        name for name in ("runq", "entry_queue", "waiting_for_idle") if name not in fields
+    ]
     if missing:
         raise ConfigurationError(
             f"trio {trio.__version__} cannot be simulated: it has no {', '.join(missing)}; "

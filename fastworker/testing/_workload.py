@@ -68,9 +68,7 @@ class _Callers:
         index = random.randrange(len(self._functions))
         function, maker = self._functions[index], self._makers[index]
         args, kwargs = maker.draw(random)
-        chosen = client.options(
-            priority=random.choice(["critical", "high", "normal", "low"])
-        )
+        chosen = client.options(priority=random.choice(["critical", "high", "normal", "low"]))
         how = random.random()
         if how < 0.3:
             await chosen.delay(function.name, *args, **kwargs)
