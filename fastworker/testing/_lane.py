@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import trio
 
-from fastworker._lanes._abc import Attempt
+from fastworker._lanes._abc import Attempt, AttemptKey
 from fastworker._lanes._inline import InlineLane
 from fastworker._models import SerializationFormat
 from fastworker.testing._process import Process
@@ -74,7 +74,7 @@ class SimulatedLane(InlineLane):
             kind=kind,
             wall=wall,
         )
-        self._expect = sink.expect
+        self._recorded = sink
         self._random = random
         self._seconds = seconds
         self._deaths = deaths
@@ -82,8 +82,14 @@ class SimulatedLane(InlineLane):
     def submit(self, attempts: list[Attempt]) -> None:
         """Queue attempts and fill the free slots."""
         for attempt in attempts:
-            self._expect(attempt)
+            self._recorded.expect(attempt)
         super().submit([self._modelled(attempt) for attempt in attempts])
+
+    def take_back(self) -> list[AttemptKey]:
+        """Remove what has not started and say which they were."""
+        keys = super().take_back()
+        self._recorded.forget(keys)
+        return keys
 
     def _modelled(self, attempt: Attempt) -> Attempt:
         """The same attempt of a function that takes its time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from fastworker.testing._virtual_time import WALL_AT_START, Held
@@ -18,6 +20,7 @@ class Process(Held):
       is_dead: whether it was killed. Its Trio tasks are held from then on until the
         run is over, since Python cannot end them without running their cleanup.
       is_done: whether it has ended by itself; nothing happens to it any more.
+      on_session: called when it has opened a session that is new.
       scope: ends it, once the run is over.
     """
 
@@ -29,6 +32,7 @@ class Process(Held):
         self.skew = skew
         self.is_dead = False
         self.is_done = False
+        self.on_session: list[Callable[[], None]] = []
         self.scope = trio.CancelScope()
 
     def __repr__(self) -> str:

@@ -34,6 +34,7 @@ from fastworker._lanes._abc import (
     Attempt,
     AttemptEnded,
     AttemptKey,
+    AttemptPaused,
     AttemptStarted,
     LaneEvent,
     LaneSink,
@@ -207,6 +208,8 @@ class Recorder:
             for command in commands:
                 if isinstance(command, SessionOpened):
                     self.write(process, Kind.LINK, what="open")
+                    for call in process.on_session if not command.resumed else ():
+                        call()
             return commands
 
         return recorded
@@ -217,26 +220,63 @@ def _run_of(process: Process, key: AttemptKey) -> str:
 
 
 class RecordedSink:
-    """Writes when attempts start and end, on their way to the link loop."""
+    """Writes when attempts start and end, on their way to the link loop.
 
-    def __init__(self, sink: LaneSink, recorder: Recorder, process: Process) -> None:
+    It also sees that no more run, and no more are leased ahead, than may (S16).
+    """
+
+    def __init__(
+        self, sink: LaneSink, recorder: Recorder, process: Process, kind: str, slots: int
+    ) -> None:
         self._sink = sink
         self._recorder = recorder
         self._process = process
+        self._kind = kind
+        self._slots = slots
         self._attempts: dict[AttemptKey, Attempt] = {}
+        self._running: dict[AttemptKey, None] = {}
+        self._lent: dict[AttemptKey, None] = {}
+        # What this session has leased, and functions of which it knows how long they take.
+        self._leased: dict[AttemptKey, None] = {}
+        self._measured: set[str] = set()
+        process.on_session.append(self._leased.clear)
 
     def expect(self, attempt: Attempt) -> None:
         """Say what will run."""
         self._attempts[attempt.key] = attempt
+        ahead = len(self._leased) - len(self._lent)
+        if ahead >= self._slots and attempt.name not in self._measured:
+            self._complain(f"{ahead + 1} attempts were leased ahead, how long is not known")
+        self._leased[attempt.key] = None
+
+    def forget(self, keys: list[AttemptKey]) -> None:
+        """Say what was taken back and will not run."""
+        for key in keys:
+            self._attempts.pop(key, None)
+            self._leased.pop(key, None)
 
     def post(self, event: LaneEvent) -> None:
         """See ``LaneSink.post``."""
         if isinstance(event, AttemptStarted):
+            self._running[event.key] = None
+            if len(self._running) - len(self._lent) > self._slots:
+                self._complain(f"{len(self._running)} attempts run at the same time")
             self._recorder.note_start(self._process, self._attempts[event.key], event.wall)
+        elif isinstance(event, AttemptPaused):
+            if event.is_waiting:
+                self._lent[event.key] = None
+            else:
+                self._lent.pop(event.key, None)
         elif isinstance(event, AttemptEnded):
-            del self._attempts[event.key]
+            self._measured.add(self._attempts.pop(event.key).name)
+            for keys in (self._running, self._lent, self._leased):
+                keys.pop(event.key, None)
             self._recorder.note_end(self._process, event)
         self._sink.post(event)
+
+    def _complain(self, what: str) -> None:
+        text = f"{what}, and the {self._kind} lane has {self._slots} slots"
+        self._recorder.write(self._process, Kind.BROKEN, what="S16", error=text)
 
 
 class SimulatedClient(Client):

@@ -262,8 +262,8 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
         return True
     if event.error.startswith("timed out after"):
         return event.kind is Kind.OUTCOME
-    if event.error.startswith("TaskTimedOut"):
-        return any(submit.what == "deadline" for submit in task.submits)
+    if event.error.startswith(("TaskTimedOut", "expired")):
+        return _has_deadline(task)
     if not event.error.startswith("lost:"):
         return False
     since = task.submits[0].at if task.submits else 0.0
@@ -280,9 +280,15 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
     return False
 
 
+def _has_deadline(task: TaskStory) -> bool:
+    return any(submit.what == "deadline" for submit in task.submits)
+
+
 def _may_be_cancelled(story: Story, task: TaskStory, event: Event) -> bool:
     """Whether somebody asked for it, or its client may have been taken for gone."""
     if any(cancel.at <= event.at for cancel in task.cancels):
+        return True
+    if event.status == "expired" and _has_deadline(task):
         return True
     attached = [one for one in task.submits if one.mode != "delay"]
     return event.status == "cancelled" and any(

@@ -401,7 +401,7 @@ class Simulation:
                 return SimulatedLane(
                     inside,
                     slots,
-                    RecordedSink(sink, self._recorder, process),
+                    RecordedSink(sink, self._recorder, process, kind, slots),
                     accepted,
                     kind=kind,
                     random=choices,
