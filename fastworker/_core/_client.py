@@ -517,9 +517,9 @@ class ClientState:
             # Not the same batch again: some of its tasks may have ended, and whoever
             # has no memory of them would run them once more.
             for task in [self._tasks.get(task_id) for task_id in asked]:
-                if task is not None and task.call_id == call_id:
-                    if task.progress is _Progress.SENT:
-                        self._unheard.append(task)
+                is_latest = task is not None and task.call_id == call_id
+                if task is not None and is_latest and task.progress is _Progress.SENT:
+                    self._unheard.append(task)
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:

@@ -61,7 +61,7 @@ def simulate(
     with errors_in_one_line():
         from fastworker._modules import load_task_modules, split_module_names
         from fastworker._registry import registry
-        from fastworker.testing import Plan, draw_plan, run_plan, workload
+        from fastworker.testing import draw_plan, run_plan, workload
 
         load_task_modules(split_module_names(task_modules))
         program = workload if scenario is None else find_scenario(scenario)
@@ -113,8 +113,13 @@ def show_one(result: Any) -> int:
 
 def _run_all(run: Any, plans: Sequence[Plan], command: str) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from fastworker.testing import find_failures
 

@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     safety.executions_are_bounded,
     safety.nothing_is_told_before_it_is_kept,
     safety.ends_are_of_the_newest_lease,
+    safety.completed_tasks_are_not_cancelled,
     safety.machines_hold,
     safety.tasks_assert_nothing_wrong,
     liveness.awaits_resolve_once,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from fastworker.testing._history import Event, Kind
-from fastworker.testing._rules import PARTITION, Rules, Violation, may_be_forgotten, violation
+from fastworker.testing._rules import PARTITIONS, Rules, Violation, may_be_forgotten, violation
 from fastworker.testing._story import CONTROL, Execution, Story, TaskStory
 
 # How the ``what`` of an EXIT begins that nobody was told of, as when power is lost.
@@ -96,7 +96,7 @@ def work_goes_on(story: Story, rules: Rules) -> Iterator[Violation]:
 def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
     """L2: what ran on a worker that died alone, in a calm, starts again at once."""
     for event in story.events:
-        is_silent = event.kind is Kind.STOP or event.what.startswith((PARTITION, SILENT))
+        is_silent = event.kind is Kind.STOP or event.what.startswith((*PARTITIONS, SILENT))
         if not is_silent and event.kind is not Kind.EXIT:
             continue
         limit = RELEASE_SECONDS + rules.slack + (rules.lease if is_silent else 0.0)

@@ -21,6 +21,7 @@ SILENT_CRASH = "silent crash"
 PAUSE = "pause"
 CUT = "partition"
 ONE_WAY_CUT = "partition one way"
+UNPLUG = "unplug"
 RESET = "reset"
 SLOW = "slow"
 STORE_FULL = "store full"
@@ -31,6 +32,7 @@ KINDS = (
     PAUSE,
     CUT,
     ONE_WAY_CUT,
+    UNPLUG,
     RESET,
     SLOW,
     STORE_FULL,
@@ -75,6 +77,7 @@ class Plan:
       messages: what happens to frames, all through the storm.
       storm: how many seconds that is.
       faults: what goes wrong in it.
+      store_seconds: how long a transaction takes on the average, if that takes time.
       skew: how far the wall clocks of processes are wrong at most, in seconds.
       deaths: the share of task processes that are killed.
       long: the share of ``def`` attempts that take long.
@@ -90,6 +93,7 @@ class Plan:
     messages: Faults = field(default_factory=Faults)
     storm: float = 10.0
     faults: tuple[Fault, ...] = ()
+    store_seconds: float = 0.002
     skew: float = 0.0
     deaths: float = 0.0
     long: float = 0.0
@@ -166,9 +170,10 @@ def draw_plan(
         workers=random.choice([1, 2, 2, 3]) if workers is None else workers,
         clients=random.choice([1, 1, 2]) if clients is None else clients,
         slots=random.choice([1, 2, 4]),
-        is_durable=random.random() < 0.8 if is_durable is None else is_durable,
+        is_durable=random.random() < 0.7 if is_durable is None else is_durable,
         is_blocking=random.random() < 0.6,
-        storm=random.choice([1.0, 4.0, 12.0, 30.0]) * random.uniform(0.5, 1.0),
+        storm=random.choice([1.0, 4.0, 12.0, 30.0, 90.0]) * random.uniform(0.5, 1.0),
+        store_seconds=random.choice([0.002, 0.002, 0.05, 0.4]),
         skew=random.choice([0.0, 0.0, 0.5, 3600.0]),
         deaths=random.choice([0.0, 0.0, 0.2]),
         long=random.choice([0.0, 0.05, 0.3]),
@@ -190,7 +195,7 @@ def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[
     kinds = [kind for kind, weight in weights.items() if weight]
     if not kinds:
         return ()
-    every = random.choice([0.4, 1.5, 5.0, 12.0])
+    every = plan.storm / random.choice([1, 4, 10, 25])
     faults: list[Fault] = []
     at = random.expovariate(1 / every)
     while at < plan.storm and len(faults) < 30:
@@ -202,10 +207,11 @@ def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[
 
 def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
     name, other = random.choice(plan.names), ""
-    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 33.0]) * random.uniform(0.5, 1.2)
+    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 40.0, plan.storm / 2])
+    seconds *= random.uniform(0.5, 1.2)
     steps = random.choice([0, 0, 1, 2, 5, 15])
     match kind:
-        case "partition" | "partition one way":
+        case "partition" | "partition one way" | "unplug":
             name, other = random.choice(plan.names[1:]), CONTROL
             if kind == ONE_WAY_CUT and random.random() < 0.5:
                 name, other = other, name

@@ -10,7 +10,7 @@ from fastworker.testing._history import Event, Kind
 from fastworker.testing._story import Execution, Story, TaskStory, Trouble
 
 # How the ``what`` of a FAULT begins that lets nothing through.
-PARTITION = "partition"
+PARTITIONS = ("partition", "unplug")
 LOST_WITH_MEMORY = "lost: control plane restarted without a durable store"
 
 

@@ -25,12 +25,14 @@ class Result:
       history: what happened.
       violations: what must not have happened.
       seconds: how much virtual time it took.
+      error: what the scenario has raised, None if it has not.
     """
 
     plan: Plan
     history: History
     violations: list[Violation] = field(default_factory=list)
     seconds: float = 0.0
+    error: BaseException | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -61,13 +63,14 @@ def run_plan(
       ConfigurationError: a task cannot be simulated.
     """
 
-    async def main(clock: VirtualClock) -> tuple[History, float]:
+    async def main(clock: VirtualClock) -> Result:
         simulation = Simulation(plan, registry, clock)
         await simulation.run(scenario)
-        return simulation.history, simulation.now
+        return Result(plan, simulation.history, seconds=simulation.now, error=simulation.error)
 
-    history, seconds = run_in_virtual_time(main, seed=str(plan.seed))
-    return Result(plan, history, check(history.events, rules_of(plan, registry)), seconds)
+    result = run_in_virtual_time(main, seed=str(plan.seed), thread_seconds=plan.store_seconds)
+    result.violations = check(result.events, rules_of(plan, registry))
+    return result
 
 
 def rules_of(plan: Plan, registry: Registry) -> Rules:
@@ -80,4 +83,9 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
         )
         for function in registry.functions()
     }
-    return Rules(durable=plan.is_durable, slack=1.0, functions=functions, has_store=True)
+    return Rules(
+        durable=plan.is_durable,
+        slack=1.0 + 6 * plan.store_seconds,
+        functions=functions,
+        has_store=True,
+    )

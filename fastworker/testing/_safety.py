@@ -14,7 +14,7 @@ from itertools import pairwise
 from fastworker.testing._history import Event, Kind
 from fastworker.testing._rules import (
     LOST_WITH_MEMORY,
-    PARTITION,
+    PARTITIONS,
     Rules,
     Violation,
     excuses,
@@ -165,7 +165,7 @@ def nothing_runs_twice_at_once(story: Story, rules: Rules) -> Iterator[Violation
 def workers_fence_themselves(story: Story, rules: Rules) -> Iterator[Violation]:
     """S7: who is cut off stops its attempts before the lease can be another's."""
     for event in story.events:
-        if event.kind is not Kind.FAULT or not event.what.startswith(PARTITION):
+        if event.kind is not Kind.FAULT or not event.what.startswith(PARTITIONS):
             continue
         [cut] = [
             one
@@ -299,9 +299,8 @@ def _may_be_cancelled(story: Story, task: TaskStory, event: Event) -> bool:
 def nothing_is_told_before_it_is_kept(story: Story, rules: Rules) -> Iterator[Violation]:
     """S1, S2, S19: an acknowledgement needs a durable task, and an outcome a durable end."""
     for task in story.tasks.values():
-        if not (task.kept or task.terminals):
-            if not rules.has_store or not (task.acks or task.endings):
-                continue
+        if not rules.has_store:
+            return
         kept_at = task.kept[0].at if task.kept else math.inf
         ended_at = task.terminals[0].at if task.terminals else math.inf
         for event in task.acks:
@@ -325,6 +324,22 @@ def ends_are_of_the_newest_lease(story: Story, rules: Rules) -> Iterator[Violati
             if made is None or made.end is None or made.end.at > event.at:
                 yield violation(
                     "S8", task, "it succeeded, and nobody with its lease had ended it", event
+                )
+
+
+def completed_tasks_are_not_cancelled(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S10: if a cancel and a result race, one of them has won: the one that was true."""
+    for task in story.tasks.values():
+        by_fence = {execution.fence: execution for execution in task.executions}
+        for event in task.terminals:
+            made = by_fence.get((event.epoch, event.attempt))
+            if event.status != "cancelled" or made is None or made.end is None:
+                continue
+            if made.end.what != "return" or made.end.at > event.at:
+                continue
+            if not excuses(story, rules, made, event.at):
+                yield violation(
+                    "S10", task, "it had completed, and was cancelled", *made.events, event
                 )
 
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from fastworker._registry import Registry
 from fastworker._registry import registry as global_registry
 from fastworker.testing._plan import Plan, draw_plan
-from fastworker.testing._run import run_plan
-from fastworker.testing._seeds import Failure, find_failures
+from fastworker.testing._run import Result, run_plan
+from fastworker.testing._seeds import find_failures
 from fastworker.testing._simulation import Scenario
 
 
 class SimulationFailed(AssertionError):
     """A seed has broken an invariant; the message has all that is needed to see it again."""
 
-    def __init__(self, failure: Failure, text: str) -> None:
+    def __init__(self, result: Result, text: str) -> None:
         super().__init__(text)
-        self.failure = failure
+        self.result = result
 
 
 def simulate(
@@ -72,6 +72,19 @@ def simulate(
     return decorate
 
 
+def run_or_fail(plan: Plan, scenario: Scenario, registry: Registry) -> Result:
+    """Run one plan as it is.
+
+    Raises:
+      SimulationFailed: something is wrong with its history.
+    """
+    result = run_plan(plan, scenario, registry=registry)
+    if not result.is_sound:
+        text = "\n".join(map(str, result.violations[:5]))
+        raise SimulationFailed(result, text) from result.error
+    return result
+
+
 def check_plans(plans: Iterable[Plan], scenario: Scenario, registry: Registry) -> None:
     """Run plans until one fails.
 
@@ -80,6 +93,7 @@ def check_plans(plans: Iterable[Plan], scenario: Scenario, registry: Registry) -
     """
     for failure in find_failures(lambda p: run_plan(p, scenario, registry=registry), plans):
         if failure is not None:
+            again = f"run it again with: @simulate(seeds=[{failure.seed}])"
             raise SimulationFailed(
-                failure, f"{failure}\nrun it again with: @simulate(seeds=[{failure.seed}])"
-            )
+                failure.least, f"{failure}\n{again}"
+            ) from failure.least.error

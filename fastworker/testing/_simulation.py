@@ -21,6 +21,7 @@ from fastworker._core._stored import Changes
 from fastworker._errors import ConfigurationError, ControlPlaneUnreachable, StoreUnavailable
 from fastworker._registry import Registry
 from fastworker._store._abc import Store
+from fastworker._transport._memory import Faults
 from fastworker.testing import _plan
 from fastworker.testing._history import History, Kind
 from fastworker.testing._lane import Nursery, SimulatedLane
@@ -34,13 +35,11 @@ from fastworker.testing._recording import (
     SimulatedSubWorker,
 )
 from fastworker.testing._store import Disk, RecordedMemoryStore, SimulatedStore
-from fastworker.testing._story import TERMINAL
 from fastworker.testing._virtual_time import (
     VirtualClock,
     current_process,
     install_run_queue,
 )
-from fastworker._transport._memory import Faults
 
 BASE: Final = "tcp://127.0.0.1:5555"
 DISCOVERY: Final = "tcp://127.0.0.1:5550"
@@ -69,6 +68,7 @@ class Simulation:
       registry: the tasks.
       network: may be made worse by hand.
       history: what has happened so far.
+      error: what the scenario has raised.
     """
 
     def __init__(self, plan: Plan, registry: Registry, clock: VirtualClock) -> None:
@@ -77,6 +77,7 @@ class Simulation:
         self.random = self._stream("scenario")
         self.network = SimulatedNetwork(self._stream("network"))
         self.history = History(trio.current_time)
+        self.error: BaseException | None = None
         self.disk = Disk()
         self._recorder = Recorder(self.history)
         self._queue = install_run_queue(clock)
@@ -145,7 +146,7 @@ class Simulation:
     def crash(self, name: str, *, silently: bool = False) -> None:
         """Kill a process: nothing of it runs, is sent or is written from now on."""
         process = self._processes.get(name)
-        if process is None or process.is_dead or process.is_done:
+        if process is None or process.is_dead or process.is_done or self._is_over:
             return
         self._recorder.write(process, Kind.EXIT, what="silent" if silently else "crash")
         process.is_dead = True
@@ -214,6 +215,7 @@ class Simulation:
         try:
             await scenario(self)
         except Exception as error:  # noqa: BLE001 - becomes a violation
+            self.error = error
             self._note_broken(program, error, what="SCENARIO")
         done.set()
 
@@ -260,13 +262,16 @@ class Simulation:
                 self.pause(name)
                 await trio.sleep(fault.seconds)
                 self.resume(name)
-            case _plan.CUT | _plan.ONE_WAY_CUT:
+            case _plan.CUT | _plan.ONE_WAY_CUT | _plan.UNPLUG:
+                # Unplugged it knows: its pipes are closed, and no other comes up.
                 write(Kind.FAULT, fault.kind)
                 ways = [(name, other)]
-                if fault.kind == _plan.CUT:
+                if fault.kind != _plan.ONE_WAY_CUT:
                     ways.append((other, name))
                 for way in ways:
                     network.cut(*way)
+                if fault.kind == _plan.UNPLUG:
+                    network.reset(name)
                 await trio.sleep(fault.seconds)
                 for way in ways:
                     network.heal_cut(*way)

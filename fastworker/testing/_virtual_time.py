@@ -157,7 +157,7 @@ def run_in_virtual_time(
     _check_trio()
     clock = VirtualClock()
     with _nothing_else(seed, thread_seconds):
-        return trio.run(main, clock, clock=clock)  # type: ignore[arg-type]
+        return trio.run(main, clock, clock=clock)
 
 
 def _check_trio() -> None:
@@ -226,7 +226,7 @@ slept: Final[contextvars.ContextVar[list[float] | None]] = contextvars.ContextVa
 )
 
 
-def _sleep_in_an_attempt(sleep: Callable[[float], None]) -> Callable[[float], None]:
+def _sleep_in_an_attempt(sleep: Callable[[float], None]) -> Any:
     """``time.sleep`` of a task: it takes its slot for so long, and the loop goes on."""
 
     def virtual_sleep(seconds: float) -> None:

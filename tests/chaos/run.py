@@ -10,14 +10,14 @@ from pathlib import Path
 
 import trio
 
-from tests.chaos.chaos_tasks import EXPECTED, FOLDER
 from fastworker.testing._checker import check
 from fastworker.testing._history import Event, Journal, Kind, read_history
 from fastworker.testing._liveness import RECONNECT_SECONDS, RELEASE_SECONDS
+from fastworker.testing._rules import Rules, Violation
+from tests.chaos.chaos_tasks import EXPECTED, FOLDER
 from tests.chaos.peer import Settings
 from tests.chaos.processes import Kept, running
 from tests.chaos.proxy import Faults
-from fastworker.testing._rules import Rules, Violation
 from tests.ports import free_port
 
 CRASH_POINTS = {

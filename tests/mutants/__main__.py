@@ -75,7 +75,9 @@ def main() -> None:
         begun = time.monotonic()
         is_noticed, how = try_mutation(mutation, options.seeds)
         took = time.monotonic() - begun
-        print(f"{'noticed' if is_noticed else 'MISSED':8} {mutation.name}: {how} ({took:.0f} s)")
+        print(
+            f"{'noticed' if is_noticed else 'MISSED':8} {mutation.name}: {how} ({took:.0f} s)"
+        )
         sys.stdout.flush()
         if not is_noticed:
             missed.append(mutation.name)

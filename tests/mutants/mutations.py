@@ -92,11 +92,8 @@ MUTATIONS = (
     Mutation(
         "the reply that is kept is that of the request before",
         "_core/_link_responder.py",
-        "        slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None\n"
-        "        return [self._reply(ticket.slot, slot, body)]\n",
-        "        before, slot.last = getattr(slot, 'last', None), body\n"
-        "        slot.kept = before if keep and len(body) <= KEPT_REPLY_BYTES else None\n"
-        "        return [self._reply(ticket.slot, slot, body)]\n",
+        "        slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None\n",
+        "        slot.kept = getattr(self, '_before', body)\n        self._before = body\n",
     ),
     Mutation(
         "the epoch of the store is not used",
