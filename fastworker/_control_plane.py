@@ -151,6 +151,7 @@ class ControlPlaneWorker:
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
         rng: random.Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         config = ControlPlaneConfig.resolve(
             os.environ,
@@ -194,6 +195,7 @@ class ControlPlaneWorker:
         self._registry = registry
         self._make_lane = make_lane
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, hides nothing
+        self._wall_clock = wall_clock
         self._callbacks: Callbacks
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
@@ -321,7 +323,7 @@ class ControlPlaneWorker:
           lanes are one of them.
         """
         views = read_in_loop(self._token, self._subworkers)
-        wall = datetime.now(UTC)
+        wall = datetime.fromtimestamp(self._wall_clock(), UTC)
         return {
             "total": len(views),
             "active": sum(1 for view in views if view.status == "active"),
@@ -386,7 +388,7 @@ class ControlPlaneWorker:
 
     async def _open_state(self) -> None:
         opened = await open_for_work(self._store)
-        wall_offset = time.time() - self._now()
+        wall_offset = self._wall_clock() - self._now()
         results = Results(
             max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
         )
@@ -407,7 +409,7 @@ class ControlPlaneWorker:
             base_port=base_port,
             management_port=self.subworker_management_port,
             is_durable=self._store.is_durable,
-            about=About(installed_version(), self._store.name, time.time()),
+            about=About(installed_version(), self._store.name, self._wall_clock()),
         )
         self.replayed = await replay(
             self._store,

@@ -156,17 +156,7 @@ class SubWorker:
                 if not function.options.retries_timeouts()
             ],
         )
-        self._session = SubworkerSession(
-            state,
-            self._transport or NngTransport(),
-            self.control_plane_address,
-            functions,
-            lanes,
-            sink,
-            worker_id=self.worker_id,
-            default_backend=self.backend,
-            ends_when_worn_out=self.ends_when_worn_out,
-        )
+        self._session = self._new_session(state, functions, lanes, sink)
         self._token = trio.lowlevel.current_trio_token()
         try:
             with trio.CancelScope() as self._scope:
@@ -221,6 +211,25 @@ class SubWorker:
             slots = max(ASYNC_SLOTS, self.concurrency) if is_async else self.concurrency
             lanes[kind] = self._make_lane(kind, slots, sink, self._accepted)
         return lanes
+
+    def _new_session(
+        self,
+        state: SubworkerState,
+        functions: dict[str, TaskFunction],
+        lanes: dict[str, Lane],
+        sink: TrioSink,
+    ) -> SubworkerSession:
+        return SubworkerSession(
+            state,
+            self._transport or NngTransport(),
+            self.control_plane_address,
+            functions,
+            lanes,
+            sink,
+            worker_id=self.worker_id,
+            default_backend=self.backend,
+            ends_when_worn_out=self.ends_when_worn_out,
+        )
 
     def _info(self, function: TaskFunction) -> FunctionInfo:
         return FunctionInfo(

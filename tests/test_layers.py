@@ -63,7 +63,7 @@ def test_no_exception_from_a_rule_outlives_its_file(path: str) -> None:
         (imports_go_one_way, "_client.py", "from fastworker.testing import check_link"),
         (imports_go_one_way, "_client.py", "from fastworker import task"),
         (imports_go_one_way, "_client.py", "import fastworker"),
-        (imports_go_one_way, "cli/__init__.py", "import fastworker.testing"),
+        (imports_go_one_way, "testing/__init__.py", "import fastworker.cli"),
         (imports_go_one_way, "testing/__init__.py", "from fastworker import cli"),
         (packages_stay_at_home, "_client.py", "import pynng"),
         (packages_stay_at_home, "_transport/_memory.py", "from pynng import Socket"),

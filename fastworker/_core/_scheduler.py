@@ -1309,15 +1309,11 @@ class Scheduler:
         """Forget new tasks that the store could not take, and that nobody was given.
 
         Returns those that were forgotten; the others may run already, and stay. So do
-        those that are to run again, as of their end nothing is known any more, and those
-        that were held: the answer to their SUBMIT has left, and news that they are queued
-        waits for the store.
+        those that are to run again: of their end nothing is known any more.
         """
         gone: list[TaskRecord] = []
         for record in records:
             if record.state is not TaskState.READY or record.fence or record.is_requeued:
-                continue
-            if record.held_until:
                 continue
             self._waiting.remove(record)
             record.step(Step.WITHDRAW)

@@ -148,8 +148,18 @@ class MemoryNetwork:
             for pipe in list(listener._pipes.values()):
                 self._disconnect(pipe)
 
+    # --- for networks that know whose their ends are ---
+
+    def _current_owner(self) -> object:
+        """Whose an end is that is made now."""
+        return None
+
+    def _faults_of(self, way: Way) -> Faults:
+        """What happens to a frame that goes this way."""
+        return self.faults
+
     def _transmit(self, way: Way, route: Route, frame: bytes) -> None:
-        faults, random = self.faults, self._random
+        faults, random = self._faults_of(way), self._random
         if way.receiver._address in self._partitioned:
             return
         if faults.loss and random.random() < faults.loss:
@@ -200,8 +210,8 @@ class MemoryNetwork:
         pipe = Pipe(
             link,
             listener,
-            to_link=Way(link, here, has_room=_nothing),
-            to_listener=Way(listener, there, has_room=link._room.ring),
+            to_link=Way(listener, link, here, has_room=_nothing),
+            to_listener=Way(link, listener, there, has_room=link._room.ring),
             route=Route(there, b"memory%d" % there),
         )
         link._pipe = pipe

@@ -41,6 +41,7 @@ class UnderWay:
 class Way:
     """One direction of a pipe."""
 
+    sender: Endpoint
     receiver: Endpoint
     pipe: int  # as its receiver calls it
     has_room: Callable[[], None]
@@ -86,6 +87,7 @@ class Endpoint:
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self._network = network
         self._address = address
+        self._owner = network._current_owner()
         self._closed = False
         self._inbox: list[UnderWay] = []  # a heap
         self._events: list[PipeEvent] = []

@@ -18,6 +18,7 @@ from fastworker.cli._demo import demo
 from fastworker.cli._events import events
 from fastworker.cli._list import list_tasks
 from fastworker.cli._queues import queues
+from fastworker.cli._simulate import simulate
 from fastworker.cli._status import status
 from fastworker.cli._store import store
 from fastworker.cli._submit import submit
@@ -62,6 +63,7 @@ for command in (
     dashboard,
     top,
     demo,
+    simulate,
     completion,
 ):
     main.add_command(command)

@@ -19,9 +19,20 @@ import trio
 
 from fastworker import task
 from fastworker._lanes._context import current_attempt
-from tests.chaos.history import Journal, Kind
+from fastworker.testing._history import Journal, Kind
+from fastworker.testing._rules import Expected
 
 FOLDER = "CHAOS_FOLDER"
+
+# What the checker has to know of them.
+EXPECTED = {
+    "chaos_nap": Expected(is_endable=True),
+    "chaos_apart": Expected(is_endable=True),
+    "chaos_once": Expected(is_endable=True, runs_once=True),
+    "chaos_flaky": Expected(retries=2),
+    "chaos_broken": Expected(fails_with="ValueError: chaos_broken"),
+    "chaos_poison": Expected(is_poison=True),
+}
 
 Answer = dict[str, str]
 

@@ -24,9 +24,9 @@ from typing import Any
 import trio
 
 from fastworker import Client, ControlPlaneWorker, FastWorkerError, SubWorker, TaskResult
+from fastworker.testing._history import Journal, Kind, read_history
+from fastworker.testing._story import TERMINAL
 from tests.chaos.chaos_tasks import digest_of
-from tests.chaos.history import Journal, Kind, read_history
-from tests.chaos.story import TERMINAL
 from tests.short_leases import shorten_leases
 
 PR_SET_PDEATHSIG = 1

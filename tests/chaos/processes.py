@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from tests.chaos.history import Journal, Kind
+from fastworker.testing._history import Journal, Kind
 from tests.chaos.peer import Settings, up_mark
 from tests.chaos.proxy import Faults, Proxy
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import trio
 
-from tests.chaos.chaos_tasks import FOLDER
-from tests.chaos.checker import check
-from tests.chaos.history import Event, Journal, Kind, read_history
-from tests.chaos.liveness import RECONNECT_SECONDS, RELEASE_SECONDS
+from fastworker.testing._checker import check
+from fastworker.testing._history import Event, Journal, Kind, read_history
+from fastworker.testing._liveness import RECONNECT_SECONDS, RELEASE_SECONDS
+from fastworker.testing._rules import Rules, Violation
+from tests.chaos.chaos_tasks import EXPECTED, FOLDER
 from tests.chaos.peer import Settings
 from tests.chaos.processes import Kept, running
 from tests.chaos.proxy import Faults
-from tests.chaos.rules import Rules, Violation
 from tests.ports import free_port
 
 CRASH_POINTS = {
@@ -297,7 +297,9 @@ class Run:
 
     def _result(self) -> Result:
         events = read_history(self._folder)
-        rules = Rules(self._plan.is_durable, self._plan.lease, self._plan.slack)
+        rules = Rules(
+            self._plan.is_durable, self._plan.lease, self._plan.slack, functions=EXPECTED
+        )
         result = Result(self._plan, self._folder, check(events, rules))
         result.failures = [failure for kept in self._kept for failure in kept.failures]
         result.counts = counts_of(events)

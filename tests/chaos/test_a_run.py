@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.checker import check
-from tests.chaos.history import Kind, read_history
-from tests.chaos.rules import Rules
+from fastworker.testing._checker import check
+from fastworker.testing._history import Kind, read_history
+from fastworker.testing._rules import Rules
 from tests.chaos.run import Plan, run_plan
 
 pytestmark = [pytest.mark.nng, pytest.mark.slow]

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import check
-from tests.chaos.history import Event, Journal, Kind, read_history
-from tests.chaos.rules import LOST_WITH_MEMORY, Rules
+from fastworker.testing._checker import check
+from fastworker.testing._history import Event, Journal, Kind, read_history
+from fastworker.testing._rules import LOST_WITH_MEMORY, Rules
+from tests.chaos.chaos_tasks import EXPECTED
 
-DURABLE = Rules(durable=True, lease=10.0, slack=1.0)
-MEMORY = Rules(durable=False, lease=10.0, slack=1.0)
+DURABLE = Rules(durable=True, lease=10.0, slack=1.0, functions=EXPECTED)
+MEMORY = Rules(durable=False, lease=10.0, slack=1.0, functions=EXPECTED)
 POISONED = "lost: its worker died 3 times while it ran alone there (a; b; c)"
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.chaos.history import Event, Kind
+from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
 
@@ -32,6 +32,11 @@ class Execution:
         return self.start.process
 
     @property
+    def value(self) -> str:
+        """What it has returned, as far as that is known."""
+        return "" if self.end is None else self.end.value
+
+    @property
     def events(self) -> list[Event]:
         return [self.start] if self.end is None else [self.start, self.end]
 
@@ -46,6 +51,9 @@ class TaskStory:
     rejects: list[Event] = field(default_factory=list)
     outcomes: list[Event] = field(default_factory=list)
     observed: list[Event] = field(default_factory=list)
+    cancels: list[Event] = field(default_factory=list)
+    kept: list[Event] = field(default_factory=list)
+    terminals: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -174,7 +182,8 @@ class Story:
     def _tell_lives(self) -> None:
         living: dict[str, Life] = {}
         stops: dict[str, Event] = {}
-        faults: dict[str, Event] = {}
+        # Several at a time, told apart by their numbers.
+        faults: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.events:
             name = event.process
             match event.kind:
@@ -193,17 +202,19 @@ class Story:
                 case Kind.LINK if name in living:
                     living[name].links.append(event)
                 case Kind.FAULT:
-                    faults.setdefault(name, event)
+                    faults[name].setdefault(event.run, event)
                 case Kind.HEAL:
-                    fault = faults.pop(name, None)
-                    if fault is not None:
-                        self._trouble(name, fault.at, event.at, fault)
+                    ended = [event.run] if event.run else list(faults[name])
+                    for fault in [faults[name].pop(run, None) for run in ended]:
+                        if fault is not None:
+                            self._trouble(name, fault.at, event.at, fault)
                 case _:
                     pass
         for name, event in stops.items():
             self._end_stop(living.get(name), event, math.inf)
-        for name, event in faults.items():
-            self._trouble(name, event.at, math.inf, event)
+        for name, left in faults.items():
+            for event in left.values():
+                self._trouble(name, event.at, math.inf, event)
 
     def _end_stop(self, life: Life | None, stop: Event | None, at: float) -> None:
         if stop is not None:
@@ -231,6 +242,12 @@ class Story:
                     story.outcomes.append(event)
                 case Kind.OBSERVE:
                     story.observed.append(event)
+                case Kind.CANCEL:
+                    story.cancels.append(event)
+                case Kind.KEPT:
+                    story.kept.append(event)
+                case Kind.TERMINAL:
+                    story.terminals.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)
                     story.executions.append(by_run[event.run])

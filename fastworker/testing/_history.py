@@ -1,8 +1,9 @@
-"""The history of a run: one line of JSON for each event, from all processes.
+"""The history of a run: what happened, in order, as lines of JSON.
 
-Everybody appends to a file of the run's folder by one write of one line, so
-lines do not mix and what was written outlives any kill. All processes are on
-one machine, where CLOCK_MONOTONIC is the same for all of them.
+Simulations keep it in memory, in virtual time. Real processes append to files of
+the run's folder, each event by one write of one line, so lines do not mix and what
+was written outlives any kill; they are on one machine, where CLOCK_MONOTONIC is the
+same for all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import enum
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +25,30 @@ class Kind(enum.StrEnum):
 
     Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
     OUTCOME is what an await gave. OBSERVE is what a later look at the task
-    gave. Of tasks: START and END of one execution. Of processes: SPAWN, EXIT,
-    STOP, CONT, and the LINK of one as it changes. Of the network: FAULT and
-    HEAL of one process's link. Of the run: CALM when all faults have ended,
-    SETTLED when all tasks have, and STORM when faults begin (again).
+    gave, and CANCEL is about to be asked for. Of tasks: START and END of one
+    execution. Of the store: KEPT when a task, and TERMINAL when its end became
+    durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
+    and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
+    process's link. Of the run: CALM when all faults have ended, SETTLED when all
+    tasks have, and STORM when faults begin (again).
     """
 
     SUBMIT = "submit"
     ACK = "ack"
     REJECT = "reject"
+    CANCEL = "cancel"
     OUTCOME = "outcome"
     OBSERVE = "observe"
     START = "start"
     END = "end"
+    KEPT = "kept"
+    TERMINAL = "terminal"
     SPAWN = "spawn"
     EXIT = "exit"
     STOP = "stop"
     CONT = "cont"
     LINK = "link"
+    BROKEN = "broken"
     FAULT = "fault"
     HEAL = "heal"
     STORM = "storm"
@@ -50,11 +58,12 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line. ``at`` is CLOCK_MONOTONIC in seconds; an absent field is its default.
+    """One line. ``at`` is in seconds, of one clock; an absent field is its default.
 
     ``process`` is the label of a process and ``pid`` one life of it. ``run``
     names one execution, (``epoch``, ``attempt``) its fence. ``digest`` is that
-    of the arguments, as a client had them or as a task got them.
+    of the arguments, as a client had them or as a task got them; ``value`` that of what
+    the execution returned.
     """
 
     kind: Kind
@@ -68,6 +77,7 @@ class Event:
     epoch: int = 0
     attempt: int = 0
     digest: str = ""
+    value: str = ""
     status: str = ""
     error: str = ""
     what: str = ""
@@ -81,6 +91,35 @@ class Event:
         }
         texts = " ".join(f"{name}={value}" for name, value in fields.items())
         return f"{self.at:.3f} {self.kind} {texts}"
+
+    def as_line(self) -> str:
+        """The event as JSON, without what is absent."""
+        fields = {
+            name: value
+            for name in self.__slots__
+            if (value := getattr(self, name)) not in ("", 0) or name in {"kind", "at"}
+        }
+        return json.dumps(fields)
+
+
+class History:
+    """The events of a simulation.
+
+    Args:
+      clock: in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.events: list[Event] = []
+
+    def write(self, kind: Kind, **fields: Any) -> None:
+        """Append an event that happens now."""
+        self.events.append(Event(kind, self._clock(), **fields))
+
+    def as_text(self) -> str:
+        """All events, a line of JSON each."""
+        return "".join(event.as_line() + "\n" for event in self.events)
 
 
 class Journal:

@@ -6,10 +6,11 @@ S for what must never happen, L for what must happen in time.
 
 from __future__ import annotations
 
-from tests.chaos import liveness, safety
-from tests.chaos.history import Event
-from tests.chaos.rules import Check, Rules, Violation
-from tests.chaos.story import Story
+from fastworker.testing import _liveness as liveness
+from fastworker.testing import _safety as safety
+from fastworker.testing._history import Event
+from fastworker.testing._rules import Check, Rules, Violation
+from fastworker.testing._story import Story
 
 CHECKS: tuple[Check, ...] = (
     safety.acked_tasks_are_kept,
@@ -22,6 +23,11 @@ CHECKS: tuple[Check, ...] = (
     safety.workers_fence_themselves,
     safety.old_fences_say_nothing,
     safety.executions_are_bounded,
+    safety.nothing_is_told_before_it_is_kept,
+    safety.ends_are_of_the_newest_lease,
+    safety.completed_tasks_are_not_cancelled,
+    safety.machines_hold,
+    safety.tasks_assert_nothing_wrong,
     liveness.awaits_resolve_once,
     liveness.work_goes_on,
     liveness.losses_are_noticed,

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from tests.chaos.history import Event, Kind
-from tests.chaos.story import Execution, Story, TaskStory, Trouble
+from fastworker.testing._history import Event, Kind
+from fastworker.testing._story import Execution, Story, TaskStory, Trouble
 
 # How the ``what`` of a FAULT begins that lets nothing through.
-PARTITION = "partition"
+PARTITIONS = ("partition", "unplug")
 LOST_WITH_MEMORY = "lost: control plane restarted without a durable store"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the rules know of a task function.
+
+    Args:
+      is_endable: an attempt of it can be ended from outside; that of a thread cannot.
+      retries: how often it may fail and be tried again.
+      runs_once: it is ``on_lost="fail"``.
+      is_poison: it kills its worker, every time.
+      fails_with: the error that each attempt of it ends with.
+    """
+
+    is_endable: bool = False
+    retries: int = 0
+    runs_once: bool = False
+    is_poison: bool = False
+    fails_with: str = ""
+
+
+UNKNOWN = Expected()
 
 
 @dataclass(frozen=True)
@@ -22,11 +44,19 @@ class Rules:
       durable: whether the control plane has a store that outlives it.
       lease: how long a session lives without a frame, in seconds.
       slack: what a busy machine may add to each time limit, in seconds.
+      functions: what is known of task functions, by name.
+      has_store: whether the history tells what became durable.
     """
 
     durable: bool
     lease: float = 30.0
     slack: float = 5.0
+    functions: Mapping[str, Expected] = field(default_factory=dict)
+    has_store: bool = False
+
+    def of(self, task: TaskStory) -> Expected:
+        """What is known of the function of this task."""
+        return self.functions.get(task.name, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -48,7 +78,7 @@ Check = Callable[[Story, Rules], Iterator[Violation]]
 
 
 def violation(invariant: str, task: TaskStory, message: str, *events: Event) -> Violation:
-    shown = events or (*task.submits, *task.acks, *task.observed)
+    shown = events or (*task.submits, *task.acks, *task.observed[-3:])
     return Violation(invariant, task.id, f"{message} ({task.name})", shown)
 
 

@@ -11,24 +11,22 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tests.chaos.history import Event, Kind
-from tests.chaos.rules import (
+from fastworker.testing._history import Event, Kind
+from fastworker.testing._rules import (
     LOST_WITH_MEMORY,
-    PARTITION,
+    PARTITIONS,
     Rules,
     Violation,
     excuses,
     may_be_forgotten,
     violation,
 )
-from tests.chaos.story import TERMINAL, Execution, Story, TaskStory
+from fastworker.testing._story import TERMINAL, Execution, Story, TaskStory
 
 POISON = "lost: its worker died"
+# The value of an outcome that had to be given up because nobody fetched it in time.
+DROPPED = "dropped"
 MAX_LOSSES = 3
-# Of async tasks and of tasks in processes of their own an attempt can be ended;
-# of a thread it cannot.
-ENDABLE = frozenset({"chaos_nap", "chaos_once", "chaos_apart"})
-RETRIES = {"chaos_flaky": 2}
 
 
 def acked_tasks_are_kept(story: Story, rules: Rules) -> Iterator[Violation]:
@@ -52,7 +50,11 @@ def acked_tasks_are_kept(story: Story, rules: Rules) -> Iterator[Violation]:
 def outcomes_agree(story: Story, rules: Rules) -> Iterator[Violation]:
     """S2, S11: all who were told of a task's end were told the same."""
     for task in story.tasks.values():
-        told = {(event.status, event.run, event.error) for event in task.endings}
+        told = {
+            (event.status, event.run, event.error, event.value)
+            for event in task.endings
+            if event.value != DROPPED
+        }
         if len(told) > 1:
             yield violation("S2", task, f"{len(told)} different outcomes", *task.endings)
 
@@ -66,9 +68,12 @@ def outcomes_are_right(story: Story, rules: Rules) -> Iterator[Violation]:
                 made = runs.get(event.run)
                 if made is None:
                     yield violation("S3", task, "no execution made this result", event)
-                elif made.start.digest != event.digest:
+                elif event.digest and made.start.digest != event.digest:
                     yield violation("S11", task, "the result was changed", made.start, event)
-                if task.name in ("chaos_broken", "chaos_poison"):
+                elif event.value not in (made.value, DROPPED):
+                    yield violation("S11", task, "the value was changed", *made.events, event)
+                expected = rules.of(task)
+                if expected.fails_with or expected.is_poison:
                     yield violation("S11", task, "it cannot succeed", event)
             elif event.status in ("cancelled", "expired"):
                 if not _may_be_cancelled(story, task, event):
@@ -147,7 +152,7 @@ def nothing_runs_twice_at_once(story: Story, rules: Rules) -> Iterator[Violation
                     )
                 over = earlier.ended_at - at
                 over -= story.stopped(earlier.process, at, earlier.ended_at)
-                if task.name in ENDABLE and over > rules.lease + rules.slack:
+                if rules.of(task).is_endable and over > rules.lease + rules.slack:
                     yield violation(
                         "S7",
                         task,
@@ -160,7 +165,7 @@ def nothing_runs_twice_at_once(story: Story, rules: Rules) -> Iterator[Violation
 def workers_fence_themselves(story: Story, rules: Rules) -> Iterator[Violation]:
     """S7: who is cut off stops its attempts before the lease can be another's."""
     for event in story.events:
-        if event.kind is not Kind.FAULT or not event.what.startswith(PARTITION):
+        if event.kind is not Kind.FAULT or not event.what.startswith(PARTITIONS):
             continue
         [cut] = [
             one
@@ -169,7 +174,7 @@ def workers_fence_themselves(story: Story, rules: Rules) -> Iterator[Violation]:
         ]
         life = story.life_of(event.process, event.at)
         for task in story.tasks.values() if life is not None else ():
-            if task.name not in ENDABLE:
+            if not rules.of(task).is_endable:
                 continue
             for execution in task.executions:
                 runs = execution.start.at < event.at < execution.ended_at
@@ -216,7 +221,7 @@ def old_fences_say_nothing(story: Story, rules: Rules) -> Iterator[Violation]:
 def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
     """S9: another attempt needs a retry or a fault; poison has three losses, alone."""
     for task in story.tasks.values():
-        retries = RETRIES.get(task.name, 0)
+        retries = rules.of(task).retries
         unexplained = 0
         by_fence = sorted(task.executions, key=lambda execution: execution.fence)
         for earlier, later in pairwise(by_fence):
@@ -225,7 +230,7 @@ def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
             if raised and retries and not faults:
                 # With a fault the report of the failure may be lost: no retry is used up.
                 retries -= 1
-            elif task.name == "chaos_poison":
+            elif rules.of(task).is_poison:
                 # Its own kill is a fault too; the others' are said to be ours.
                 unexplained += not any(fault.event.what for fault in faults)
             elif not faults:
@@ -241,7 +246,9 @@ def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
             yield violation(
                 "S9", task, f"poison was started again {unexplained} times", *starts
             )
-        if task.name == "chaos_once" and len(task.executions) > 1:
+        # What a memory has forgotten is submitted again by whoever had no answer.
+        forgotten = may_be_forgotten(story, rules, task)
+        if rules.of(task).runs_once and len(task.executions) > 1 and not forgotten:
             starts = [execution.start for execution in task.executions]
             yield violation("S9", task, "an on_lost='fail' task ran twice", *starts)
 
@@ -249,29 +256,110 @@ def executions_are_bounded(story: Story, rules: Rules) -> Iterator[Violation]:
 def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -> bool:
     if event.error == LOST_WITH_MEMORY:
         return may_be_forgotten(story, rules, task)
-    if task.name == "chaos_broken":
-        return event.error == "ValueError: chaos_broken"
+    if rules.of(task).fails_with:
+        return event.error == rules.of(task).fails_with
+    if any(one.end is not None and one.end.error == event.error for one in task.executions):
+        return True
     if event.error.startswith("timed out after"):
         return event.kind is Kind.OUTCOME
+    if event.error.startswith(("TaskTimedOut", "expired")):
+        return _has_deadline(task)
     if not event.error.startswith("lost:"):
         return False
     since = task.submits[0].at if task.submits else 0.0
     hits = sum(
         bool(excuses(story, rules, execution, event.at)) for execution in task.executions
     )
-    if task.name == "chaos_once":
+    if rules.of(task).runs_once:
         return hits > 0 or bool(story.all_troubles(since - rules.lease, event.at))
     if event.error.startswith(POISON):
         # A task may be lost before its function has begun, so count the faults.
-        return task.name == "chaos_poison" or (
+        return rules.of(task).is_poison or (
             len(story.all_troubles(since - rules.lease, event.at)) >= MAX_LOSSES
         )
     return False
 
 
+def _has_deadline(task: TaskStory) -> bool:
+    return any(submit.what == "deadline" for submit in task.submits)
+
+
 def _may_be_cancelled(story: Story, task: TaskStory, event: Event) -> bool:
-    """Whether it was attached to a client that may have been taken for gone."""
+    """Whether somebody asked for it, or its client may have been taken for gone."""
+    if any(cancel.at <= event.at for cancel in task.cancels):
+        return True
+    if event.status == "expired" and _has_deadline(task):
+        return True
     attached = [one for one in task.submits if one.mode != "delay"]
     return event.status == "cancelled" and any(
         story.troubles(submit.process, submit.at, event.at) for submit in attached
     )
+
+
+def nothing_is_told_before_it_is_kept(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S1, S2, S19: an acknowledgement needs a durable task, and an outcome a durable end."""
+    for task in story.tasks.values():
+        if not rules.has_store:
+            return
+        kept_at = task.kept[0].at if task.kept else math.inf
+        ended_at = task.terminals[0].at if task.terminals else math.inf
+        for event in task.acks:
+            if event.at < kept_at:
+                yield violation("S1", task, "it was acknowledged before it was kept", event)
+        for event in task.endings:
+            if event.at < ended_at and not _is_told_without_a_row(event):
+                yield violation("S2", task, "its end was told before it was kept", event)
+        if len(task.terminals) > 1 and not may_be_forgotten(story, rules, task):
+            yield violation("S2", task, "it ended more than once", *task.terminals)
+
+
+def ends_are_of_the_newest_lease(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S8: a success is what the execution of its own lease has returned."""
+    for task in story.tasks.values():
+        by_fence = {execution.fence: execution for execution in task.executions}
+        for event in task.terminals:
+            if event.status != "success":
+                continue
+            made = by_fence.get((event.epoch, event.attempt))
+            if made is None or made.end is None or made.end.at > event.at:
+                yield violation(
+                    "S8", task, "it succeeded, and nobody with its lease had ended it", event
+                )
+
+
+def completed_tasks_are_not_cancelled(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S10: if a cancel and a result race, one of them has won: the one that was true."""
+    for task in story.tasks.values():
+        by_fence = {execution.fence: execution for execution in task.executions}
+        for event in task.terminals:
+            made = by_fence.get((event.epoch, event.attempt))
+            if event.status != "cancelled" or made is None or made.end is None:
+                continue
+            if made.end.what != "return" or made.end.at > event.at:
+                continue
+            if not excuses(story, rules, made, event.at):
+                yield violation(
+                    "S10", task, "it had completed, and was cancelled", *made.events, event
+                )
+
+
+def machines_hold(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S20, and all else that the machines assert of themselves after each event."""
+    for event in story.events:
+        if event.kind is Kind.BROKEN:
+            where = event.process or "the run"
+            name = event.what or "CHECK"
+            yield Violation(name, event.task, f"{where} has failed: {event.error}", (event,))
+
+
+def _is_told_without_a_row(event: Event) -> bool:
+    """Whether nobody had to keep this: its task never came, or went with a memory."""
+    return event.error == LOST_WITH_MEMORY or event.error.startswith("timed out after")
+
+
+def tasks_assert_nothing_wrong(story: Story, rules: Rules) -> Iterator[Violation]:
+    """An assertion inside a task is a finding, not an outcome like others."""
+    for task in story.tasks.values():
+        for execution in task.executions:
+            if execution.end is not None and execution.end.error.startswith("AssertionError"):
+                yield violation("TASK", task, execution.end.error, *execution.events)

@@ -1,0 +1,143 @@
+"""Mistakes that somebody could make in FastWorker: each a text, and what it becomes.
+
+Every one breaks a promise; the simulation has to notice each within its seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mistake. ``before`` stands exactly ``count`` times in ``file``."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    count: int = 1
+
+
+CONTROL = "_core/_control_plane.py"
+SCHEDULER = "_core/_scheduler.py"
+CLIENT = "_core/_client.py"
+SESSIONS = "_core/_sessions.py"
+
+MUTATIONS = (
+    Mutation(
+        "acknowledged before it is committed",
+        CONTROL,
+        "self._when_durable(lambda: self._answer_asker(asker), asker)",
+        "self._answer_asker(asker)",
+    ),
+    Mutation(
+        "an outcome is told before it is committed",
+        CONTROL,
+        "            self._when_durable(lambda: self._tell(owner, event))\n",
+        "            self._tell(owner, event)\n",
+    ),
+    Mutation(
+        "whoever asks hears of an end before it is committed",
+        CONTROL,
+        "if not self._changes.has(task_id):",
+        "if True:",
+    ),
+    Mutation(
+        "what a lost worker had is not queued again",
+        SCHEDULER,
+        "                worker.release(record)\n                if fate is None:\n",
+        "                worker.release(record)\n                if False:\n",
+    ),
+    Mutation(
+        "a late report is accepted",
+        SCHEDULER,
+        "            or record.worker.key != key\n"
+        "            or record.fence != attempt\n"
+        "            or record.fence_epoch != epoch\n",
+        "",
+    ),
+    Mutation(
+        "one task more than there is room for is leased",
+        "_core/_subworkers.py",
+        "        if len(self.leased) < self.capacity:\n",
+        "        if len(self.leased) <= self.capacity:\n",
+    ),
+    Mutation(
+        "the store's writer is not woken",
+        "_store_writer.py",
+        "            self._next = records\n            self._wake.set()\n",
+        "            self._next = records\n",
+    ),
+    Mutation(
+        "a paused worker goes on after its lease",
+        "_core/_subworker.py",
+        "        if self._fence_at() <= self._now:",
+        "        if False:",
+    ),
+    Mutation(
+        "a cancel ends a task that is running and may complete",
+        SCHEDULER,
+        "        if step is Step.CANCEL and not record.is_cancel_requested:\n",
+        "        if step is Step.SUCCEED and record.is_cancel_requested:\n"
+        "            step = Step.CANCEL\n"
+        "        if step is Step.CANCEL and not record.is_cancel_requested:\n",
+    ),
+    Mutation(
+        "a repeated request is taken for an old one",
+        "_core/_link_responder.py",
+        "if request.sequence < slot.sequence:",
+        "if request.sequence <= slot.sequence:",
+    ),
+    Mutation(
+        "the reply that is kept is that of the request before",
+        "_core/_link_responder.py",
+        "        slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None\n",
+        "        slot.kept = getattr(self, '_before', body)\n        self._before = body\n",
+    ),
+    Mutation(
+        "the epoch of the store is not used",
+        "_control_plane.py",
+        "            epoch=opened.epoch,\n",
+        "            epoch=1,\n",
+        count=2,
+    ),
+    Mutation(
+        "an outcome is dropped before its client has it",
+        SESSIONS,
+        "self._items = [entry for entry in self._items if entry[0] > cursor]",
+        "self._items = [entry for entry in self._items if entry[0] > cursor + 1]",
+    ),
+    Mutation(
+        "what was acknowledged is not watched in the next session",
+        CLIENT,
+        "                if task.is_own:\n                    self._to_watch.append(task_id)\n",
+        "",
+    ),
+    Mutation(
+        "a submit is sent again as it was",
+        CLIENT,
+        "[spec.id for spec in specs], reissue=False)",
+        "[spec.id for spec in specs])",
+    ),
+    Mutation(
+        "a transaction that failed is forgotten",
+        "_core/_pending_changes.py",
+        "        for record in self._updated:\n"
+        "            self._records[record.spec.id] = record\n",
+        "",
+    ),
+    Mutation(
+        "what is submitted twice runs twice",
+        SCHEDULER,
+        "            known = self._tasks.get(spec.id)\n",
+        "            known = None\n",
+    ),
+)
+
+# What continuous integration tries; the rest takes minutes.
+FEW = (
+    "acknowledged before it is committed",
+    "a late report is accepted",
+    "what was acknowledged is not watched in the next session",
+)
