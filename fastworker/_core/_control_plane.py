@@ -1032,7 +1032,10 @@ class ControlPlaneState:
         assert batch == self._batch == self._durable + 1
         self._store_error = reason
         self._batch -= 1
-        new = self._changes.put_back()
+        # A task that was held until now can be refused by no answer: it waits for the store.
+        askers = [e.asker for e in self._effects if isinstance(e.asker, _Asker)]
+        asked = {task_id for asker in askers for task_id in asker.ids}
+        new = [record for record in self._changes.put_back() if record.spec.id in asked]
         gone = {r.spec.id for r in self._scheduler.withdraw(new, now=self._now)}
         message = f"the store cannot be written: {reason}; try again later"[:4096]
         waiting, self._effects = self._effects, deque()

@@ -138,6 +138,31 @@ async def test_a_full_disk_refuses_new_tasks_until_there_is_room(
         assert len(store.rows) == 2
 
 
+async def test_a_task_that_was_held_when_the_disk_was_full_is_not_lost(
+    autojump_clock: MockClock,
+) -> None:
+    """S1: it was told to be kept, and nobody had it any more."""
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        async with world.client() as client, trio.open_nursery() as nursery:
+            results: list[object] = []
+
+            async def call() -> None:
+                results.append((await client.submit_task("note", ("held",))).result)
+
+            nursery.start_soon(call)
+            await settle()
+            store.failure = "no space is left on the disk"
+            await world.start_worker()
+            await settle()
+            assert store.rows == {}
+            store.failure = ""
+            await trio.sleep(5)
+            assert results == ["held"]
+        assert world.ran == ["held"]
+        assert len(store.rows) == 1
+
+
 async def test_who_asks_hears_of_an_end_only_once_it_is_durable(
     autojump_clock: MockClock,
 ) -> None:
