@@ -516,10 +516,9 @@ class ClientState:
             self._submits -= 1
             # Not the same batch again: some of its tasks may have ended, and whoever
             # has no memory of them would run them once more.
-            for task in [self._tasks.get(task_id) for task_id in asked]:
-                if task is not None and task.call_id == call_id:
-                    if task.progress is _Progress.SENT:
-                        self._unheard.append(task)
+            for task in filter(None, map(self._tasks.get, asked)):
+                if task.call_id == call_id and task.progress is _Progress.SENT:
+                    self._unheard.append(task)
         elif kind is Kind.CREDIT:
             self._credits -= 1
         elif kind is Kind.BYE:
