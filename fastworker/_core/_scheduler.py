@@ -1151,7 +1151,7 @@ class Scheduler:
 
         Before the first event. A lease counts as fresh: its subworker has
         LEASE_SECONDS to come back. What was with lanes of the process that has
-        ended is lost; what it was running runs alone next time.
+        ended is lost; what it was running twice so runs alone next time.
         """
         ends_at = now + LEASE_SECONDS
         commands: list[SchedulerCommand] = []
@@ -1178,7 +1178,7 @@ class Scheduler:
                     self._away.add(record, ends_at)
                 else:
                     reason = "the process of the control plane, in which it ran, ended"
-                    self._lose_away(record, True, reason, now, commands)
+                    self._lose_away(record, True, reason, now, commands, is_suspect=False)
         if self._tasks:
             self._hold_until = now + HOLD_SECONDS
             self._claims_end_at = ends_at
@@ -1267,8 +1267,14 @@ class Scheduler:
         reason: str,
         now: float,
         commands: list[SchedulerCommand],
+        *,
+        is_suspect: bool = True,
     ) -> None:
-        """A lease of before the restart has ended without a word of its attempt."""
+        """A lease of before the restart has ended without a word of its attempt.
+
+        Not ``is_suspect``: its worker ended because the control plane did, for which
+        there are more likely reasons than the task. It is one if that happens again.
+        """
         if was_running or record.is_careful:
             record.last_ending, record.loss = Ending.LOST, reason
         fate: tuple[Step, str] | None = None
@@ -1282,7 +1288,8 @@ class Scheduler:
                 fate = Step.FAIL, _poison(record.losses)
         else:
             record.uncounted += 1
-            record.is_solo = record.is_solo or was_running
+            if was_running and (is_suspect or record.is_wary):
+                record.is_solo = True
             record.is_wary = True
         if fate is not None:
             step, error = fate
@@ -1294,7 +1301,8 @@ class Scheduler:
         commands: list[SchedulerCommand] = []
         reason = "its worker ended with the control plane that had started it"
         for record in self._away.take_of(worker_ids):
-            self._lose_away(record, record.started > 0.0, reason, now, commands)
+            was_running = record.started > 0.0
+            self._lose_away(record, was_running, reason, now, commands, is_suspect=False)
         return commands
 
     def _cancel_unclaimed(self, now: float, commands: list[SchedulerCommand]) -> None:

@@ -180,6 +180,29 @@ def test_what_a_child_of_the_old_process_had_is_given_to_another_once_it_must_be
     assert cluster.outcomes[task_id].startswith(cluster.subworkers[0].name.encode())
 
 
+def test_a_task_is_no_suspect_before_its_worker_ended_with_the_control_plane_twice() -> None:
+    # S9. Nobody has to wait for it the first time; it may be what ends them both.
+    cluster = DurableCluster(subworkers=3)
+    task_id = a_running_task(cluster)
+    for is_alone in (False, True):
+        (gone,) = [w for w in cluster.subworkers if w.running]
+        cluster.peers.remove(gone)
+        cluster.subworkers.remove(gone)
+        cluster.restart()
+        cluster.run_network()
+        cluster._control(OldProcessesEnded([gone.name]))
+        assert cluster.scheduler._tasks[task_id].is_solo is is_alone
+        cluster._flush_control()
+        cluster.pass_time(1.0)
+        cluster.run_network()
+        for worker in cluster.subworkers:
+            cluster.start(worker)
+        cluster.pass_time(1.0)
+        cluster.run_network()
+    cluster.settle()
+    assert cluster.outcomes[task_id].startswith(cluster.subworkers[0].name.encode())
+
+
 def test_a_queued_task_and_an_outcome_come_back() -> None:
     cluster = DurableCluster(subworkers=1)
     done = a_running_task(cluster)
