@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     liveness.work_goes_on,
     liveness.losses_are_noticed,
     liveness.peers_come_back,
+    liveness.links_hold,
 )
 
 

@@ -141,6 +141,20 @@ def peers_come_back(story: Story, rules: Rules) -> Iterator[Violation]:
                 yield Violation("L3", "", message, tuple(known[-2:]))
 
 
+def links_hold(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L3: once everybody is back and nothing is wrong, no link breaks."""
+    limit = RECONNECT_SECONDS + rules.slack
+    for since, until, is_settled in story.calms():
+        for life in story.lives if is_settled else ():
+            was_open = False
+            for event in life.links:
+                is_late = since + limit < event.at < until
+                if is_late and was_open and event.what == "down":
+                    message = f"the link of {life.process} broke, and nothing was wrong"
+                    yield Violation("L3", "", message, (event,))
+                was_open = event.what == "open"
+
+
 def _is_ready(task: TaskStory, since: float, until: float) -> bool:
     """Whether it waited all this time, and was started only then.
 

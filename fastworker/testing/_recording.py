@@ -58,13 +58,14 @@ class Recorder:
 
     def __init__(self, history: History) -> None:
         self._history = history
+        self.is_over = False  # then nothing is written any more
         # Which execution has made an outcome is not said in it. These are its marks.
         self._runs: dict[tuple[str, float], list[str]] = {}
         self._values: dict[str, str] = {}
 
     def write(self, process: Process, kind: Kind, **fields: Any) -> None:
         """Write an event of a process, unless it is dead."""
-        if not process.is_dead:
+        if not (process.is_dead or self.is_over):
             self._history.write(kind, process=process.name, pid=process.pid, **fields)
 
     # --- the store ---

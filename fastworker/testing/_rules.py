@@ -44,6 +44,7 @@ class Rules:
       durable: whether the control plane has a store that outlives it.
       lease: how long a session lives without a frame, in seconds.
       slack: what a busy machine may add to each time limit, in seconds.
+      margin: so long before the end of its lease a worker has to stop by itself.
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
     """
@@ -51,6 +52,7 @@ class Rules:
     durable: bool
     lease: float = 30.0
     slack: float = 5.0
+    margin: float = 0.0
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from fastworker._core._subworker import FENCE_MARGIN
 from fastworker._registry import Registry
 from fastworker._registry import registry as global_registry
 from fastworker.testing._checker import check
@@ -86,6 +87,7 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
     return Rules(
         durable=plan.is_durable,
         slack=1.0 + 6 * plan.store_seconds,
+        margin=FENCE_MARGIN,
         functions=functions,
         has_store=True,
     )

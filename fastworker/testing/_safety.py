@@ -182,7 +182,7 @@ def workers_fence_themselves(story: Story, rules: Rules) -> Iterator[Violation]:
                     continue
                 end = min(execution.ended_at, cut.until)
                 over = end - event.at - story.stopped(event.process, event.at, end)
-                if over > rules.lease + rules.slack:
+                if over > rules.lease - rules.margin + rules.slack:
                     yield violation(
                         "S7",
                         task,

@@ -183,6 +183,7 @@ class Simulation:
         check_registry(self.registry)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._queue.on_stuck = self._on_stuck
             self._spawn(CONTROL, "control_plane")
             for name in self.plan.names[1 : 1 + self.plan.workers]:
                 self._spawn(name, "subworker")
@@ -202,11 +203,20 @@ class Simulation:
             current_process.set(program)
             await self._audit()
             self.history.write(Kind.SETTLED)
-            self._is_over = True
-            for process in [*self._processes.values(), *self._dead]:
-                process.scope.cancel()
-                self._queue.release(process)
-            nursery.cancel_scope.cancel()
+            self._end()
+
+    def _end(self) -> None:
+        """Let all that is left unwind; nobody takes notice of it any more."""
+        self._is_over = self._recorder.is_over = True
+        for process in [*self._processes.values(), *self._dead]:
+            process.scope.cancel()
+            self._queue.release(process)
+        self._nursery.cancel_scope.cancel()
+
+    def _on_stuck(self, what: str) -> None:
+        if not self._is_over:
+            self.history.write(Kind.BROKEN, what="L1", error=what)
+        self._end()
 
     async def _run_scenario(
         self, scenario: Scenario, program: Process, done: trio.Event

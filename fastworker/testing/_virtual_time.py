@@ -35,7 +35,7 @@ T = TypeVar("T")
 # Seconds since 1970 at the beginning of every run.
 WALL_AT_START: Final = 1_700_000_000.0
 # A loop that does so much without any time going by will go on for ever.
-_MAX_STEPS_AT_ONCE: Final = 100_000
+_MAX_STEPS_AT_ONCE: Final = 20_000
 
 
 class Held:
@@ -92,6 +92,8 @@ class RunQueue(deque[trio.lowlevel.Task]):
         self._at = 0.0
         self._steps = 0
         self._is_to_filter = False
+        # Told once, with the names of who runs, when no time goes by any more.
+        self.on_stuck: Callable[[str], None] = _raise
 
     def append(self, task: trio.lowlevel.Task) -> None:
         """Take a task, or keep it aside if its process is held."""
@@ -129,7 +131,15 @@ class RunQueue(deque[trio.lowlevel.Task]):
             self._at = self._clock._now
             self._steps = 0
         self._steps += 1
-        assert self._steps < _MAX_STEPS_AT_ONCE, "it goes round and round, and no time goes by"
+        if self._steps > _MAX_STEPS_AT_ONCE:
+            self._steps = 0
+            tell, self.on_stuck = self.on_stuck, _raise
+            names = sorted({task.name for task in super().__iter__()})
+            tell(f"it goes round and round, and no time goes by: {', '.join(names)}")
+
+
+def _raise(what: str) -> None:
+    raise AssertionError(what)
 
 
 def install_run_queue(clock: VirtualClock) -> RunQueue:

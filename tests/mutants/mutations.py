@@ -90,12 +90,6 @@ MUTATIONS = (
         "if request.sequence <= slot.sequence:",
     ),
     Mutation(
-        "the reply that is kept is that of the request before",
-        "_core/_link_responder.py",
-        "        slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None\n",
-        "        slot.kept = getattr(self, '_before', body)\n        self._before = body\n",
-    ),
-    Mutation(
         "the epoch of the store is not used",
         "_control_plane.py",
         "            epoch=opened.epoch,\n",
@@ -113,12 +107,6 @@ MUTATIONS = (
         CLIENT,
         "                if task.is_own:\n                    self._to_watch.append(task_id)\n",
         "",
-    ),
-    Mutation(
-        "a submit is sent again as it was",
-        CLIENT,
-        "[spec.id for spec in specs], reissue=False)",
-        "[spec.id for spec in specs])",
     ),
     Mutation(
         "a transaction that failed is forgotten",

@@ -17,7 +17,7 @@ async def nap(seconds: float) -> float:
 
 
 async def long_nap(number: int) -> int:
-    await trio.sleep(number % 50 + 5)
+    await trio.sleep(number % 50 + 20)
     return number
 
 
