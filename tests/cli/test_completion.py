@@ -45,7 +45,7 @@ def complete_in_bash(*words: str) -> list[str]:
         (["fastworker", "q"], ["queues"]),
         (["fastworker", "workers", "--w"], ["--watch"]),
         (["fastworker", "events", "--status", "su"], ["success"]),
-        (["fastworker", "s"], ["status", "store", "submit", "subworker"]),
+        (["fastworker", "s"], ["simulate", "status", "store", "submit", "subworker"]),
         (["fastworker", "to"], ["top"]),
         (["fastworker", "top", "--tok"], ["--token-file"]),
         (["fastworker", "submit", "--kw"], ["--kwargs"]),
