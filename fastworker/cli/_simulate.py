@@ -38,6 +38,13 @@ SHOWN_FAILURES = 3
 @click.option("--workers", type=click.IntRange(1), help="How many subworkers.")
 @click.option("--clients", type=click.IntRange(0), help="How many clients of the plan.")
 @click.option("--faults", metavar="KINDS", help="Only these kinds of faults: 'crash,pause'.")
+@click.option(
+    "--store",
+    type=click.Choice(["durable", "memory", "any"]),
+    default="durable",
+    show_default=True,
+    help="What the control plane keeps its tasks in.",
+)
 def simulate(
     task_modules: tuple[str, ...],
     *,
@@ -49,6 +56,7 @@ def simulate(
     workers: int | None,
     clients: int | None,
     faults: str | None,
+    store: str,
 ) -> None:
     """Run your tasks in simulated clusters, each with faults of its own.
 
@@ -68,7 +76,13 @@ def simulate(
         kinds = None if faults is None else tuple(part.strip() for part in faults.split(","))
 
         def draw(number: int) -> Plan:
-            return draw_plan(number, workers=workers, clients=clients, kinds=kinds)
+            return draw_plan(
+                number,
+                workers=workers,
+                clients=clients,
+                kinds=kinds,
+                is_durable={"durable": True, "memory": False}.get(store),
+            )
 
         def run(plan: Plan) -> Any:
             return run_plan(plan, program, registry=registry)
@@ -76,7 +90,7 @@ def simulate(
         if seed is not None:
             plan = draw(seed) if keep is None else _keep(draw(seed), keep)
             sys.exit(show_one(run(plan)))
-        command = _command(task_modules, scenario, workers, clients, faults)
+        command = _command(task_modules, scenario, workers, clients, faults, store)
         sys.exit(_run_all(run, [draw(n) for n in range(first, first + seeds)], command))
 
 
@@ -180,6 +194,7 @@ def _command(
     workers: int | None,
     clients: int | None,
     faults: str | None,
+    store: str,
 ) -> str:
     words = ["fastworker", "simulate"]
     for module in task_modules:
@@ -189,6 +204,7 @@ def _command(
         ("--workers", workers),
         ("--clients", clients),
         ("--faults", faults),
+        ("--store", None if store == "durable" else store),
     ):
         if value is not None:
             words += [option, str(value)]

@@ -7,7 +7,7 @@ from fastworker._registry import registry as global_registry
 from fastworker.testing._plan import Plan
 from fastworker.testing._run import Result
 from fastworker.testing._simulate import run_or_fail
-from fastworker.testing._simulation import Scenario
+from fastworker.testing._simulation import LONG, Scenario
 
 
 class Cluster:
@@ -36,5 +36,5 @@ class Cluster:
           SimulationFailed: an invariant or an assertion was broken; the error of the
             scenario is its cause.
         """
-        plan = Plan(seed, workers=workers, clients=0, slots=slots, storm=0.0)
+        plan = Plan(seed, workers=workers, clients=0, slots=slots, storm=0.0, settle=LONG)
         return run_or_fail(plan, scenario, self._registry)

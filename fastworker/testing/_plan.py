@@ -80,7 +80,9 @@ class Plan:
       store_seconds: how long a transaction takes on the average, if that takes time.
       skew: how far the wall clocks of processes are wrong at most, in seconds.
       deaths: the share of task processes that are killed.
+      work: how many seconds an attempt of a ``def`` function takes on the average.
       long: the share of ``def`` attempts that take long.
+      settle: how many seconds everything may take once nothing goes wrong any more.
       tasks: about how many tasks a client submits, where the scenario asks for that.
     """
 
@@ -96,7 +98,9 @@ class Plan:
     store_seconds: float = 0.002
     skew: float = 0.0
     deaths: float = 0.0
+    work: float = 0.02
     long: float = 0.0
+    settle: float = 300.0
     tasks: int = 12
 
     @property
@@ -176,6 +180,7 @@ def draw_plan(
         store_seconds=random.choice([0.002, 0.002, 0.05, 0.4]),
         skew=random.choice([0.0, 0.0, 0.5, 3600.0]),
         deaths=random.choice([0.0, 0.0, 0.2]),
+        work=random.choice([0.02, 0.3, 2.0]),
         long=random.choice([0.0, 0.05, 0.3]),
         tasks=random.choice([3, 6, 10, 16]),
     )
@@ -191,16 +196,17 @@ def draw_plan(
 
 
 def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[Fault, ...]:
-    weights = {kind: random.choice([0.0, 0.0, 1.0, 3.0]) for kind in KINDS if kind in allowed}
-    kinds = [kind for kind, weight in weights.items() if weight]
+    # Few kinds at a time: each has runs in which nothing else is in its way.
+    possible = [kind for kind in KINDS if kind in allowed]
+    count = random.choice([0, 1, 1, 2, 3, len(KINDS)])
+    kinds = random.sample(possible, min(count, len(possible)))
     if not kinds:
         return ()
     every = plan.storm / random.choice([1, 4, 10, 25])
     faults: list[Fault] = []
     at = random.expovariate(1 / every)
     while at < plan.storm and len(faults) < 30:
-        [kind] = random.choices(kinds, [weights[kind] for kind in kinds])
-        faults.append(_draw_fault(random, plan, kind, at))
+        faults.append(_draw_fault(random, plan, random.choice(kinds), at))
         at += random.expovariate(1 / every)
     return tuple(faults)
 
@@ -212,7 +218,9 @@ def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
     steps = random.choice([0, 0, 1, 2, 5, 15])
     match kind:
         case "partition" | "partition one way" | "unplug":
-            name, other = random.choice(plan.names[1:]), CONTROL
+            # Of workers more can be lost than of clients.
+            workers = plan.names[1 : 1 + plan.workers]
+            name, other = random.choice([*plan.names[1:], *workers]), CONTROL
             if kind == ONE_WAY_CUT and random.random() < 0.5:
                 name, other = other, name
         case "store full" | "store torn":

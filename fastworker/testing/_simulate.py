@@ -27,7 +27,7 @@ def simulate(
     workers: int | None = None,
     clients: int | None = None,
     faults: Sequence[str] | None = None,
-    durable: bool | None = None,
+    durable: bool | None = True,
     registry: Registry = global_registry,
 ) -> Callable[[Scenario], Callable[[], None]]:
     """Make a test of a scenario: run it under faults, once for each seed.
@@ -41,7 +41,8 @@ def simulate(
       workers, clients: how many there are; drawn from the seed if not given.
       faults: which kinds may happen, by default all: see ``fastworker.testing.KINDS``;
         "messages" are those of frames. ``()`` is none at all.
-      durable: whether the control plane's store outlives it, by default drawn.
+      durable: whether the control plane's store outlives it; None is drawn. Without,
+        tasks are lost whenever the control plane is killed, and their callers are told.
       registry: the tasks.
 
     Raises:

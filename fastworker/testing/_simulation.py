@@ -47,8 +47,6 @@ MANAGEMENT_PORT: Final = 5560
 MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 # Longer than any run: no call may end by a limit of its own.
 LONG: Final = 100_000.0
-# How long everything may take once nothing is wrong any more.
-SETTLE_SECONDS: Final = 300.0
 AUDIT_SECONDS: Final = 240.0
 LOOK_SECONDS: Final = 0.5
 
@@ -194,7 +192,7 @@ class Simulation:
             nursery.start_soon(self._run_scenario, scenario, program, done)
             await self._storm()
             self._calm()
-            with trio.move_on_after(SETTLE_SECONDS) as scope:
+            with trio.move_on_after(self.plan.settle) as scope:
                 await done.wait()
                 while self._programs_left:
                     await self._ended.wait()
@@ -443,7 +441,7 @@ class Simulation:
         """How long an attempt of a ``def`` function takes."""
         if self._durations.random() < self.plan.long:
             return self._durations.choice([1.0, 8.0, 35.0]) * self._durations.random()
-        return self._durations.expovariate(1 / 0.02)
+        return self._durations.expovariate(1 / self.plan.work)
 
     async def _run_client(self, process: Process) -> None:
         async with self.client() as client:

@@ -1,156 +1,285 @@
-"""What users have of simulations: a decorator, a fixture, a command."""
+"""What the simulation kit promises to those who use it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import random
+import time
 
 import pytest
-from click.testing import CliRunner, Result
+import trio
 
+from fastworker import ConfigurationError, TaskStatus
 from fastworker._registry import Registry
-from fastworker.cli import main
-from fastworker.testing import Simulation, SimulationFailed, simulate
-
-TASKS = """
-import itertools
-
-from fastworker import task
-
-calls = itertools.count()
-
-
-@task(name="simulated_add")
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-async def sound(sim):
-    async with sim.client() as client:
-        result = await client.submit_task("simulated_add", (1, 2))
-        assert result.result == 3, result
+from fastworker._task_options import TaskOptions
+from fastworker.testing import (
+    Event,
+    Fault,
+    Kind,
+    Plan,
+    Result,
+    Simulation,
+    SimulationFailed,
+    draw_plan,
+    run_plan,
+    simulate,
+)
+from fastworker.testing._cluster import Cluster
+from tests.simulation.sim_tasks import make_registry
 
 
-async def unsound(sim):
-    async with sim.client() as client:
-        result = await client.submit_task("simulated_add", (1, 2))
-        assert result.result == 4, result
-"""
+def run(
+    scenario: object, registry: Registry | None = None, *faults: Fault, **fields: object
+) -> Result:
+    """Run a scenario with these faults and no others; nothing may be wrong with it."""
+    settings: dict[str, object] = {"clients": 0, "storm": 10.0, "slots": 1, **fields}
+    plan = Plan(1, faults=faults, **settings)  # type: ignore[arg-type]
+    result = run_plan(plan, scenario, registry=registry or make_registry())  # type: ignore[arg-type]
+    assert result.is_sound, str(result)
+    return result
 
 
-def a_registry() -> Registry:
+def of(result: Result, kind: Kind, **fields: object) -> list[Event]:
+    return [
+        event
+        for event in result.events
+        if event.kind is kind and all(getattr(event, n) == v for n, v in fields.items())
+    ]
+
+
+# --- time, chance and threads ---
+
+
+def test_an_hour_takes_no_time_and_sleep_takes_a_slot() -> None:
+    def sleep(seconds: int) -> None:
+        time.sleep(seconds)
+
     registry = Registry()
-
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    registry.register(add, name="add")
-    return registry
-
-
-REGISTRY = a_registry()
-
-
-async def add_in_every_weather(sim: Simulation) -> None:
-    async with sim.client() as client:
-        for number in range(5):
-            result = await client.submit_task("add", (number, 1))
-            assert result.result in (number + 1, None)
-
-
-def test_a_sound_scenario_passes_with_every_seed() -> None:
-    simulate(seeds=5, workers=2, registry=REGISTRY)(add_in_every_weather)()
-
-
-def test_a_broken_assertion_names_the_seed_and_what_it_said() -> None:
-    async def wrong(sim: Simulation) -> None:
-        async with sim.client() as client:
-            result = await client.submit_task("add", (1, 2))
-            assert result.result == 4, "two and one"
-
-    with pytest.raises(SimulationFailed, match="two and one") as caught:
-        simulate(seeds=[7], faults=(), registry=REGISTRY)(wrong)()
-    assert caught.value.result.plan.seed == 7
-
-
-def test_what_is_decorated_keeps_its_name_and_asks_for_nothing() -> None:
-    run = simulate(seeds=1, registry=REGISTRY)(add_in_every_weather)
-    assert run.__name__ == "add_in_every_weather"
-    run()
-
-
-def test_the_fixture_runs_a_scenario_in_which_nothing_goes_wrong(
-    fastworker_cluster: object,
-) -> None:
-    from fastworker.testing._cluster import Cluster
-
-    assert isinstance(fastworker_cluster, Cluster)
+    registry.register(sleep)
+    ended_at: list[float] = []
 
     async def scenario(sim: Simulation) -> None:
         async with sim.client() as client:
-            assert (await client.submit_task("add", (1, 2))).result == 3
+            for _ in range(2):
+                await client.submit_task("sleep", (3600,))
+                ended_at.append(sim.now)
 
-    result = Cluster(REGISTRY).run(scenario, workers=2)
-    assert result.is_sound
+    begun = time.monotonic()
+    run(scenario, registry, workers=1, settle=10_000.0)
+    assert time.monotonic() - begun < 60
+    assert 7200 < ended_at[1] < 7210
 
 
-# --- the command ---
+def test_what_a_program_does_to_time_and_chance_is_as_before_afterwards() -> None:
+    random.seed(7)
+    before = random.random(), time.sleep, trio.to_thread.run_sync
+    random.seed(7)
+    run_plan(draw_plan(3), registry=make_registry())
+    assert (random.random(), time.sleep, trio.to_thread.run_sync) == before
 
 
-def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(
-        main, ["simulate", "--task-modules", "simulated_tasks", *arguments]
+def test_a_call_in_a_thread_takes_virtual_time() -> None:
+    async def scenario(sim: Simulation) -> None:
+        before = sim.now
+        assert await trio.to_thread.run_sync(lambda: 5) == 5
+        assert before < sim.now < before + 1
+
+    run(scenario)
+
+
+# --- faults ---
+
+
+async def nap_once(sim: Simulation) -> None:
+    async with sim.client() as client:
+        result = await client.submit_task("nap", (5.0,))
+        assert result.status is TaskStatus.SUCCESS
+
+
+def test_a_crashed_worker_says_nothing_and_its_task_runs_elsewhere() -> None:
+    result = run(nap_once, None, Fault(2.0, "crash", "w1"), Fault(2.0, "crash", "w2"))
+    first, second = of(result, Kind.START)
+    assert first.pid != second.pid
+    assert len(of(result, Kind.END)) == 1
+    assert 2.0 < second.at < 3.0
+
+
+def test_a_silent_crash_is_noticed_when_the_machine_is_back() -> None:
+    result = run(nap_once, None, Fault(2.0, "silent crash", "w1", 6.0), workers=1)
+    _, second = of(result, Kind.START)
+    assert 8.0 <= second.at < 10.0
+
+
+def test_a_paused_worker_goes_on_where_it_was() -> None:
+    result = run(nap_once, None, Fault(2.0, "pause", "w1", 6.0), workers=1)
+    [start] = of(result, Kind.START)
+    [end] = of(result, Kind.END)
+    assert (start.at, end.at) == (pytest.approx(0.0, abs=0.2), pytest.approx(8.0, abs=0.2))
+
+
+def test_nothing_arrives_on_a_way_that_is_cut() -> None:
+    result = run(
+        nap_once, None, Fault(2.0, "partition one way", "w1", 6.0, "control"), workers=1
     )
+    [end] = of(result, Kind.END)
+    [outcome] = of(result, Kind.OUTCOME)
+    assert end.at == pytest.approx(5.0, abs=0.2)
+    assert outcome.at >= 8.0
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all, as a module is imported once."""
-    folder = tmp_path_factory.mktemp("simulated")
-    (folder / "simulated_tasks.py").write_text(TASKS)
-    return folder
+def test_an_unplugged_worker_loses_its_leases_at_once() -> None:
+    result = run(nap_once, None, Fault(2.0, "unplug", "w1", 6.0, "control"), workers=2)
+    if of(result, Kind.START)[0].process == "w1":
+        assert of(result, Kind.START, process="w2")[0].at < 3.5
 
 
-@pytest.fixture(autouse=True)
-def _in_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
+def test_a_control_plane_that_crashes_in_a_write_loses_nothing_that_was_acknowledged() -> None:
+    for steps in (0, 1):  # before the transaction is on the disk, and just after
+        result = run(nap_once, None, Fault(0.0, "store torn", "control", 0.5, steps=steps))
+        assert len(of(result, Kind.EXIT, process="control")) == 1
+        assert len(of(result, Kind.TERMINAL)) == 1
 
 
-def test_the_command_runs_seeds_and_says_that_all_is_well() -> None:
-    found = invoke("--seeds", "2", "--first", "5", "--workers", "2", "--clients", "1")
-    assert (found.exit_code, found.stdout) == (0, "2 seeds: all is well\n")
+def test_a_process_of_a_task_can_die() -> None:
+    async def scenario(sim: Simulation) -> None:
+        async with sim.client() as client:
+            result = await client.submit_task("apart", (1,))
+            assert result.error == "ProcessDied: its process was killed by the simulation"
+
+    run(scenario, deaths=1.0)
 
 
-def test_a_failing_seed_is_told_with_the_command_that_repeats_it() -> None:
-    wrong = ("--scenario", "simulated_tasks:unsound", "--faults", "crash")
-    found = invoke("--seeds", "1", *wrong)
-    assert found.exit_code == 1
-    assert found.stdout.endswith("1 seed, 1 failing: 0\n")
-    assert (
-        "fastworker simulate --task-modules simulated_tasks --scenario "
-        "simulated_tasks:unsound --faults crash --seed 0" in found.output
-    )
-    again = invoke("--seed", "0", "--keep", "none", *wrong)
-    assert again.exit_code == 1
-    assert "violations" in again.stdout
-    assert "result=3" in again.stdout or "success" in again.stdout
+def test_a_scenario_says_itself_what_goes_wrong() -> None:
+    async def scenario(sim: Simulation) -> None:
+        async with sim.client() as client:
+            handle = await client.submit("nap", 5.0)
+            await trio.sleep(1)
+            sim.crash("w1")
+            await trio.sleep(1)
+            sim.restart("w1")
+            assert await handle.result() == 5.0
+
+    result = run(scenario, workers=1)
+    assert len(of(result, Kind.START)) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--scenario", "simulated_tasks:nothing"), "there is no such function"),
-        (("--seed", "0", "--keep", "999"), "but no '999'"),
-    ],
-)
-def test_what_cannot_be_simulated_is_said(arguments: tuple[str, ...], words: str) -> None:
-    found = invoke(*arguments)
-    assert found.exit_code == 78
-    assert words in found.output
+def test_a_client_that_crashes_leaves_nothing_that_goes_on() -> None:
+    lives: list[float] = []
+
+    async def program(client: object) -> None:
+        lives.append(trio.current_time())
+        await client.submit_task("nap", (2.0,))  # type: ignore[attr-defined]
+
+    async def scenario(sim: Simulation) -> None:
+        sim.run_client("c1", program)
+
+    run(scenario, None, Fault(1.0, "crash", "c1", 0.5), clients=1)
+    assert lives == [pytest.approx(0.0, abs=0.2), pytest.approx(1.5, abs=0.2)]
 
 
-def test_a_seed_has_the_same_history_twice() -> None:
-    first = invoke("--seed", "3", "--scenario", "simulated_tasks:sound")
-    second = invoke("--seed", "3", "--scenario", "simulated_tasks:sound")
-    assert first.exit_code == second.exit_code == 0
-    assert first.stdout == second.stdout
+# --- what is told ---
+
+
+def test_an_asyncio_task_is_refused_and_told_why() -> None:
+    async def needs_asyncio() -> None: ...
+
+    registry = Registry()
+    registry.register(needs_asyncio, options=TaskOptions(backend="asyncio"))
+    with pytest.raises(ConfigurationError, match=r"'needs_asyncio' has backend='asyncio'"):
+        run_plan(Plan(1), registry=registry)
+
+
+def test_a_task_without_annotations_is_refused_and_told_why() -> None:
+    class Thing: ...
+
+    def take(thing: Thing) -> None: ...
+
+    take.__annotations__ = {"thing": Thing}
+    registry = Registry()
+    registry.register(take)
+    result = run_plan(Plan(1), registry=registry)
+    assert "nothing is known to give as 'thing'" in str(result)
+
+
+def test_an_assertion_of_a_task_is_a_violation() -> None:
+    def check() -> None:
+        raise AssertionError("sold twice")
+
+    registry = Registry()
+    registry.register(check)
+
+    async def scenario(sim: Simulation) -> None:
+        async with sim.client() as client:
+            await client.submit_task("check")
+
+    result = run_plan(Plan(1, clients=0, storm=0.0), scenario, registry=registry)
+    assert [v.invariant for v in result.violations] == ["TASK"]
+    assert "sold twice" in str(result)
+
+
+def test_a_loop_that_lets_no_time_go_by_is_a_violation() -> None:
+    async def scenario(sim: Simulation) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    result = run_plan(Plan(1, clients=0, storm=1.0), scenario, registry=make_registry())
+    assert "it goes round and round, and no time goes by" in str(result)
+
+
+def make_broken_registry() -> tuple[Registry, list[str]]:
+    charged: list[str] = []
+
+    def charge(order: str) -> None:
+        charged.append(order)
+
+    registry = Registry()
+    registry.register(charge)
+    return registry, charged
+
+
+def test_simulate_makes_a_test_that_finds_a_task_which_may_not_run_twice() -> None:
+    registry, charged = make_broken_registry()
+
+    @simulate(seeds=60, workers=2, registry=registry)
+    async def orders(sim: Simulation) -> None:
+        charged.clear()
+        async with sim.client() as client, client.open_task_group() as group:
+            for number in range(6):
+                await group.submit("charge", f"order {number}")
+        assert len(set(charged)) == len(charged), "charged twice"
+
+    with pytest.raises(SimulationFailed, match="charged twice") as caught:
+        orders()
+    assert "run it again with: @simulate(seeds=[" in str(caught.value)
+    assert isinstance(caught.value.__cause__, AssertionError)
+
+
+def test_without_faults_the_same_test_passes() -> None:
+    registry, charged = make_broken_registry()
+
+    @simulate(seeds=5, faults=(), registry=registry)
+    async def orders(sim: Simulation) -> None:
+        charged.clear()
+        async with sim.client() as client:
+            await client.submit_task("charge", ("one",))
+        assert charged == ["one"]
+
+    orders()
+
+
+def test_the_fixture_runs_a_scenario(fastworker_cluster: Cluster) -> None:
+    async def scenario(sim: Simulation) -> None:
+        await trio.sleep(100)
+
+    assert fastworker_cluster.run(scenario).seconds >= 100
+
+
+def test_plans_come_back_from_their_text() -> None:
+    plan = draw_plan(11)
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_kinds_of_faults_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"'flood' is no kind of fault; there are crash"
+    ):
+        draw_plan(1, kinds=("flood",))
