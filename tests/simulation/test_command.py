@@ -117,7 +117,9 @@ def _in_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_runs_seeds_and_says_that_all_is_well() -> None:
-    found = invoke("--seeds", "2", "--first", "5", "--workers", "2", "--clients", "1")
+    found = invoke(
+        "--seeds", "2", "--first", "5", "--workers", "2", "--clients", "1", "--store", "durable"
+    )
     assert (found.exit_code, found.stdout) == (0, "2 seeds: all is well\n")
 
 
