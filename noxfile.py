@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "tests_nng", "chaos", "docs"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests",
+    "tests_nng",
+    "simulate",
+    "mutants",
+    "chaos",
+    "docs",
+]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"
 
@@ -57,6 +66,20 @@ def fuzz(session: nox.Session) -> None:
     """Try a million hostile frames and values, in ten minutes; COUNT and SEED may follow."""
     install(session, "test")
     session.run("python", "-m", "tests.core.fuzz", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulate 1,000 clusters, each with faults of its own; or ``-- --seeds 20000``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Have the simulation notice three mistakes that are put in; ``-- --seeds 200``: all."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *(session.posargs or ["--few"]))
 
 
 @nox.session

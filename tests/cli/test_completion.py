@@ -40,7 +40,7 @@ def complete_in_bash(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (["fastworker", "con"], ["control-plane"]),
-        (["fastworker", "s"], ["status", "store", "submit", "subworker"]),
+        (["fastworker", "s"], ["simulate", "status", "store", "submit", "subworker"]),
         (["fastworker", "submit", "--kw"], ["--kwargs"]),
         (["fastworker", "submit", "--args", "1", "2", "--non"], ["--non-blocking"]),
         (["fastworker", "submit", "--args", "1", "--mistyped", "--non"], ["--non-blocking"]),
