@@ -100,7 +100,7 @@ class Plan:
     deaths: float = 0.0
     work: float = 0.02
     long: float = 0.0
-    settle: float = 300.0
+    settle: float = 3600.0
     tasks: int = 12
 
     @property
