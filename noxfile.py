@@ -83,6 +83,20 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulate 1,000 clusters, each with faults of its own; or ``-- --seeds 20000``."""
+    install(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Have the simulation notice three mistakes that are put in; ``-- --seeds 200``: all."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *(session.posargs or ["--few"]))
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Kill, stop and cut off real processes for a minute; or ``-- --minutes 30``."""
     install(session, "test")

@@ -144,7 +144,9 @@ def _run_all(run: Any, plans: Sequence[Plan], command: str) -> int:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    is_plain = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=is_plain) as progress:
         bar = progress.add_task("seeds", total=len(plans))
         for plan, failure in zip(plans, find_failures(run, plans), strict=True):
             progress.advance(bar)

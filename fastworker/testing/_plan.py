@@ -100,7 +100,7 @@ class Plan:
     deaths: float = 0.0
     work: float = 0.02
     long: float = 0.0
-    settle: float = 300.0
+    settle: float = 3600.0
     tasks: int = 12
 
     @property
@@ -182,7 +182,7 @@ def draw_plan(
         deaths=random.choice([0.0, 0.0, 0.2]),
         work=random.choice([0.02, 0.3, 2.0]),
         long=random.choice([0.0, 0.05, 0.3]),
-        tasks=random.choice([3, 6, 10, 16]),
+        tasks=random.choice([3, 5, 8, 14]),
     )
     messages = Faults()
     if "messages" in allowed and random.random() < 0.5:

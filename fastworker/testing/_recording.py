@@ -102,6 +102,7 @@ class Recorder:
             epoch=key.epoch,
             attempt=key.attempt,
             digest=digest_of(attempt.payload),
+            wall=wall,
         )
 
     def note_end(self, process: Process, ended: AttemptEnded) -> None:

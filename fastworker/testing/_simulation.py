@@ -47,7 +47,7 @@ MANAGEMENT_PORT: Final = 5560
 MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 # Longer than any run: no call may end by a limit of its own.
 LONG: Final = 100_000.0
-AUDIT_SECONDS: Final = 240.0
+AUDIT_SECONDS: Final = 1200.0
 LOOK_SECONDS: Final = 0.5
 
 RESTART_SECONDS: Final = 1.0

@@ -126,6 +126,6 @@ MUTATIONS = (
 # What continuous integration tries; the rest takes minutes.
 FEW = (
     "acknowledged before it is committed",
-    "a late report is accepted",
+    "a cancel ends a task that is running and may complete",
     "what was acknowledged is not watched in the next session",
 )

@@ -24,6 +24,7 @@ from fastworker.testing import (
     simulate,
 )
 from fastworker.testing._cluster import Cluster
+from fastworker.testing._virtual_time import WALL_AT_START
 from tests.simulation.sim_tasks import make_registry
 
 
@@ -84,6 +85,16 @@ def test_a_call_in_a_thread_takes_virtual_time() -> None:
         assert before < sim.now < before + 1
 
     run(scenario)
+
+
+def test_wall_clocks_may_be_wrong() -> None:
+    async def scenario(sim: Simulation) -> None:
+        async with sim.client() as client:
+            result = await client.submit_task("nap", (1.0,))
+            assert result.status is TaskStatus.SUCCESS
+
+    result = run(scenario, skew=3600.0)
+    assert abs(of(result, Kind.START)[0].wall - WALL_AT_START) > 60
 
 
 # --- faults ---
