@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol, TypeVar
 
-from fastworker._core._pipes import Flush
-
 E = TypeVar("E", contravariant=True)
 C = TypeVar("C")
 
@@ -35,10 +33,7 @@ def validated(machine: Machine[E, C]) -> Handle[E, C]:
 
     def handle(event: Any, *, now: float) -> list[C]:
         commands = machine.handle(event, now=now)
-        # A Flush comes with nearly every other event, and the next one's check sees
-        # what it has broken.
-        if type(event) is not Flush:
-            machine.check()
+        machine.check()
         return commands
 
     return handle

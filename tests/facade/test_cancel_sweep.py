@@ -26,6 +26,7 @@ from fastworker import (
 )
 from fastworker._registry import Registry
 from fastworker._transport._in_process import InProcessNetwork
+from tests.facade.plane import count_threads
 from tests.public_coroutines import Sweep
 
 pytestmark = pytest.mark.slow
@@ -178,11 +179,6 @@ def _tasks(client: Client) -> Any:
     return client._plane.statistics().tasks  # type: ignore[attr-defined]
 
 
-def count_threads() -> int:
-    """How many there are, but for those that Trio keeps idle for a while."""
-    return sum(not each.name.startswith("Trio thread") for each in threading.enumerate())
-
-
 def run(use: Callable[[Client], Coroutine[Any, Any, None]], registry: Registry) -> None:
     async def main() -> None:
         async with fastworker.local(registry=registry, timeout=20) as client:
@@ -192,7 +188,7 @@ def run(use: Callable[[Client], Coroutine[Any, Any, None]], registry: Registry) 
 
     threads = count_threads()
     asyncio.run(main())
-    assert count_threads() <= threads
+    assert count_threads() == threads
 
 
 def test_none_is_forgotten() -> None:
@@ -469,7 +465,7 @@ def test_start_and_aclose(registry: Registry) -> None:
 
         threads = count_threads()
         await sweep(start_first)
-        await until(lambda: count_threads() <= threads)
+        await until(lambda: count_threads() == threads)
         await sweep(close_first)
 
     asyncio.run(main())
@@ -484,7 +480,7 @@ def test_entering_and_leaving(registry: Registry) -> None:
 
         async def attempt(steps: int) -> bool:
             was_cancelled, _ = await at_suspension(steps, enter_and_leave)
-            await until(lambda: count_threads() <= threads)
+            await until(lambda: count_threads() == threads)
             return was_cancelled
 
         threads = count_threads()
@@ -508,7 +504,7 @@ def test_workers(registry: Registry) -> None:
             was_cancelled, _ = await at_suspension(steps, plane.start)
             assert plane.statistics() is None
             assert not network._listeners
-            await until(lambda: count_threads() <= threads)
+            await until(lambda: count_threads() == threads)
             return was_cancelled
 
         async def attempt_worker(steps: int) -> bool:
@@ -526,7 +522,7 @@ def test_workers(registry: Registry) -> None:
             await asyncio.wait_for(_or_stop(worker, attempt_worker(steps)), 20)
         serving.cancel()
         await asyncio.wait([serving])
-        await until(lambda: count_threads() <= threads)
+        await until(lambda: count_threads() == threads)
 
     asyncio.run(main())
 

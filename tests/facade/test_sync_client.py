@@ -28,7 +28,7 @@ from fastworker._client import Client
 from fastworker._client_thread import Call, ClientThread
 from fastworker._core._client_events import TaskSubmitted
 from fastworker._registry import Registry
-from tests.facade.plane import Plane, running_plane
+from tests.facade.plane import Plane, count_threads, running_plane
 from tests.ports import free_address
 
 pytestmark = pytest.mark.nng
@@ -119,7 +119,7 @@ def test_many_threads_use_one_client(plane: Plane) -> None:
             if asked is None or asked.task_id != task_id:
                 wrong.append(asked)
 
-    before = threading.active_count()
+    before = count_threads()
     with SyncClient(plane.address) as client:
         threads = [threading.Thread(target=use, args=(number,)) for number in range(16)]
         for thread in threads:
@@ -127,7 +127,7 @@ def test_many_threads_use_one_client(plane: Plane) -> None:
         for thread in threads:
             thread.join(60)
     assert wrong == []
-    assert threading.active_count() <= before
+    assert count_threads() == before
 
 
 def test_many_threads_may_start_it_at_once(plane: Plane) -> None:
@@ -218,12 +218,12 @@ def test_stopping_it_frees_every_thread_that_waits(plane: Plane) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing_behind() -> None:
-    before = threading.active_count()
+    before = count_threads()
     client = SyncClient("tcp://127.0.0.1:9", connect_timeout=0.1)
     for _ in range(2):
         with pytest.raises(ControlPlaneUnreachable, match=r"tcp://127\.0\.0\.1:9"):
             client.start()
-        assert threading.active_count() <= before
+        assert count_threads() == before
         with pytest.raises(ClientClosed):
             client.delay("add", 1, 2)
 
@@ -266,7 +266,7 @@ def test_a_failure_in_the_background_reaches_every_caller(
 
 
 def test_the_local_one_runs_what_is_registered_and_leaves_nothing(registry: Registry) -> None:
-    before = threading.active_count()
+    before = count_threads()
     client = SyncClient.local(registry=registry, concurrency=2, timeout=10)
     for _ in range(2):
         with client:
@@ -274,7 +274,7 @@ def test_the_local_one_runs_what_is_registered_and_leaves_nothing(registry: Regi
             assert client.submit_task(add, (1, 2)).result == 3
             with pytest.raises(UnknownTask, match="did you mean 'add'"):
                 client.delay("ad", 1, 2)
-        assert threading.active_count() <= before
+        assert count_threads() == before
 
 
 # --- whole programs -----------------------------------------------------------

@@ -26,6 +26,7 @@ from fastworker import (
     TaskStatus,
 )
 from fastworker._registry import Registry
+from tests.facade.plane import count_threads
 
 pytestmark = pytest.mark.nng
 
@@ -131,12 +132,12 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    before = threading.active_count()
+    before = count_threads()
     world = World()
     with world.client:
         yield world
         world.gate.set()
-    until(lambda: threading.active_count() <= before)
+    until(lambda: count_threads() == before)
 
 
 # --- handles and options ---
