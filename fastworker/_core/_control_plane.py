@@ -197,6 +197,7 @@ class ControlPlaneStatistics(msgspec.Struct, frozen=True):
     kept_bytes: int
     malformed_frames: int
     closed_sessions: int
+    lost_workers: int
     callbacks: CallbackStatistics = CallbackStatistics()
 
 
@@ -253,6 +254,7 @@ class ControlPlaneState:
         self._is_draining = False
         self._malformed_frames = 0
         self._closed_sessions = 0
+        self._lost_workers = 0
 
     @property
     def epoch(self) -> int:
@@ -354,6 +356,7 @@ class ControlPlaneState:
             kept_bytes=sum(session.link.kept_bytes for session in sessions),
             malformed_frames=self._malformed_frames,
             closed_sessions=self._closed_sessions,
+            lost_workers=self._lost_workers,
         )
 
     def overview(self, *, now: float) -> Overview:
@@ -392,6 +395,7 @@ class ControlPlaneState:
             stale_reports=tasks.stale_reports,
             malformed_frames=known.malformed_frames,
             closed_sessions=known.closed_sessions,
+            lost_workers=known.lost_workers,
         )
 
     def subworkers(self, *, now: float) -> list[SubworkerView]:
@@ -607,6 +611,7 @@ class ControlPlaneState:
             # It may say HELLO again on this pipe, or be a stranger from now on.
             self._deadlines.set(session.pipe, self._now + HELLO_SECONDS)
         if session.role is Role.SUBWORKER:
+            self._lost_workers += not is_clean
             event: SubworkerLost | OwnerGone = SubworkerLost(session.key, reason, is_clean)
         else:
             event = OwnerGone(session.key)

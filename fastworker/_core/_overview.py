@@ -28,7 +28,8 @@ class Overview(msgspec.Struct, array_like=True, frozen=True, gc=False):
     submitted = refused + held + the queued ones + leased + running + away + retrying +
     succeeded + failed + cancelled + expired. ``queued`` has a number for each priority,
     critical first. ``now`` and ``started`` are wall time. ``store_error`` says why
-    nothing can be written now. ``workers`` counts the subworkers with a session.
+    nothing can be written now. ``workers`` counts the subworkers with a session,
+    ``lost_workers`` those whose session ended without a goodbye.
     """
 
     worker_id: ShortText
@@ -61,6 +62,7 @@ class Overview(msgspec.Struct, array_like=True, frozen=True, gc=False):
     stale_reports: Count = 0
     malformed_frames: Count = 0
     closed_sessions: Count = 0
+    lost_workers: Count = 0
 
 
 class WorkersAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -28,7 +28,8 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     """A moment of the charts. ``at`` is wall time; rates are those since the last point.
 
     ``p50`` and ``p99`` are seconds from the submit to the end, of the tasks that ended
-    in the last ten seconds; None if none has.
+    in the last ten seconds; None if none has. ``lost_workers`` is how many were lost
+    since the last point.
     """
 
     at: float
@@ -40,6 +41,7 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     queued: dict[str, int]
     running: int
     workers: int
+    lost_workers: int
 
 
 class Rates(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +74,7 @@ class _Sample(NamedTuple):
     succeeded: int
     failed: int
     ended: int
+    lost_workers: int
     whole: Counts
     wait: Counts
     run: Counts
@@ -84,6 +87,7 @@ class _Sample(NamedTuple):
             and self.succeeded <= later.succeeded
             and self.failed <= later.failed
             and self.ended <= later.ended
+            and self.lost_workers <= later.lost_workers
         )
 
 
@@ -146,6 +150,7 @@ class History:
             queued=by_priority(overview),
             running=overview.running,
             workers=overview.workers,
+            lost_workers=sample.lost_workers - last.lost_workers,
         )
         self.points.append(point)
         return point
@@ -158,7 +163,7 @@ class History:
             wait = sum_of(each.wait for each in series)
             run = sum_of(each.run for each in series)
         elif self._samples:
-            _, _, _, _, _, whole, wait, run = self._samples[-1]
+            *_, whole, wait, run = self._samples[-1]
         else:
             whole = wait = run = NO_COUNTS
         return _Sample(
@@ -167,6 +172,7 @@ class History:
             overview.succeeded,
             overview.failed,
             _ended(overview),
+            overview.lost_workers,
             whole,
             wait,
             run,

@@ -59,6 +59,7 @@ def _add_totals(page: _Page, overview: Overview) -> None:
         ("stale_reports", "Reports of attempts that were over.", overview.stale_reports),
         ("malformed_frames", "Frames that broke the protocol.", overview.malformed_frames),
         ("closed_sessions", "Sessions that were closed for it.", overview.closed_sessions),
+        ("lost_workers", "Workers that left without a goodbye.", overview.lost_workers),
     ):
         page.counter(f"fastworker_{name}", help, [({}, value)])
     page.counter(

@@ -75,6 +75,7 @@ class OverviewView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     stale_reports: int
     malformed_frames: int
     closed_sessions: int
+    lost_workers: int
     rates: Rates
     latency: Latency
 

@@ -40,7 +40,7 @@ def overview(**changed: Any) -> Json:
 
 def point(at: float, succeeded: float = 0.0, p99: float | None = None) -> Json:
     queued = {"critical": 0, "high": 0, "normal": 0, "low": 0}
-    found: Json = plain(Point(at, 0.0, succeeded, 0.0, p99, p99, queued, 0, 1))
+    found: Json = plain(Point(at, 0.0, succeeded, 0.0, p99, p99, queued, 0, 1, 0))
     return found
 
 

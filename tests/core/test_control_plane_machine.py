@@ -457,6 +457,22 @@ def test_who_says_goodbye_takes_its_attached_tasks_along(hall: Hall) -> None:
     assert hall.state.statistics().clients == 0
 
 
+def test_a_worker_that_leaves_without_a_goodbye_is_counted_as_lost(hall: Hall) -> None:
+    hall.hello(EVE_PIPE, EVE, Role.SUBWORKER)
+    hall.ask(EVE_PIPE, EVE, Kind.BYE, Nothing(), slot=URGENT_SLOT)
+    assert hall.state.statistics().lost_workers == 0
+    hall.handle(PipeClosed(BOB_PIPE))
+    hall.now += RECONNECT_GRACE
+    hall.handle(DeadlinePassed())
+    assert hall.state.statistics().lost_workers == 1
+    assert hall.state.overview(now=hall.now).lost_workers == 1
+    hall.handle(PipeClosed(ANN_PIPE))
+    hall.now += LEASE_SECONDS
+    hall.handle(DeadlinePassed())
+    assert hall.state.statistics().clients == 0
+    assert hall.state.statistics().lost_workers == 1
+
+
 # --- everything at once -----------------------------------------------------
 
 bodies = st.one_of(

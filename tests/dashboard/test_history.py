@@ -80,6 +80,7 @@ def test_a_point_tells_what_happened_since_the_last_one() -> None:
             queued=[1, 2, 3, 4],
             running=5,
             workers=6,
+            lost_workers=3,
         ),
         [],
         now=2.0,
@@ -94,6 +95,7 @@ def test_a_point_tells_what_happened_since_the_last_one() -> None:
         queued={"critical": 1, "high": 2, "normal": 3, "low": 4},
         running=5,
         workers=6,
+        lost_workers=3,
     )
 
 

@@ -112,7 +112,7 @@ export function open(outlet, { query }) {
       isShown = true;
       show(outlet, body);
     }
-    drawAttention(attention, overview, workers);
+    drawAttention(attention, overview, workers, history);
     tiles.draw(overview, history, workers);
     queues.draw(overview);
     totals.draw(overview);
@@ -177,8 +177,9 @@ function makeWindows(first) {
   };
 }
 
-function drawAttention(list, overview, workers) {
+function drawAttention(list, overview, workers, history) {
   const away = [...workers.values()].filter(({ status }) => status === "away").length;
+  const lost = history.reduce((sum, point) => sum + point.lost_workers, 0);
   const notes = [
     overview.store_error && [
       "bad",
@@ -191,6 +192,11 @@ function drawAttention(list, overview, workers) {
       "warn",
       h("a", { href: link("workers") }, `${many(away, "worker")} away`),
       ": the connection is lost, and the tasks wait for their return.",
+    ],
+    lost && [
+      "warn",
+      h("a", { href: link("workers") }, `${many(lost, "worker")} lost`),
+      " in the last ten minutes, without a goodbye: what they ran runs again elsewhere, or has failed.",
     ],
     overview.held && [
       "warn",
