@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -83,6 +84,9 @@ class VirtualClock(trio.abc.Clock):
         return 0.0
 
 
+_append = deque.append
+
+
 class RunQueue(deque[trio.lowlevel.Task]):
     """Trio's queue of tasks that can run, without those of processes that are held."""
 
@@ -101,7 +105,7 @@ class RunQueue(deque[trio.lowlevel.Task]):
         if process is not None and process.is_held:
             process.tasks.append(task)
         else:
-            super().append(task)
+            _append(self, task)
 
     def __iter__(self) -> Iterator[trio.lowlevel.Task]:
         # The loop does this once each round, to find who runs in it.
@@ -142,9 +146,31 @@ def _raise(what: str) -> None:
     raise AssertionError(what)
 
 
+class RarePolls:
+    """Trio's poll of the system, in one round of sixteen only.
+
+    It costs a system call, and there is nothing to hear of: who runs here neither waits
+    for sockets nor sleeps. What a task of the user's may wait for is found a bit later.
+    """
+
+    def __init__(self, io_manager: Any) -> None:
+        self._io_manager = io_manager
+        self._round = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._io_manager, name)
+
+    def get_events(self, timeout: float) -> Any:
+        """What has happened; nothing in most rounds."""
+        self._round += 1
+        return [] if self._round % 16 else self._io_manager.get_events(timeout)
+
+
 def install_run_queue(clock: VirtualClock) -> RunQueue:
     """Put our queue into the run that this is called in."""
     runner: Any = trio_run.GLOBAL_RUN_CONTEXT.runner
+    if sys.platform != "win32":  # where what has happened is a number, not a list
+        runner.io_manager = RarePolls(runner.io_manager)
     queue = RunQueue(runner.runq, clock)
     runner.runq = queue
     return queue
@@ -175,7 +201,9 @@ def _check_trio() -> None:
     missing = [name for name in names if not hasattr(trio_run, name)]
     fields = {field.name for field in getattr(trio_run.Runner, "__attrs_attrs__", ())}
     missing += [
-        name for name in ("runq", "entry_queue", "waiting_for_idle") if name not in fields
+        name
+        for name in ("runq", "entry_queue", "waiting_for_idle", "io_manager")
+        if name not in fields
     ]
     if missing:
         raise ConfigurationError(
