@@ -1,0 +1,17 @@
+"""All that reads what others have written, and how many cases go to each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fuzz.campaign import Target
+from tests.fuzz.machines import MACHINES
+from tests.fuzz.messages import MESSAGES
+
+TARGETS: Final[dict[str, Target]] = {each.name: each for each in [*MESSAGES, *MACHINES]}
+_WHOLE: Final = sum(each.share for each in TARGETS.values())
+
+
+def share_of(target: Target, count: int) -> int:
+    """How many of so many cases go to it; one at least."""
+    return max(1, round(count * target.share / _WHOLE))
