@@ -39,6 +39,7 @@ from fastworker._store._sqlite_rows import (
     key_of,
     mark_row,
     marks_of,
+    number_of,
     task_of,
 )
 
@@ -163,7 +164,7 @@ class _Rescue:
         with Transaction(self._target) as file:
             marks = marks_of(file.execute(READ_MARKS))
             old = marks_of(_until_damage(self._damaged, READ_MARKS))
-            marks["epoch"] = str(max(int(old.get("epoch", "0")), int(marks["epoch"])))
+            marks["epoch"] = str(max(number_of(old, "epoch") or 0, int(marks["epoch"])))
             marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
             file.executemany(

@@ -32,6 +32,7 @@ from fastworker._store._sqlite_rows import (
     BadRow,
     key_of,
     marks_of,
+    number_of,
     task_of,
 )
 
@@ -102,7 +103,7 @@ def store_info(path: Path) -> StoreInfo:
             path=str(path),
             schema=SCHEMA_VERSION,
             project=marks.get("project", ""),
-            epoch=_whole(marks.get("epoch", "")),
+            epoch=number_of(marks, "epoch") or 0,
             tasks={s.name.lower(): counts[s.value] for s in StoredState if s.value in counts},
             keys=_number(file, "SELECT count(*) FROM keys"),
             set_aside=_number(file, "SELECT count(*) FROM bad_rows"),
@@ -232,10 +233,6 @@ def _marks(path: Path, file: sqlite3.Connection) -> dict[str, str]:
             f"{SCHEMA_VERSION}; use the version that wrote it"
         )
     return marks
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def _number(file: sqlite3.Connection, query: str) -> int:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from tests.fuzz.campaign import Target
+from tests.fuzz.command_line import CommandLine
 from tests.fuzz.machines import MACHINES
 from tests.fuzz.messages import MESSAGES
+from tests.fuzz.settings import Settings
+from tests.fuzz.store_rows import StoreRows
 
-TARGETS: Final[dict[str, Target]] = {each.name: each for each in [*MESSAGES, *MACHINES]}
+_ALL: Final[list[Target]] = [*MESSAGES, *MACHINES, CommandLine(), Settings(), StoreRows()]
+TARGETS: Final = {each.name: each for each in _ALL}
 _WHOLE: Final = sum(each.share for each in TARGETS.values())
 
 

@@ -1,0 +1,176 @@
+"""Command lines: what is typed after each command, and what is made of the values.
+
+Everything up to where a command would speak to a control plane. A line may be refused as
+wrong usage, and a value as wrong configuration; nothing else may be raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from random import Random
+from typing import Any, Final
+
+import click
+from click.shell_completion import BashComplete
+
+from fastworker._client import Client
+from fastworker._config import (
+    ClientConfig,
+    CommandConfig,
+    ControlPlaneConfig,
+    DashboardConfig,
+    SubWorkerConfig,
+)
+from fastworker._core._codec import decode_body, encode
+from fastworker._core._stored import MAX_PAGE_ROWS, TasksAsked
+from fastworker._errors import ConfigurationError, NotEncodable
+from fastworker._models import SerializationFormat
+from fastworker._modules import split_module_names
+from fastworker._serialization import encode_arguments
+from fastworker.cli import main
+from fastworker.cli._output import one_line, to_json
+from fastworker.cli._task_filters import Filters, ago
+from fastworker.cli._values import parse_value
+from tests.fuzz.hostile_texts import a_typed_word
+
+NOW: Final = 1_700_000_000.0
+
+
+def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _leaves(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+COMMANDS: Final = sorted(_leaves(main))
+# Those that make more of their values than others.
+_RICH: Final = [("submit",), ("tasks",), ("purge",), ("control-plane",)]
+
+
+class CommandLine:
+    """See the module's first lines."""
+
+    name = "command lines"
+    share = 60
+    life = 1
+
+    def live(self, cases: Iterable[Random]) -> None:
+        for rng in cases:
+            path = rng.choice(COMMANDS if rng.random() < 0.6 else _RICH)
+            command: Any = main
+            for name in path:
+                command = command.commands[name]
+            words = _words(rng, command)
+            if rng.random() < 0.1:
+                _complete(rng, [*path, *words])
+            else:
+                _run(path, command, words)
+
+
+def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            context = command.make_context(path[-1], list(words))
+            with context:
+                _use(path, context.params)
+        except click.UsageError as error:
+            error.show()
+        except click.exceptions.Exit:
+            pass  # --help
+
+
+def _words(rng: Random, command: click.Command) -> list[str]:
+    """Options of this command with values, and whatever else."""
+    words: list[str] = []
+    # With what it cannot do without, as a rule; else all would end there.
+    parameters = [each for each in command.params if each.required and rng.random() < 0.95]
+    parameters += rng.sample(command.params, rng.randrange(min(4, len(command.params)) + 1))
+    for parameter in parameters:
+        value = _value(rng, parameter)
+        if isinstance(parameter, click.Argument):
+            words.append(value)
+        elif isinstance(parameter, click.Option) and parameter.is_flag:
+            words.append(rng.choice([*parameter.opts, *parameter.secondary_opts]))
+        elif rng.random() < 0.3:
+            words.append(f"{parameter.opts[0]}={value}")
+        else:
+            words += [parameter.opts[0], value]
+    if rng.random() < 0.15:
+        words.insert(rng.randrange(len(words) + 1), a_typed_word(rng))
+    return words
+
+
+def _value(rng: Random, parameter: click.Parameter) -> str:
+    if isinstance(parameter.type, click.Choice) and rng.random() < 0.8:
+        return str(rng.choice(list(parameter.type.choices)))
+    return a_typed_word(rng)
+
+
+def _complete(rng: Random, words: list[str]) -> None:
+    """A line that is being completed may be anything."""
+    cut = rng.randrange(len(words) + 1)
+    incomplete = words[cut] if cut < len(words) else ""
+    shell = BashComplete(main, {}, "fastworker", "_FASTWORKER_COMPLETE")
+    for item in shell.get_completions(words[:cut], incomplete):
+        shell.format_completion(item)
+
+
+def _use(path: tuple[str, ...], given: dict[str, Any]) -> None:
+    """What a command does with its values before it speaks to anybody."""
+    for config in _CONFIGS:
+        names = config.__dataclass_fields__.keys() & given.keys()
+        try:
+            config.resolve({}, **{name: given[name] for name in names})
+        except ConfigurationError as error:
+            _shows(str(error))
+    for value in given.values():
+        _shows(to_json(value))
+    if Filters.__dataclass_fields__.keys() <= given.keys():
+        chosen = Filters(**{name: given[name] for name in Filters.__dataclass_fields__})
+        before, limit = given.get("before") or 0, given.get("limit", MAX_PAGE_ROWS)
+        asked = chosen.question(now=NOW, limit=limit, before=before)
+        # What is asked for is what the control plane hears.
+        if decode_body(TasksAsked, encode(asked)) != asked:
+            raise AssertionError(f"{asked} arrives as something else")
+        ago(NOW - (chosen.last or 0.0), NOW)
+    if path == ("submit",):
+        _submit(given)
+    split_module_names(given.get("task_modules") or ())
+
+
+def _submit(given: dict[str, Any]) -> None:
+    values = tuple(map(parse_value, given["arguments"]))
+    _shows(to_json(values))
+    try:
+        encode_arguments(values, given["keywords"] or {}, SerializationFormat.JSON)
+    except NotEncodable as error:
+        _shows(str(error))
+    try:
+        Client().options(
+            priority=given["priority"],
+            max_retries=given["max_retries"],
+            timeout=given["task_timeout"],
+            expires=given["expires"],
+            grace=given["grace"],
+        )
+    except ValueError as error:
+        _shows(str(error))
+
+
+def _shows(text: str) -> None:
+    """A line that any terminal can show."""
+    one_line(text).encode("utf-8")
+
+
+_CONFIGS: Final[list[Any]] = [
+    ClientConfig,
+    CommandConfig,
+    ControlPlaneConfig,
+    DashboardConfig,
+    SubWorkerConfig,
+]
