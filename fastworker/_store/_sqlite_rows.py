@@ -294,3 +294,11 @@ def number_of(marks: Mapping[str, str], name: str) -> int | None:
 def bad_row(row: Row, reason: str) -> Row:
     """The values of BAD_ROW: a row as it was found, to be looked at."""
     return time.time(), reason, repr(row).encode()
+
+
+def bad_row_again(found: Row) -> Row:
+    """The values of BAD_ROW for one of another file, which may be damaged in its turn."""
+    when, reason, content = found
+    if not isinstance(when, float) or not isinstance(content, bytes):
+        return bad_row(found, "it was set aside before, and was damaged after that")
+    return when, str(reason).encode("utf-8", "replace").decode(), content

@@ -55,7 +55,7 @@ class CommandLine:
     """See the module's first lines."""
 
     name = "command lines"
-    share = 60
+    share = 60.0
     life = 1
 
     def live(self, cases: Iterable[Random]) -> None:

@@ -6,6 +6,7 @@ with a few bytes changed, cut off or put in.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import string
@@ -81,7 +82,10 @@ def a_json(rng: Random) -> bytes:
 
 def a_message(rng: Random, kind: Any) -> Any:
     """A valid message of this type; its fields are any that their types allow."""
-    return _value(rng, msgspec.inspect.type_info(kind))
+    return _value(rng, _info(kind))
+
+
+_info: Final = functools.cache(msgspec.inspect.type_info)
 
 
 def a_text(rng: Random, least: int = 0, most: int = 12) -> str:

@@ -43,7 +43,7 @@ class Settings:
     """See the module's first lines."""
 
     name = "settings"
-    share = 60
+    share = 60.0
     life = 1
 
     def live(self, cases: Iterable[Random]) -> None:

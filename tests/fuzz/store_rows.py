@@ -34,7 +34,7 @@ class StoreRows:
     """See the module's first lines. A row is served as it was written, or it is a BadRow."""
 
     name = "store rows"
-    share = 60
+    share = 60.0
     life = 1
 
     def live(self, cases: Iterable[Random]) -> None:
@@ -125,7 +125,7 @@ def _damaged_value(rng: Random, value: Any) -> Any:
     if isinstance(value, bytes) and rng.random() < 0.7:
         return damaged(rng, value)
     if isinstance(value, str) and rng.random() < 0.5:
-        return as_text(damaged(rng, value.encode()))
+        return as_text(damaged(rng, value.encode("utf-8", "surrogateescape")))
     if isinstance(value, int) and rng.random() < 0.5:
         return (value ^ 1 << rng.randrange(63)) if value >= 0 else value + 1
     return a_value_of_sqlite(rng)

@@ -9,9 +9,17 @@ from tests.fuzz.command_line import CommandLine
 from tests.fuzz.machines import MACHINES
 from tests.fuzz.messages import MESSAGES
 from tests.fuzz.settings import Settings
+from tests.fuzz.store_files import StoreFiles
 from tests.fuzz.store_rows import StoreRows
 
-_ALL: Final[list[Target]] = [*MESSAGES, *MACHINES, CommandLine(), Settings(), StoreRows()]
+_ALL: Final[list[Target]] = [
+    *MESSAGES,
+    *MACHINES,
+    CommandLine(),
+    Settings(),
+    StoreRows(),
+    StoreFiles(),
+]
 TARGETS: Final = {each.name: each for each in _ALL}
 _WHOLE: Final = sum(each.share for each in TARGETS.values())
 
