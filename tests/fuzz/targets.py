@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.fuzz.campaign import Target
 from tests.fuzz.command_line import CommandLine
+from tests.fuzz.dashboard import REQUESTS
 from tests.fuzz.machines import MACHINES
 from tests.fuzz.messages import MESSAGES
 from tests.fuzz.settings import Settings
@@ -15,10 +16,8 @@ from tests.fuzz.store_rows import StoreRows
 _ALL: Final[list[Target]] = [
     *MESSAGES,
     *MACHINES,
-    CommandLine(),
-    Settings(),
-    StoreRows(),
-    StoreFiles(),
+    *(CommandLine(), Settings(), StoreRows(), StoreFiles()),
+    *REQUESTS,
 ]
 TARGETS: Final = {each.name: each for each in _ALL}
 _WHOLE: Final = sum(each.share for each in TARGETS.values())
