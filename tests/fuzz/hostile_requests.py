@@ -199,3 +199,31 @@ def _headers(rng: Random, method: str) -> Headers:
 
 def _token() -> tuple[bytes, bytes]:
     return b"authorization", f"Bearer {TOKEN}".encode()
+
+
+def some_bytes_of_http(rng: Random) -> bytes:
+    """What a peer sends: requests as they travel, with some of it changed."""
+    body = a_json(rng)[: rng.choice([0, 10, 5_000])]
+    lines = [
+        rng.choice(["GET / HTTP/1.1", "POST /api/session HTTP/1.1", "GET /livez HTTP/1.0"]),
+        "Host: localhost",
+        "Content-Type: application/json",
+        rng.choice(["Connection: close", "Connection: Upgrade", "Expect: 100-continue"]),
+        rng.choice(["Upgrade: websocket", "Upgrade: h2c", "X: y"]),
+        rng.choice(["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: x", "X: y"]),
+        rng.choice([f"Content-Length: {len(body)}", "Transfer-Encoding: chunked", "X: y"]),
+        f"{TOKEN_HEADER}\r\nX-FastWorker: 1",
+    ]
+    whole = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    match rng.randrange(8):
+        case 0:
+            return a_json(rng)[:50_000]
+        case 1:
+            return whole * 3
+        case 2:
+            return whole
+        case _:
+            return damaged(rng, whole)
+
+
+TOKEN_HEADER: Final = f"Authorization: Bearer {TOKEN}"

@@ -154,24 +154,26 @@ _STATEMENTS: Final = (
 
 def _damage_table(rng: Random, path: Path) -> None:
     """As far as SQLite lets us; what it refuses stays as it was."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
-        with contextlib.suppress(sqlite3.Error):
-            file.execute("PRAGMA synchronous = OFF")
-            if rng.random() < 0.2:
-                for statement in rng.sample(_STATEMENTS, rng.choice([1, 2])):
-                    file.execute(statement)
-                return
-            table = rng.choice([*_COLUMNS, "tasks", "tasks"])
-            column = rng.choice(_COLUMNS[table].split())
-            value = a_value_of_sqlite(rng)
-            what = "?"
-            if isinstance(value, str):
-                value, what = value.encode("utf-8", "surrogateescape"), "CAST(? AS TEXT)"
-            file.execute(
-                f"UPDATE {table} SET {column} = {what} "
-                f"WHERE abs(random()) % 60 < {rng.choice([1, 10, 60])}",
-                (value,),
-            )
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file,
+        contextlib.suppress(sqlite3.Error),
+    ):
+        file.execute("PRAGMA synchronous = OFF")
+        if rng.random() < 0.2:
+            for statement in rng.sample(_STATEMENTS, rng.choice([1, 2])):
+                file.execute(statement)
+            return
+        table = rng.choice([*_COLUMNS, "tasks", "tasks"])
+        column = rng.choice(_COLUMNS[table].split())
+        value = a_value_of_sqlite(rng)
+        what = "?"
+        if isinstance(value, str):
+            value, what = value.encode("utf-8", "surrogateescape"), "CAST(? AS TEXT)"
+        file.execute(
+            f"UPDATE {table} SET {column} = {what} "
+            f"WHERE abs(random()) % 60 < {rng.choice([1, 10, 60])}",
+            (value,),
+        )
 
 
 # --- what is done with it ---
