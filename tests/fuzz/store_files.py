@@ -229,7 +229,7 @@ def _work_with(rng: Random, path: Path) -> None:
         if "news" not in {row.spec.id for row in flat(again.open_tasks())}:
             raise AssertionError("what was acknowledged is not there any more")
         # All keys have expired by now.
-        while again.trim(max_ended=0, before=BEGIN + 1e6):
+        while _mended(again, lambda: again.trim(max_ended=0, before=BEGIN + 1e6)):
             pass
     finally:
         again.close()
