@@ -33,7 +33,7 @@ from fastworker.cli import main
 from fastworker.cli._output import one_line, to_json
 from fastworker.cli._task_filters import Filters, ago
 from fastworker.cli._values import parse_value
-from tests.fuzz.hostile_texts import a_typed_word
+from tests.fuzz.hostile_texts import a_json_text, a_typed_word
 
 NOW: Final = 1_700_000_000.0
 
@@ -48,7 +48,7 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 COMMANDS: Final = sorted(_leaves(main))
 # Those that make more of their values than others.
-_RICH: Final = [("submit",), ("tasks",), ("purge",), ("control-plane",)]
+_RICH: Final = [("submit",), ("submit",), ("tasks",), ("purge",), ("control-plane",)]
 
 
 class CommandLine:
@@ -108,6 +108,8 @@ def _words(rng: Random, command: click.Command) -> list[str]:
 def _value(rng: Random, parameter: click.Parameter) -> str:
     if isinstance(parameter.type, click.Choice) and rng.random() < 0.8:
         return str(rng.choice(list(parameter.type.choices)))
+    if parameter.name in ("arguments", "keywords") and rng.random() < 0.8:
+        return a_json_text(rng).replace("\0", "")
     return a_typed_word(rng)
 
 

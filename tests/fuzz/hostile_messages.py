@@ -17,7 +17,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from fastworker._core import _messages as messages
-from fastworker._core._bundle import join
+from fastworker._core._bundle import join, with_checksum
 from fastworker._core._codec import encode
 
 FRAMES: Final[list[Any]] = list(get_args(messages.Frame))
@@ -58,7 +58,10 @@ def a_body(rng: Random, kind: Any) -> bytes:
 def a_bundle(rng: Random) -> bytes:
     """A message of frames, glued and cut in the wrong places."""
     glued = join([a_frame(rng) for _ in range(rng.randrange(1, 5))])
-    return _hostile(rng, lambda: glued)
+    if rng.random() < 0.5:
+        return _hostile(rng, lambda: glued)
+    # Whoever wants to can make a checksum that fits.
+    return with_checksum(_hostile(rng, lambda: glued[:-4]))
 
 
 def a_json(rng: Random) -> bytes:

@@ -57,7 +57,7 @@ def a_typed_text(rng: Random) -> str:
     if chance < 0.1:
         return "".join(rng.choice(_CHARACTERS) for _ in range(rng.randrange(1, 12)))
     if chance < 0.25:
-        return _a_json_text(rng)
+        return a_json_text(rng)
     text = rng.choice(rng.choice(_KINDS))
     return text if rng.random() < 0.6 else _changed(rng, text)
 
@@ -68,7 +68,8 @@ def a_typed_word(rng: Random) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _a_json_text(rng: Random) -> str:
+def a_json_text(rng: Random) -> str:
+    """JSON, or nearly."""
     match rng.randrange(3):
         case 0:
             return rng.choice(_JSON)

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from fastworker._core._bundle import split
+from fastworker._core._bundle import join, split
 from fastworker._core._callback_payload import encode_payload
-from fastworker._core._codec import decode_body, decode_frame
+from fastworker._core._codec import decode_body, decode_frame, encode
 from fastworker._core._messages import Callback, TaskEvent
 from fastworker._errors import NotDecodable, NotEncodable, RemoteProtocolError
 from fastworker._models import SerializationFormat
@@ -61,16 +61,24 @@ class Messages:
 
 
 def _frame(rng: Random) -> None:
-    decode_frame(a_frame(rng))
+    found = decode_frame(a_frame(rng))
+    _is_the_same(encode(found), encode(decode_frame(encode(found))))
 
 
 def _body(rng: Random) -> None:
     kind = rng.choice(BODIES)
-    decode_body(kind, a_body(rng, kind))
+    found = decode_body(kind, a_body(rng, kind))
+    _is_the_same(encode(found), encode(decode_body(kind, encode(found))))
 
 
 def _bundle(rng: Random) -> None:
-    split(a_bundle(rng))
+    data = a_bundle(rng)
+    _is_the_same(data, join(split(data)))
+
+
+def _is_the_same(one: bytes, other: bytes) -> None:
+    if one != other:
+        raise AssertionError(f"{one!r} became {other!r}")
 
 
 def _json(rng: Random) -> None:
