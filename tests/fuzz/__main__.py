@@ -53,7 +53,8 @@ def _run(count: int, seed: int, names: list[str]) -> int:
     for name in names:
         cases = count if len(names) == 1 else share_of(TARGETS[name], count)
         tally = campaign.run(TARGETS[name], cases)
-        print(f"{tally.cases:>9,} {name:20} {tally.seconds:6.0f} s {tally.growth:6.1f} MiB")
+        line = f"{tally.cases:>9,} {name:20} {tally.seconds:6.0f} s {tally.growth:6.1f} MiB"
+        print(line, flush=True)
     total = sum(tally.cases for tally in campaign.tallies)
     seconds = time.perf_counter() - began
     print(f"{total:>9,} cases of seed {seed} in {seconds:.0f} s: ", end="")

@@ -23,7 +23,7 @@ AT_ONCE = 20
 async def test_hostile_bytes_of_http_are_refused_and_others_are_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # N6 in docs/faults.md.
+    # X16 in docs/faults.md.
     limiter = trio.CapacityLimiter(AT_ONCE)
     async with serve() as (server, port):
 
