@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any, Final
+from unittest.mock import patch
 
 import click
 from click.shell_completion import BashComplete
@@ -49,6 +51,8 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 COMMANDS: Final = sorted(_leaves(main))
 # Those that make more of their values than others.
 _RICH: Final = [("submit",), ("submit",), ("tasks",), ("purge",), ("control-plane",)]
+# Those that click reads by itself.
+_VARIABLES: Final = ["FASTWORKER_PROCESSES", "FASTWORKER_WORKER_ID"]
 
 
 class CommandLine:
@@ -65,10 +69,15 @@ class CommandLine:
             for name in path:
                 command = command.commands[name]
             words = _words(rng, command)
-            if rng.random() < 0.1:
+            chance = rng.random()
+            if chance < 0.1:
                 _complete(rng, [*path, *words])
+            elif chance < 0.15:
+                _find_command(rng)
             else:
-                _run(path, command, words)
+                some = rng.sample(_VARIABLES, rng.choice([0, 0, 0, 1, 2]))
+                with patch.dict(os.environ, {name: a_typed_word(rng) for name in some}):
+                    _run(path, command, words)
 
 
 def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> None:
@@ -80,6 +89,18 @@ def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> Non
                 _use(path, context.params)
         except click.UsageError as error:
             error.show()
+        except click.exceptions.Exit:
+            pass  # --help
+
+
+def _find_command(rng: Random) -> None:
+    said = io.StringIO()
+    with main.make_context("fastworker", ["x"]) as context:
+        try:
+            with contextlib.redirect_stdout(said):
+                main.resolve_command(context, [a_typed_word(rng)])
+        except click.UsageError as error:
+            error.show(said)
         except click.exceptions.Exit:
             pass  # --help
 
