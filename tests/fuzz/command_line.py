@@ -6,8 +6,6 @@ wrong usage, and a value as wrong configuration; nothing else may be raised.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Iterable, Iterator
 from random import Random
@@ -36,6 +34,7 @@ from fastworker.cli._output import one_line, to_json
 from fastworker.cli._task_filters import Filters, ago
 from fastworker.cli._values import parse_value
 from tests.fuzz.hostile_texts import a_json_text, a_typed_word
+from tests.fuzz.quiet import quiet
 
 NOW: Final = 1_700_000_000.0
 
@@ -81,8 +80,7 @@ class CommandLine:
 
 
 def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with quiet():
         try:
             context = command.make_context(path[-1], list(words))
             with context:
@@ -94,13 +92,11 @@ def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> Non
 
 
 def _find_command(rng: Random) -> None:
-    said = io.StringIO()
-    with main.make_context("fastworker", ["x"]) as context:
+    with quiet(), main.make_context("fastworker", ["x"]) as context:
         try:
-            with contextlib.redirect_stdout(said):
-                main.resolve_command(context, [a_typed_word(rng)])
+            main.resolve_command(context, [a_typed_word(rng)])
         except click.UsageError as error:
-            error.show(said)
+            error.show()
         except click.exceptions.Exit:
             pass  # --help
 

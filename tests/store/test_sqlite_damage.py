@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fastworker._core._stored import Changes
-from fastworker._errors import StoreError
+from fastworker._core._stored import Changes, TasksAsked
+from fastworker._errors import StoreError, StoreUnavailable
+from fastworker._store._sqlite_tools import check_store
 
 from .damage import (
     SUFFIXES,
@@ -96,6 +97,24 @@ def test_d5_a_damaged_description_of_the_tables_costs_no_task(
         found = Found(path, IDS)
         assert found.served_falsely(TRUTH) == []
         assert not found.missing(TRUTH), (position, found.problems)
+
+
+def test_d5_a_description_of_the_tables_that_is_no_text_costs_no_task(
+    sound: Path, tmp_path: Path
+) -> None:
+    """D5."""
+    path = tmp_path / "damaged" / "tasks.db"
+    copy(sound, path)
+    # SQLite quotes what it cannot read of it.
+    path.write_bytes(
+        path.read_bytes().replace(b"CREATE TABLE meta (", b"CREATE TABLE meta \xd3")
+    )
+    assert "malformed database schema" in check_store(path).problems[0]
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        make(path).reader().page(TasksAsked())
+    found = Found(path, IDS)
+    assert found.served_falsely(TRUTH) == []
+    assert not found.missing(TRUTH), found.problems
 
 
 def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
