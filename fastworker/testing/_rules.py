@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fastworker._models import DEFAULT_GRACE
 from fastworker.testing._history import Event, Kind
 from fastworker.testing._story import Execution, Story, TaskStory, Trouble
 
@@ -24,6 +25,9 @@ class Expected:
       runs_once: it is ``on_lost="fail"``.
       is_poison: it kills its worker, every time.
       fails_with: the error that each attempt of it ends with.
+      grace: how long a cancelled attempt may take to stop, in seconds.
+      lane: where it runs; each lane has slots of its own.
+      retry_delay: how long it has to wait after a failure at least, in seconds.
     """
 
     is_endable: bool = False
@@ -31,6 +35,9 @@ class Expected:
     runs_once: bool = False
     is_poison: bool = False
     fails_with: str = ""
+    grace: float = DEFAULT_GRACE
+    lane: str = ""
+    retry_delay: float = 0.0
 
 
 UNKNOWN = Expected()
@@ -47,6 +54,7 @@ class Rules:
       margin: so long before the end of its lease a worker has to stop by itself.
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
+      slots: how many attempts a lane of a worker runs at the same time.
     """
 
     durable: bool
@@ -55,6 +63,7 @@ class Rules:
     margin: float = 0.0
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
+    slots: int = 1
 
     def of(self, task: TaskStory) -> Expected:
         """What is known of the function of this task."""
@@ -90,6 +99,21 @@ def excuses(story: Story, rules: Rules, execution: Execution, until: float) -> l
     A fault works on for as long as a lease lasts.
     """
     return story.troubles(execution.process, execution.start.at - rules.lease, until)
+
+
+def is_forgotten_lease(
+    story: Story, rules: Rules, task: TaskStory, execution: Execution, until: float
+) -> bool:
+    """Whether the control plane has died before this lease was durable.
+
+    Leases run ahead of the store, so the next control plane knows only the one before.
+    """
+    if not rules.has_store or execution.fence in task.leases:
+        return False
+    return any(
+        trouble.event.kind is Kind.EXIT
+        for trouble in story.troubles("", execution.start.at, until)
+    )
 
 
 def may_be_forgotten(story: Story, rules: Rules, task: TaskStory) -> bool:

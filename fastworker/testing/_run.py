@@ -81,6 +81,9 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             is_endable=function.is_async,
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
+            grace=function.options.grace,
+            lane=function.lane_for("trio"),
+            retry_delay=function.options.retry_delay * (1 - function.options.jitter),
         )
         for function in registry.functions()
     }
@@ -90,4 +93,5 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
         margin=FENCE_MARGIN,
         functions=functions,
         has_store=True,
+        slots=plan.slots,
     )
