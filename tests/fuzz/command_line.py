@@ -6,6 +6,7 @@ wrong usage, and a value as wrong configuration; nothing else may be raised.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from random import Random
@@ -31,8 +32,9 @@ from fastworker._modules import split_module_names
 from fastworker._serialization import encode_arguments
 from fastworker.cli import main
 from fastworker.cli._output import one_line, to_json
-from fastworker.cli._task_filters import Filters, ago
+from fastworker.cli._task_filters import Duration, Filters, ago
 from fastworker.cli._values import parse_value
+from tests.fuzz.hostile_messages import a_json_value, a_text
 from tests.fuzz.hostile_texts import a_json_text, a_typed_word
 from tests.fuzz.quiet import quiet
 
@@ -50,6 +52,7 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 COMMANDS: Final = sorted(_leaves(main))
 # Those that make more of their values than others.
 _RICH: Final = [("submit",), ("submit",), ("tasks",), ("purge",), ("control-plane",)]
+_JSON_VALUES: Final = ("arguments", "keywords")
 # Those that click reads by itself.
 _VARIABLES: Final = ["FASTWORKER_PROCESSES", "FASTWORKER_WORKER_ID"]
 
@@ -58,7 +61,7 @@ class CommandLine:
     """See the module's first lines."""
 
     name = "command lines"
-    share = 60.0
+    share = 100.0
     life = 1
 
     def live(self, cases: Iterable[Random]) -> None:
@@ -106,6 +109,9 @@ def _words(rng: Random, command: click.Command) -> list[str]:
     words: list[str] = []
     # With what it cannot do without, as a rule; else all would end there.
     parameters = [each for each in command.params if each.required and rng.random() < 0.95]
+    parameters += [
+        each for each in command.params if each.name in _JSON_VALUES and rng.random() < 0.5
+    ]
     parameters += rng.sample(command.params, rng.randrange(min(4, len(command.params)) + 1))
     for parameter in parameters:
         value = _value(rng, parameter)
@@ -123,11 +129,21 @@ def _words(rng: Random, command: click.Command) -> list[str]:
 
 
 def _value(rng: Random, parameter: click.Parameter) -> str:
-    if isinstance(parameter.type, click.Choice) and rng.random() < 0.8:
-        return str(rng.choice(list(parameter.type.choices)))
-    if parameter.name in ("arguments", "keywords") and rng.random() < 0.8:
-        return a_json_text(rng).replace("\0", "")
-    return a_typed_word(rng)
+    """Good ones too, as a line is refused for its first bad one."""
+    is_good = rng.random() < 0.7
+    match parameter.type:
+        case click.Choice(choices=choices) if is_good:
+            return str(rng.choice(list(choices)))
+        case Duration() if is_good:
+            return rng.choice(["10m", "0s", "99999999999999999999d"])
+        case click.types.IntParamType() | click.types.FloatParamType() if is_good:
+            return rng.choice(["1", "5", "60", "9" * 30])
+        case _ if parameter.name == "keywords" and is_good:
+            return json.dumps({a_text(rng): a_json_value(rng, 3)}).replace("\0", "")
+        case _ if parameter.name in _JSON_VALUES and is_good:
+            return a_json_text(rng).replace("\0", "")
+        case _:
+            return a_typed_word(rng)
 
 
 def _complete(rng: Random, words: list[str]) -> None:
