@@ -32,10 +32,10 @@ from fastworker._modules import split_module_names
 from fastworker._serialization import encode_arguments
 from fastworker.cli import main
 from fastworker.cli._output import one_line, to_json
-from fastworker.cli._task_filters import Duration, Filters, ago
-from fastworker.cli._values import parse_value
+from fastworker.cli._task_filters import Duration, Filters, NameText, ago
+from fastworker.cli._values import parse_object, parse_value
 from tests.fuzz.hostile_messages import a_json_value, a_text
-from tests.fuzz.hostile_texts import a_json_text, a_typed_word
+from tests.fuzz.hostile_texts import a_json_text, a_typed_word, as_a_word
 from tests.fuzz.quiet import quiet
 
 NOW: Final = 1_700_000_000.0
@@ -52,6 +52,8 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 COMMANDS: Final = sorted(_leaves(main))
 # Those that make more of their values than others.
 _RICH: Final = [("submit",), ("submit",), ("tasks",), ("purge",), ("control-plane",)]
+_NOWHERE: Final = click.Option(["--kwargs"])
+_CONTEXT: Final = click.Context(main)
 _JSON_VALUES: Final = ("arguments", "keywords")
 # Those that click reads by itself.
 _VARIABLES: Final = ["FASTWORKER_PROCESSES", "FASTWORKER_WORKER_ID"]
@@ -66,6 +68,9 @@ class CommandLine:
 
     def live(self, cases: Iterable[Random]) -> None:
         for rng in cases:
+            if rng.random() < 0.3:
+                _read_value(rng)
+                continue
             path = rng.choice(COMMANDS if rng.random() < 0.6 else _RICH)
             command: Any = main
             for name in path:
@@ -80,6 +85,29 @@ class CommandLine:
                 some = rng.sample(_VARIABLES, rng.choice([0, 0, 0, 1, 2]))
                 with patch.dict(os.environ, {name: a_typed_word(rng) for name in some}):
                     _run(path, command, words)
+
+
+def _read_value(rng: Random) -> None:
+    """One value by itself, without a line around it."""
+    text = as_a_word(a_json_text(rng)) if rng.random() < 0.7 else a_typed_word(rng)
+    _travels((parse_value(text),), {})
+    for read in (
+        lambda: _travels((), parse_object(_CONTEXT, _NOWHERE, text) or {}),
+        lambda: Duration().convert(text, None, None),
+        lambda: NameText().convert(text, None, None),
+    ):
+        try:
+            read()
+        except click.UsageError as error:
+            _shows(error.format_message())
+
+
+def _travels(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    _shows(to_json([values, named]))
+    try:
+        encode_arguments(values, named, SerializationFormat.JSON)
+    except NotEncodable as error:
+        _shows(str(error))
 
 
 def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> None:
@@ -139,9 +167,9 @@ def _value(rng: Random, parameter: click.Parameter) -> str:
         case click.types.IntParamType() | click.types.FloatParamType() if is_good:
             return rng.choice(["1", "5", "60", "9" * 30])
         case _ if parameter.name == "keywords" and is_good:
-            return json.dumps({a_text(rng): a_json_value(rng, 3)}).replace("\0", "")
+            return as_a_word(json.dumps({a_text(rng): a_json_value(rng, 3)}))
         case _ if parameter.name in _JSON_VALUES and is_good:
-            return a_json_text(rng).replace("\0", "")
+            return as_a_word(a_json_text(rng))
         case _:
             return a_typed_word(rng)
 
@@ -179,12 +207,7 @@ def _use(path: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _submit(given: dict[str, Any]) -> None:
-    values = tuple(map(parse_value, given["arguments"]))
-    _shows(to_json(values))
-    try:
-        encode_arguments(values, given["keywords"] or {}, SerializationFormat.JSON)
-    except NotEncodable as error:
-        _shows(str(error))
+    _travels(tuple(map(parse_value, given["arguments"])), given["keywords"] or {})
     try:
         Client().options(
             priority=given["priority"],

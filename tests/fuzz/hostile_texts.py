@@ -64,9 +64,14 @@ def a_typed_text(rng: Random) -> str:
 
 
 def a_typed_word(rng: Random) -> str:
-    """As the operating system hands it over: bytes without a NUL, decoded."""
-    raw = a_typed_text(rng).replace("\0", "").encode("utf-8", "surrogatepass")
-    return raw.decode("utf-8", "surrogateescape")
+    """As the operating system hands it over."""
+    return as_a_word(a_typed_text(rng))
+
+
+def as_a_word(text: str) -> str:
+    """Bytes without a NUL, less than 128 KiB of them, decoded."""
+    raw = text.replace("\0", "").encode("utf-8", "surrogatepass")
+    return raw[:130_000].decode("utf-8", "surrogateescape")
 
 
 def a_json_text(rng: Random) -> str:
