@@ -122,8 +122,10 @@ class Campaign:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
+            single = _single(error)
+            notes = "".join(f"; {note}" for note in getattr(single, "__notes__", ()))
             raise Unexpected(
-                f"{target.name}, case {current}: {_single(error)!r}; again with: "
+                f"{target.name}, case {current}: {single!r}{notes}; again with: "
                 f"python -m tests.fuzz --case '{target.name}' {current} --seed {self.seed}"
             ) from error
         finally:

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Final, TypeVar
@@ -60,9 +60,26 @@ class StoreFiles:
                     flip(path, rng.randrange(path.stat().st_size), rng.randrange(8))
                 else:
                     _damage(rng, path)
-                if rng.random() < 0.3:
-                    _look_with_tools(path)
-                _work_with(rng, path, is_told=is_told)
+                with _kept_if_wrong(path):
+                    if rng.random() < 0.3:
+                        _look_with_tools(path)
+                    _work_with(rng, path, is_told=is_told)
+
+
+@contextlib.contextmanager
+def _kept_if_wrong(path: Path) -> Iterator[None]:
+    """Keep a file as it was: SQLite's logs have numbers that are others in each process."""
+    found = {
+        each.name: each.read_bytes() for each in (path, Path(f"{path}-wal")) if each.exists()
+    }
+    try:
+        yield
+    except BaseException as error:
+        folder = Path(tempfile.mkdtemp(prefix="fastworker-fuzz-"))
+        for name, content in found.items():
+            (folder / name).write_bytes(content)
+        error.add_note(f"the file as it was is in {folder}")
+        raise
 
 
 def _sources(folder: Path) -> list[Path]:
@@ -175,11 +192,9 @@ def _damage_table(rng: Random, path: Path) -> None:
         what = "?"
         if isinstance(value, str):
             value, what = value.encode("utf-8", "surrogateescape"), "CAST(? AS TEXT)"
-        file.execute(
-            f"UPDATE {table} SET {column} = {what} "
-            f"WHERE abs(random()) % 60 < {rng.choice([1, 10, 60])}",
-            (value,),
-        )
+        share = rng.choice([0.02, 0.2, 1.0])
+        file.create_function("is_hit", 0, lambda: rng.random() < share)
+        file.execute(f"UPDATE {table} SET {column} = {what} WHERE is_hit()", (value,))
 
 
 # --- what is done with it ---
