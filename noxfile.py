@@ -77,9 +77,9 @@ def tests_browser(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Try a million hostile frames and values, in ten minutes; COUNT and SEED may follow."""
+    """Try a million hostile inputs of all kinds; COUNT and SEED may follow."""
     install(session, "test")
-    session.run("python", "-m", "tests.core.fuzz", *session.posargs)
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session

@@ -10,7 +10,7 @@ import msgspec
 
 from fastworker._core._messages import MAX_STREAM_BUFFER, CallOptions, TaskSpec, is_name
 from fastworker._core._retry import RetryOverride
-from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority
+from fastworker._models import LONGEST_DELAY, MAX_RETRIES, TaskPriority, shown
 
 # How many values of a stream may wait for their reader.
 DEFAULT_BUFFER: Final = 32
@@ -150,6 +150,6 @@ def _check(name: str, value: object, least: float, most: float) -> None:
     # Neither nan nor inf is in it, and no whole number is too large to ask.
     if not is_number or not least <= value <= most:  # type: ignore[operator]
         raise ValueError(
-            f"{name}={value!r}: use a {'whole ' if kinds is int else ''}number "
+            f"{name}={shown(value)}: use a {'whole ' if kinds is int else ''}number "
             f"from {least:g} to {most:g}"
         )

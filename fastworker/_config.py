@@ -20,7 +20,7 @@ from fastworker._exposure import (
     refuse_exposed_dashboard,
     refuse_foreign_pickles,
 )
-from fastworker._models import SerializationFormat
+from fastworker._models import SerializationFormat, shown
 from fastworker._settings import (
     BACKEND,
     DIAL_ADDRESS,
@@ -89,7 +89,7 @@ class _Config:
             try:
                 checked = each.metadata["kind"].check(value)
             except ValueError as error:
-                raise ConfigurationError(f"{each.name}={_shown(value)}: {error}") from None
+                raise ConfigurationError(f"{each.name}={shown(value)}: {error}") from None
             object.__setattr__(self, each.name, checked)
 
     @classmethod
@@ -304,10 +304,3 @@ class CommandConfig(_Config):
     log_level: str = _setting("INFO", LOG_LEVEL, "LOG_LEVEL")
     log_format: str = _setting("text", LOG_FORMAT, "LOG_FORMAT")
     otel: bool = _setting(False, SWITCH, "OTEL")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, int) and value.bit_length() > 500:
-        return "(a huge number)"  # Python may refuse to print it
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."

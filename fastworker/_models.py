@@ -192,3 +192,11 @@ class CallbackInfo:
 
     address: str
     data: dict[str, Any] | None = None
+
+
+def shown(value: object) -> str:
+    """A value that somebody gave, for the message that refuses it."""
+    if isinstance(value, int) and value.bit_length() > 500:
+        return "(a huge number)"  # Python may refuse to print it
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

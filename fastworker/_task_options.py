@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
 
 from fastworker._errors import RegistrationError, TaskTimedOut
-from fastworker._models import DEFAULT_GRACE, LONGEST_DELAY, MAX_RETRIES
+from fastworker._models import DEFAULT_GRACE, LONGEST_DELAY, MAX_RETRIES, shown
 
 Backend = Literal["trio", "asyncio"]
 OnLost = Literal["retry", "fail"]
@@ -80,7 +80,7 @@ class TaskOptions:
             value = getattr(self, option)
             if value is not None and self.isolation != "process":
                 raise RegistrationError(
-                    f"@task({option}={value!r}): only a process can be limited; "
+                    f"@task({option}={shown(value)}): only a process can be limited; "
                     f"add isolation='process'"
                 )
 
@@ -114,7 +114,7 @@ class TaskOptions:
 def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise RegistrationError(
-            f"@task({option}={value!r}): use one of {', '.join(map(repr, choices))}"
+            f"@task({option}={shown(value)}): use one of {', '.join(map(repr, choices))}"
         )
 
 
@@ -133,14 +133,14 @@ def _check_number(
             return
     bound = f"more than {above:g}" if above is not None else f"at least {least:g}"
     raise RegistrationError(
-        f"@task({option}={value!r}): use a number, {bound} and at most {most:g}"
+        f"@task({option}={shown(value)}): use a number, {bound} and at most {most:g}"
     )
 
 
 def _check_whole(option: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
         raise RegistrationError(
-            f"@task({option}={value!r}): use a whole number from {least} to {most}"
+            f"@task({option}={shown(value)}): use a whole number from {least} to {most}"
         )
 
 
@@ -150,7 +150,7 @@ def _check_retry_on(value: object) -> None:
         return
     if isinstance(value, type | tuple) or not callable(value):
         raise RegistrationError(
-            f"@task(retry_on={value!r}): use an exception class, a tuple of them, or a "
+            f"@task(retry_on={shown(value)}): use an exception class, a tuple of them, or a "
             f"function that takes the exception and says whether to run again"
         )
 
@@ -164,7 +164,7 @@ def _bytes_of(value: object) -> int:
         size = float(match[1]) * (_BINARY_UNITS.get(unit) or _UNITS[unit])
     if size is None or size < _LEAST_MEMORY:
         raise RegistrationError(
-            f"@task(memory={value!r}): use a number of bytes or a text such as '512MiB', "
+            f"@task(memory={shown(value)}): use a number of bytes or a text such as '512MiB', "
             f"at least 32MiB"
         )
     return int(size)

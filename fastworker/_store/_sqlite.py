@@ -39,6 +39,7 @@ from fastworker._store._sqlite_rows import (
     mark_row,
     marks_of,
     new_row,
+    number_of,
     settled,
 )
 from fastworker._store._sqlite_trim import SqliteTrim, keep_last_sequence
@@ -103,14 +104,15 @@ class SqliteStore:
         file = self._held.connection
         marks = marks_of(file.execute(READ_MARKS))
         self._check_marks(marks)
-        if "epoch" not in marks:
+        before = number_of(marks, "epoch")
+        if before is None:
             self._held.problems.append(
                 f"the number of its last start in {self.path} was damaged"
             )
-            marks["epoch"] = str(int(self._wall_clock()) + MANY_STARTS)
-        epoch = int(marks["epoch"]) + 1
+            before = int(self._wall_clock()) + MANY_STARTS
+        epoch = before + 1
         self._last_sequence = max(
-            int(marks.get("last_sequence", "0")), self._replay.last_sequence()
+            number_of(marks, "last_sequence") or 0, self._replay.last_sequence()
         )
         with Transaction(file):
             marks |= {"schema": str(SCHEMA_VERSION), "epoch": str(epoch)}

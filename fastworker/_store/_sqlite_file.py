@@ -128,6 +128,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         file.text_factory = as_text
+        _read_schema(file)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -142,7 +143,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file that is there, beside whoever writes to it."""
+    """Open a file that is there, beside whoever writes to it.
+
+    Raises:
+      sqlite3.DatabaseError: it cannot be read, or is damaged (:func:`is_damage`).
+    """
     file = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -152,11 +157,25 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     )
     try:
         file.text_factory = as_text
+        _read_schema(file)
         file.execute("PRAGMA query_only = ON")
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _read_schema(file: sqlite3.Connection) -> None:
+    """Have the description of the tables read, by which all other statements go.
+
+    Where that is damaged, SQLite quotes it in its error, and Python cannot read that if it
+    is no text.
+    """
+    try:
+        file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except UnicodeDecodeError as error:
+        said = error.object.decode("utf-8", "backslashreplace")
+        raise Damage(said) from None
 
 
 def as_text(raw: bytes) -> str:

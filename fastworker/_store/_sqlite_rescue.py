@@ -36,9 +36,11 @@ from fastworker._store._sqlite_rows import (
     BadRow,
     Row,
     bad_row,
+    bad_row_again,
     key_of,
     mark_row,
     marks_of,
+    number_of,
     task_of,
 )
 
@@ -163,12 +165,11 @@ class _Rescue:
         with Transaction(self._target) as file:
             marks = marks_of(file.execute(READ_MARKS))
             old = marks_of(_until_damage(self._damaged, READ_MARKS))
-            marks["epoch"] = str(max(int(old.get("epoch", "0")), int(marks["epoch"])))
+            marks["epoch"] = str(max(number_of(old, "epoch") or 0, int(marks["epoch"])))
             marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
-            file.executemany(
-                BAD_ROW, _until_damage(self._damaged, "SELECT found, reason, row FROM bad_rows")
-            )
+            old_bad = _until_damage(self._damaged, "SELECT found, reason, row FROM bad_rows")
+            file.executemany(BAD_ROW, map(bad_row_again, old_bad))
 
     def _by_index(self) -> Iterator[Row]:
         """Between damaged pages: one by one, by the numbers that the indexes have."""

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from fastworker._core._messages import TaskEvent, TaskSpec
+from fastworker._core._messages import (
+    Count,
+    Name,
+    Priority,
+    ShortText,
+    TaskEvent,
+    TaskSpec,
+    WallTime,
+)
 from fastworker._core._stored import (
     NEW_LIFE,
     CallbackStage,
@@ -96,8 +104,29 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_spec = msgspec.msgpack.Decoder(TaskSpec).decode
 _decode_life = msgspec.msgpack.Decoder(StoredLife).decode
 _decode_outcome = msgspec.msgpack.Decoder(TaskEvent).decode
+_decode_key = msgspec.msgpack.Decoder(StoredKey).decode
 
 Row = tuple[Any, ...]
+
+
+class _Columns(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What a checksum that fits says nothing of: SQLite takes any type in any column."""
+
+    sequence: Count
+    id: Name
+    name: Name
+    priority: Priority
+    created: WallTime
+    state: StoredState
+    changed: WallTime
+    worker: ShortText
+    callback: CallbackStage
+    content: int
+    life: bytes | None
+    outcome: bytes | None
+
+
+_check_columns = msgspec.msgpack.Decoder(_Columns).decode
 
 
 class BadRow(Exception):
@@ -141,9 +170,11 @@ def changed_row(task: StoredTask) -> Row:
     return (*changing, _sum((*_fixed(task.sequence, task.spec), *changing)), task.sequence)
 
 
-def _verify(row: Row) -> None:
-    if _sum(row[:12]) != row[12]:
+def _verify(row: Row) -> bytes:
+    encoded = _encode(row[:12])
+    if zlib.crc32(encoded) != row[12]:
         raise BadRow("its checksum does not fit")
+    return encoded
 
 
 def task_of(row: Row) -> StoredTask:
@@ -157,10 +188,15 @@ def task_of(row: Row) -> StoredTask:
         _verify(row)
         if not isinstance(blob, bytes) or zlib.crc32(blob) != spec_sum:
             raise BadRow("the checksum of its arguments does not fit")
-        life, outcome = row[10], row[11]
+        spec, life, outcome = _decode_spec(blob), row[10], row[11]
+        if row[1:5] != (spec.id, spec.name, spec.priority, spec.created):
+            raise BadRow("its arguments are those of another task")
+        # All other columns are decoded.
+        if (type(row[0]), type(row[6]), type(row[9])) != (int, float, int):
+            raise BadRow("a value in it is of another type")
         return StoredTask(
             sequence=row[0],
-            spec=_decode_spec(blob),
+            spec=spec,
             state=StoredState(row[5]),
             life=NEW_LIFE if life is None else _decode_life(life),
             changed=row[6],
@@ -179,7 +215,7 @@ def page_row_of(row: Row) -> TaskRow:
       BadRow: it is not what was written.
     """
     try:
-        _verify(row)
+        _check_columns(_verify(row))
         life, outcome = row[10], row[11]
         spec = TaskSpec(row[1], row[2], row[3], 0, b"", row[4])
         return row_of(
@@ -203,8 +239,8 @@ def settled(row: Row) -> Row:
       BadRow: it is not what was written.
     """
     try:
-        _verify(row)
-    except (TypeError, ValueError, OverflowError) as error:
+        _check_columns(_verify(row))
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise BadRow(f"it cannot be read: {error}") from None
     stage = int(CallbackStage.SETTLED)
     return stage, _sum((*row[:8], stage, *row[9:12])), row[0]
@@ -223,11 +259,12 @@ def key_of(row: Row) -> StoredKey:
       BadRow: it is not what was written.
     """
     try:
-        if _sum(row[:4]) != row[4]:
+        encoded = _encode(row[:4])
+        if zlib.crc32(encoded) != row[4]:
             raise BadRow("its checksum does not fit")
-    except (TypeError, ValueError, OverflowError) as error:
+        return _decode_key(encoded)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise BadRow(f"it cannot be read: {error}") from None
-    return StoredKey(*row[:4])
 
 
 def mark_row(name: str, value: str) -> Row:
@@ -240,13 +277,28 @@ def marks_of(rows: Iterable[Row]) -> dict[str, str]:
     marks: dict[str, str] = {}
     for name, value, total in rows:
         try:
-            if _sum((name, value)) == total:
-                marks[name] = value
+            is_sound = _sum((name, value)) == total
         except ValueError:
             continue
+        if is_sound and isinstance(name, str) and isinstance(value, str):
+            marks[name] = value
     return marks
+
+
+def number_of(marks: Mapping[str, str], name: str) -> int | None:
+    """What the mark of this name says, None if that is no number."""
+    text = marks.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def bad_row(row: Row, reason: str) -> Row:
     """The values of BAD_ROW: a row as it was found, to be looked at."""
     return time.time(), reason, repr(row).encode()
+
+
+def bad_row_again(found: Row) -> Row:
+    """The values of BAD_ROW for one of another file, which may be damaged in its turn."""
+    when, reason, content = found
+    if not isinstance(when, float) or not isinstance(content, bytes):
+        return bad_row(found, "it was set aside before, and was damaged after that")
+    return when, str(reason).encode("utf-8", "replace").decode(), content

@@ -27,11 +27,14 @@ from fastworker._store._sqlite_lock import LockFile, is_locked
 from fastworker._store._sqlite_rows import (
     COLUMNS,
     KEY_COLUMNS,
+    PAGE_COLUMNS,
     READ_MARKS,
     SCHEMA_VERSION,
     BadRow,
     key_of,
     marks_of,
+    number_of,
+    page_row_of,
     task_of,
 )
 
@@ -92,22 +95,16 @@ def store_info(path: Path) -> StoreInfo:
     with _reading(path) as file:
         marks = _marks(path, file)
         counts = dict(file.execute("SELECT state, count(*) FROM tasks GROUP BY state"))
-        ends = [
-            file.execute(
-                f"SELECT created FROM tasks ORDER BY sequence {order} LIMIT 1"
-            ).fetchone()
-            for order in ("ASC", "DESC")
-        ]
         return StoreInfo(
             path=str(path),
             schema=SCHEMA_VERSION,
             project=marks.get("project", ""),
-            epoch=_whole(marks.get("epoch", "")),
+            epoch=number_of(marks, "epoch") or 0,
             tasks={s.name.lower(): counts[s.value] for s in StoredState if s.value in counts},
             keys=_number(file, "SELECT count(*) FROM keys"),
             set_aside=_number(file, "SELECT count(*) FROM bad_rows"),
-            oldest=ends[0][0] if ends[0] else 0.0,
-            newest=ends[1][0] if ends[1] else 0.0,
+            oldest=_created(file, "ASC"),
+            newest=_created(file, "DESC"),
             bytes=path.stat().st_size,
             log_bytes=_log_bytes(path),
             free_bytes=_number(file, "PRAGMA freelist_count")
@@ -234,13 +231,22 @@ def _marks(path: Path, file: sqlite3.Connection) -> dict[str, str]:
     return marks
 
 
-def _whole(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
-
-
 def _number(file: sqlite3.Connection, query: str) -> int:
     (number,) = file.execute(query).fetchone()
     return int(number)
+
+
+def _created(file: sqlite3.Connection, order: str) -> float:
+    """When the first task in this order was created of which that can be trusted."""
+    for row in file.execute(
+        f"SELECT {PAGE_COLUMNS} FROM tasks NOT INDEXED ORDER BY sequence {order} "
+        f"LIMIT {MAX_PROBLEMS}"
+    ):
+        try:
+            return page_row_of(row).created
+        except BadRow:
+            continue
+    return 0.0
 
 
 def _log_bytes(path: Path) -> int:

@@ -75,19 +75,25 @@ class SqliteTrim:
             ):
                 doomed[number] = None
         numbers = list(doomed)[:TRIM_ROWS]
-        keys = file.execute(
-            "SELECT key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
-            (now, TRIM_ROWS),
-        ).fetchall()
-        if numbers or keys:
+        (has_expired,) = file.execute(
+            "SELECT EXISTS (SELECT 1 FROM keys WHERE expires_at <= ?)", (now,)
+        ).fetchone()
+        expired = 0
+        if numbers or has_expired:
             with Transaction(file):
                 if numbers:
                     keep_last_sequence(file, last_sequence)
                 file.executemany(
                     "DELETE FROM tasks WHERE sequence=?", ((number,) for number in numbers)
                 )
-                file.executemany("DELETE FROM keys WHERE key=?", keys)
-        return len(numbers), len(keys)
+                if has_expired:
+                    # Not by what Python would read of them: a damaged one may be no text.
+                    expired = file.execute(
+                        "DELETE FROM keys WHERE key IN (SELECT key FROM keys "
+                        "WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+                        (now, TRIM_ROWS),
+                    ).rowcount
+        return len(numbers), expired
 
 
 def keep_last_sequence(file: sqlite3.Connection, last_sequence: int) -> None:

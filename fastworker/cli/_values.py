@@ -93,7 +93,8 @@ class CommandWithLists(click.Command):
         for parameter in self.get_params(ctx):
             if not isinstance(parameter, click.Option):
                 continue
-            names = [name for name in parameter.opts if name.startswith("--")]
+            both = [*parameter.opts, *parameter.secondary_opts]
+            names = [name for name in both if name.startswith("--")]
             if parameter.multiple:
                 several.update(names)
             takes_value.update(dict.fromkeys(names, not parameter.is_flag))

@@ -130,6 +130,8 @@ class Dashboard:
                 Exception: _answer_bug,
             },
         )
+        # A place has one address. Starlette would make the other one of whatever was sent.
+        self.starlette.router.redirect_slashes = False
         self.app: ASGIApp = Guard(self.starlette, self.policy, self.now, self._sign_in)
 
     def __repr__(self) -> str:

@@ -92,7 +92,11 @@ class _Connection:
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(WRITE_SECONDS):
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:
+                # Hypercorn sends one thing at a time, but ends a stream whenever it likes.
+                raise trio.BrokenResourceError("it is being closed") from None
             return
         self.abort()
         raise trio.BrokenResourceError(f"the peer has not read for {WRITE_SECONDS:g} s")

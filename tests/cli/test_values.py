@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastworker.cli._output import to_json
+from fastworker.cli._submit import submit
+from fastworker.cli._telemetry import OTEL_KEY
 from fastworker.cli._values import gather_values, parse_value
 
 SEVERAL = frozenset({"--args", "--task-modules"})
@@ -69,6 +71,14 @@ def test_a_mistyped_option_among_values_is_not_taken_for_a_value() -> None:
     assert "--non-blokcing" in caught.value.message
     assert "Did you mean --non-blocking?" in caught.value.message
     assert "--args -- --non-blokcing" in caught.value.message
+
+
+def test_the_other_half_of_a_switch_ends_values_too() -> None:
+    line = ["--task-name", "add", "--args", "1", "2", "--no-otel", "--non-blocking"]
+    with submit.make_context("submit", line) as context:
+        assert context.params["arguments"] == ("1", "2")
+        assert context.params["non_blocking"]
+        assert context.meta[OTEL_KEY] is False
 
 
 texts = st.text(st.characters(codec="utf-8"))

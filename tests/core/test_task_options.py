@@ -71,6 +71,12 @@ def test_an_option_that_cannot_be_used_is_refused_with_its_value(
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["timeout", "backoff", "max_retries", "backend", "memory"])
+def test_a_number_that_python_does_not_print_is_refused_like_any_other(option: str) -> None:
+    with pytest.raises(RegistrationError, match=option):
+        TaskOptions(**{option: -(10**5_000)})
+
+
 @pytest.mark.parametrize("option", ["memory", "recycle_after"])
 def test_only_a_process_can_be_limited(option: str) -> None:
     with pytest.raises(RegistrationError, match="add isolation='process'"):
@@ -147,6 +153,11 @@ def test_what_a_call_wants_is_checked_before_it_is_sent(name: str, value: Any) -
     with pytest.raises(ValueError, match=name) as caught:
         CallSettings(**{name: value})
     assert repr(value) in str(caught.value)
+
+
+def test_a_call_that_wants_a_number_that_python_does_not_print_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"max_retries=\(a huge number\): use a whole number"):
+        CallSettings(max_retries=10**5_000)
 
 
 def test_options_are_added_to_options() -> None:

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from fastworker._task_views import TaskDetailView, TaskView
 from fastworker.dashboard._views import OverviewView, WorkerView
-from tests.dashboard.visits import audit_lines, open_dashboard
+from tests.dashboard.visits import BEARER, audit_lines, open_dashboard
 from tests.shell.world import settle
 
 pytestmark = pytest.mark.trio
@@ -99,6 +99,40 @@ async def test_a_query_that_is_not_understood_is_refused_with_its_value(
         answer = await visitor.get(f"/api/tasks?{query}", 400)
         assert answer["error"]["code"] == "bad_request"
         assert said in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/api/overview/", "/api"])
+async def test_an_address_that_is_nearly_one_is_not_found_and_leads_nowhere(
+    path: str, autojump_clock: MockClock
+) -> None:
+    async with open_dashboard() as (_, dashboard, visitor):
+        answer = await visitor.ask("GET", path)
+        assert (answer.status_code, answer.headers.get("location")) == (404, None)
+        # A query that is no text, which servers other than ours may let through.
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": b"x=\xff",
+            "headers": [
+                (b"host", b"localhost"),
+                *((k.encode(), v.encode()) for k, v in _TOKEN),
+            ],
+        }
+        await dashboard.app(scope, _nothing, send)
+        assert sent[0]["status"] == 404
+
+
+_TOKEN = tuple(BEARER.items())
+
+
+async def _nothing() -> Any:
+    return {"type": "http.request"}
 
 
 async def test_one_task_is_told_with_its_traceback(autojump_clock: MockClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,16 @@ class Found:
     def missing(self, truth: Truth) -> set[str]:
         """Of which tasks nothing came back."""
         return truth.rows.keys() - self.rows.keys()
+
+
+def accounted_for(problems: list[str], missing: set[str]) -> bool:
+    """Whether each task that did not come back is told of, by name or in a number."""
+    told = "\n".join(problems)
+    named = {task_id for task_id in missing if f"'{task_id}'" in told}
+    more = sum(int(n.replace(",", "")) for n in re.findall(r"and ([\d,]+) more", told))
+    # A row whose id itself was damaged is told of under another.
+    unclear = sum("was set aside: " in problem for problem in problems)
+    return len(missing - named) <= more + unclear
 
 
 def fill(path: Path, changes: list[Changes], *, crash_to: Path | None = None) -> list[int]:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import pytest
 
-from fastworker._core._stored import Changes
-from fastworker._errors import StoreError
+from fastworker._core._stored import Changes, TasksAsked
+from fastworker._errors import StoreError, StoreUnavailable
+from fastworker._store._sqlite_tools import check_store
 
-from .damage import SUFFIXES, Found, Truth, copy, fill, flip, make, transactions
+from .damage import (
+    SUFFIXES,
+    Found,
+    Truth,
+    accounted_for,
+    copy,
+    fill,
+    flip,
+    make,
+    transactions,
+)
 from .rows import flat, task
 
 CHANGES = transactions(40)
@@ -36,16 +46,6 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
     return folder / "crash" / "tasks.db", sizes
 
 
-def accounted_for(found: Found, missing: set[str]) -> bool:
-    """Whether each task that did not come back is told of, by name or in a number."""
-    told = "\n".join(found.problems)
-    named = {task_id for task_id in missing if f"'{task_id}'" in told}
-    more = sum(int(n.replace(",", "")) for n in re.findall(r"and ([\d,]+) more", told))
-    # A row whose id itself was damaged is told of under another.
-    unclear = sum("was set aside: " in problem for problem in found.problems)
-    return len(missing - named) <= more + unclear
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_d5_of_a_file_with_a_flipped_bit_nothing_false_is_served_and_losses_are_told(
     sound: Path, tmp_path: Path, seed: int
@@ -62,7 +62,7 @@ def test_d5_of_a_file_with_a_flipped_bit_nothing_false_is_served_and_losses_are_
         where = f"byte {position} bit {bit}: {found.problems}"
         assert found.served_falsely(TRUTH) == [], where
         missing = found.missing(TRUTH)
-        assert accounted_for(found, missing), f"{where} {missing}"
+        assert accounted_for(found.problems, missing), f"{where} {missing}"
         # A page has a dozen rows of these, a page of pointers points to all of them.
         assert len(missing) <= 40, where
 
@@ -97,6 +97,24 @@ def test_d5_a_damaged_description_of_the_tables_costs_no_task(
         found = Found(path, IDS)
         assert found.served_falsely(TRUTH) == []
         assert not found.missing(TRUTH), (position, found.problems)
+
+
+def test_d5_a_description_of_the_tables_that_is_no_text_costs_no_task(
+    sound: Path, tmp_path: Path
+) -> None:
+    """D5."""
+    path = tmp_path / "damaged" / "tasks.db"
+    copy(sound, path)
+    # SQLite quotes what it cannot read of it.
+    path.write_bytes(
+        path.read_bytes().replace(b"CREATE TABLE meta (", b"CREATE TABLE meta \xd3")
+    )
+    assert "malformed database schema" in check_store(path).problems[0]
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        make(path).reader().page(TasksAsked())
+    found = Found(path, IDS)
+    assert found.served_falsely(TRUTH) == []
+    assert not found.missing(TRUTH), found.problems
 
 
 def test_d5_a_log_that_is_cut_at_any_byte_has_every_transaction_before_the_cut(
@@ -150,7 +168,7 @@ def test_d5_a_flipped_bit_in_the_log_is_set_right_and_told(
         found = Found(path, IDS)
         where = f"byte {position}: {found.problems}"
         assert found.served_falsely(truth) == [], where
-        assert accounted_for(found, found.missing(truth)), where
+        assert accounted_for(found.problems, found.missing(truth)), where
         if any("set right" in problem for problem in found.problems):
             assert (found.rows, found.keys) == (truth.rows, truth.keys), where
         else:
@@ -176,7 +194,7 @@ def test_d5_a_page_of_the_log_that_cannot_be_mended_does_not_take_the_others_wit
         assert found.served_falsely(truth) == []
         missing = found.missing(truth)
         assert any("cannot be mended" in problem for problem in found.problems)
-        assert accounted_for(found, missing), (missing, found.problems)
+        assert accounted_for(found.problems, missing), (missing, found.problems)
         # The last transaction lies behind the damage.
         assert any(row.spec.id in found.rows for row in CHANGES[11].created)
 

@@ -6,6 +6,7 @@ with a few bytes changed, cut off or put in.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import string
@@ -16,7 +17,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from fastworker._core import _messages as messages
-from fastworker._core._bundle import join
+from fastworker._core._bundle import join, with_checksum
 from fastworker._core._codec import encode
 
 FRAMES: Final[list[Any]] = list(get_args(messages.Frame))
@@ -57,7 +58,10 @@ def a_body(rng: Random, kind: Any) -> bytes:
 def a_bundle(rng: Random) -> bytes:
     """A message of frames, glued and cut in the wrong places."""
     glued = join([a_frame(rng) for _ in range(rng.randrange(1, 5))])
-    return _hostile(rng, lambda: glued)
+    if rng.random() < 0.5:
+        return _hostile(rng, lambda: glued)
+    # Whoever wants to can make a checksum that fits.
+    return with_checksum(_hostile(rng, lambda: glued[:-4]))
 
 
 def a_json(rng: Random) -> bytes:
@@ -76,12 +80,15 @@ def a_json(rng: Random) -> bytes:
             many = rng.choice([b"[" * 100_000, b"9" * 200_000, b""])
             return many or json.dumps(dict.fromkeys(map(str, range(100_000)))).encode()
         case _:
-            return _hostile(rng, lambda: json.dumps(_json_value(rng, 3)).encode())
+            return _hostile(rng, lambda: json.dumps(a_json_value(rng, 3)).encode())
 
 
 def a_message(rng: Random, kind: Any) -> Any:
     """A valid message of this type; its fields are any that their types allow."""
-    return _value(rng, msgspec.inspect.type_info(kind))
+    return _value(rng, _info(kind))
+
+
+_info: Final = functools.cache(msgspec.inspect.type_info)
 
 
 def a_text(rng: Random, least: int = 0, most: int = 12) -> str:
@@ -97,7 +104,7 @@ def _hostile(rng: Random, make: Callable[[], bytes]) -> bytes:
     if chance < 0.1:
         return make()
     if chance < 0.85:
-        return _damaged(rng, make())
+        return damaged(rng, make())
     if chance < 0.95:
         return rng.randbytes(rng.choice([0, 1, 7, 60, 500]))
     if chance < 0.999:
@@ -105,7 +112,8 @@ def _hostile(rng: Random, make: Callable[[], bytes]) -> bytes:
     return rng.choice(_LARGE)
 
 
-def _damaged(rng: Random, good: bytes) -> bytes:
+def damaged(rng: Random, good: bytes) -> bytes:
+    """Bytes that were right, with a few changed, cut off or put in."""
     data = bytearray(good)
     for _ in range(rng.randint(1, 4)):
         if not data:
@@ -160,13 +168,16 @@ def _value(rng: Random, info: Any) -> Any:
             return rng.choice(list(cls))
         case msgspec.inspect.ListType(item_type=item):
             return [_value(rng, item) for _ in range(rng.randrange(3))]
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return tuple(_value(rng, item) for _ in range(rng.randrange(3)))
         case msgspec.inspect.DictType(key_type=key, value_type=value):
             return {_value(rng, key): _value(rng, value) for _ in range(rng.randrange(3))}
         case _:
             raise AssertionError(f"no value for {info}")
 
 
-def _json_value(rng: Random, depth: int) -> Any:
+def a_json_value(rng: Random, depth: int) -> Any:
+    """Any value that JSON has a form for, or that looks like one of our tags."""
     match rng.randrange(9 if depth else 5):
         case 0:
             return rng.choice([None, True, False])
@@ -181,11 +192,11 @@ def _json_value(rng: Random, depth: int) -> Any:
                 ["2024-01-01", "Europe/Berlin", "../x", "AA==", "1e5", "ff", "NaN", "sNaN"]
             )
         case 5 | 6:
-            return [_json_value(rng, depth - 1) for _ in range(rng.randrange(4))]
+            return [a_json_value(rng, depth - 1) for _ in range(rng.randrange(4))]
         case _:
             tags = ["datetime", "date", "time", "timedelta", "uuid", "decimal", "bytes", "set"]
             names = [*(f"${tag}" for tag in tags), "$$x", "$no", a_text(rng)]
             return {
-                rng.choice(names): _json_value(rng, depth - 1)
+                rng.choice(names): a_json_value(rng, depth - 1)
                 for _ in range(rng.choice([1, 1, 2]))
             }
