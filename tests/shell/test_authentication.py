@@ -21,6 +21,7 @@ from fastworker import (
     NotPermitted,
 )
 from fastworker._core._stored import TasksAsked
+from tests.kept_store import KeptStore
 from tests.shell.world import DISCOVERY, World, open_world, settle
 
 pytestmark = pytest.mark.trio
@@ -202,6 +203,30 @@ async def test_a_client_cancels_its_own_tasks_and_an_operator_everybody_s(
         assert isinstance(await olga.cancel(handle.id), Cancelled)
         assert world.stopped == ["ann's"]
         assert isinstance(await ann.cancel(own.id), (Cancelled, NeverStarted))
+
+
+async def test_a_control_plane_that_had_tokens_does_not_start_open_by_accident(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """X23: and the store knows it also if the tokens' file has gone."""
+    store = KeptStore()
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, 0)
+        await world.start_plane(store=store)
+        with world.restarting():  # as long as nobody had any, nobody misses them
+            await settle()
+            await world.start_plane(store=store, auth=ALL)
+        with world.restarting():
+            await settle()
+            with pytest.raises(ConfigurationError, match="now there is no token"):
+                await world.new_plane(store=store).run()
+            assert not world.network._listeners
+            await world.start_plane(store=store, insecure=True)
+        with world.restarting():  # that was said for once, not for ever
+            await settle()
+            with pytest.raises(ConfigurationError, match="now there is no token"):
+                await world.new_plane(store=store).run()
+        nursery.cancel_scope.cancel()
 
 
 async def test_tokens_that_are_good_for_nothing_are_refused_before_anything_starts() -> None:
