@@ -191,9 +191,15 @@ class HeldAttempts:
         for name, lane in self.lanes.items():
             here = [held for held in self._held.values() if held.lane == name]
             assert lane.held == len(here)
-            assert lane.unstarted == sum(1 for held in here if held.started_at is None)
-            assert lane.waiting == sum(1 for held in here if held.is_waiting)
-            running = sum(1 for h in here if h.started_at is not None and not h.has_waited)
+            unstarted = waiting = running = 0  # in one loop: this is called often
+            has_waited = False
+            for held in here:
+                unstarted += held.started_at is None
+                waiting += held.is_waiting
+                running += held.started_at is not None and not held.has_waited
+                has_waited |= held.has_waited
+            assert lane.unstarted == unstarted
+            assert lane.waiting == waiting
             assert running <= lane.slots + MAX_LENT_SLOTS
-            if not any(held.has_waited for held in here):
+            if not has_waited:
                 assert running <= lane.open_slots, f"{running} run in {lane.open_slots} slots"

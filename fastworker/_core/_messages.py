@@ -434,7 +434,10 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def size(self) -> int:
         """About how many bytes this holds."""
         size = 200 + len(self.payload) + len(self.traceback) + len(self.error)
-        return size + len(self.message) + sum(len(error) for error in self.errors)
+        size += len(self.message)
+        for error in self.errors:
+            size += len(error)
+        return size
 
 
 class StreamValue(msgspec.Struct, array_like=True, frozen=True, gc=False):

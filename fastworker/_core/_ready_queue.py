@@ -27,9 +27,11 @@ class _Line:
         # once, and a place in the deque would cost a search for each.
         self.returned: list[tuple[int, TaskRecord]] = []
 
-    def records(self) -> Iterator[TaskRecord]:
-        yield from (record for record in self.fresh if record.state is TaskState.READY)
-        yield from (record for _, record in self.returned if record.state is TaskState.READY)
+    def records(self) -> list[TaskRecord]:
+        found = [record for record in self.fresh if record.state is TaskState.READY]
+        if self.returned:
+            found += [record for _, record in self.returned if record.state is TaskState.READY]
+        return found
 
 
 class ReadyQueue:
@@ -124,12 +126,13 @@ class ReadyQueue:
         """Assert every invariant."""
         entries = 0
         for priority, by_name in enumerate(self._lines):
-            ready = [record for line in by_name.values() for record in line.records()]
-            assert len(ready) == self._counts[priority], "the count of ready tasks is off"
+            ready = 0
             for line in by_name.values():
+                ready += len(line.records())
                 entries += len(line.fresh) + len(line.returned)
                 sequences = [record.sequence for record in line.fresh]
                 assert sequences == sorted(sequences), "a queue is out of order"
+            assert ready == self._counts[priority], "the count of ready tasks is off"
         assert entries == len(self) + self._dead, "the count of dead records is off"
 
     def _compact(self) -> None:

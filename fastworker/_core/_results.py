@@ -89,7 +89,7 @@ class Results:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self._bytes == sum(event.size for _, event in self._kept.values())
+        assert self._bytes == sum([event.size for _, event in self._kept.values()])
         assert len(self._kept) <= max(self._max_size, 1)
         assert len(self._tombstones) <= TOMBSTONES
         assert len(self._ends) == len(self._kept)

@@ -336,24 +336,21 @@ class Scheduler:
         self.results.check()
         assert not self._doomed
         self._known.check()
-        assert self._queued_bytes == sum(r.spec.size for r in self._tasks.values())
+        assert self._queued_bytes == sum([r.spec.size for r in self._tasks.values()])
         assert len(self._tasks) <= self._max_queued
         assert self._queued_bytes <= self._max_queued_bytes
-        places: dict[str, int] = dict.fromkeys(self._tasks, 0)
-        for record in self._waiting:
-            places[record.spec.id] += 1
+        places = [record.spec.id for record in self._waiting]
         for records in self._held.values():
             for record in records:
                 assert record.state is TaskState.HELD
-                places[record.spec.id] += 1
+                places.append(record.spec.id)
         for task_id, record in self._retrying.items():
             assert record.state is TaskState.RETRYING
-            places[task_id] += 1
+            places.append(task_id)
         self._away.check()
         self._keys.check()
         self.changes.check()
-        for record in self._away:
-            places[record.spec.id] += 1
+        places += [record.spec.id for record in self._away]
         for parent, children in self._children.items():
             assert children, f"{parent} has an empty family"
             for task_id, record in children.items():
@@ -363,28 +360,27 @@ class Scheduler:
             for lane in worker.lanes.values():
                 for task_id, record in lane.leased.items():
                     assert self._tasks.get(task_id) is record
-                    places[task_id] += 1
-        assert all(count == 1 for count in places.values()), f"not in one place: {places}"
+                    places.append(task_id)
+        # Each in one place: as many places as tasks, and the same ones.
+        assert len(places) == len(self._tasks), f"not in one place: {places}"
+        assert self._tasks.keys() == set(places), f"not in one place: {places}"
         for record in self._tasks.values():
             if record.stream is not None:
                 record.stream.check()
         for worker in self._workers.values():
             for alone in (worker.solo, worker.reserved_for):
                 assert alone is None or alone.is_solo
-        snapshot = self.statistics()
-        assert snapshot.submitted == (
-            snapshot.refused
-            + snapshot.held
-            + sum(snapshot.ready)
-            + snapshot.leased
-            + snapshot.started
-            + snapshot.away
-            + snapshot.retrying
-            + snapshot.succeeded
-            + snapshot.failed
-            + snapshot.cancelled
-            + snapshot.expired
-        ), f"the numbers do not agree: {snapshot}"
+        # Those of statistics(), which is not called here as this is called often.
+        numbers = (
+            self._refused,
+            sum(map(len, self._held.values())),
+            sum(self._waiting.counts()),
+            self.leased_count,
+            len(self._away),
+            len(self._retrying),
+            *self._ended.values(),
+        )
+        assert self._submitted == sum(numbers), f"{self._submitted} != {numbers}"
 
     # --- submitting ---
 

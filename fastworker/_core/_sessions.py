@@ -108,9 +108,12 @@ class Outbox:
 
     def check(self) -> None:
         """Assert every invariant."""
-        numbers = [number for number, _ in self._entries.values()]
-        assert numbers == sorted(numbers)
-        assert self._bytes == sum(event.size for _, event in self._entries.values())
+        size = last = 0
+        for number, item in self._entries.values():
+            assert number > last, "news are out of order"
+            last = number
+            size += item.size
+        assert self._bytes == size
 
     def _drop(self, key: _Key) -> None:
         entry = self._entries.pop(key, None)

@@ -224,26 +224,34 @@ class SubworkerRecord:
     def status(self) -> SubworkerStatus:
         """Return a snapshot."""
         held = [record for lane in self.lanes.values() for record in lane.leased.values()]
+        started = [record for record in held if record.state is TaskState.STARTED]
         return SubworkerStatus(
             label=self.label,
             address=self.address,
             is_draining=self.is_draining,
             capacity={name: lane.capacity for name, lane in self.lanes.items()},
             leased=len(held),
-            started=sum(1 for record in held if record.state is TaskState.STARTED),
+            started=len(started),
             functions=list(self.functions),
         )
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self.leased_count == sum(len(lane.leased) for lane in self.lanes.values())
+        leased = 0  # all added up in one loop: this is called often
         for lane in self.lanes.values():
-            unknown = sum(1 for record in lane.leased.values() if record.estimate is None)
-            assert lane.unknown == unknown
-            backlog = sum(record.estimate or 0.0 for record in lane.leased.values())
-            assert abs(lane.backlog - backlog) < 1e-6
+            leased += len(lane.leased)
+            unknown = 0
+            backlog = 0.0
             for record in lane.leased.values():
+                if record.estimate is None:
+                    unknown += 1
+                else:
+                    backlog += record.estimate
                 assert record.worker is self, f"{record!r} is in the wrong ledger"
-                assert record.state in (TaskState.LEASED, TaskState.STARTED)
+                state = record.state
+                assert state is TaskState.LEASED or state is TaskState.STARTED
+            assert lane.unknown == unknown
+            assert abs(lane.backlog - backlog) < 1e-6
+        assert self.leased_count == leased
         if self.solo is not None:
             assert self.leased_count == 1, "a task that must run alone does not"

@@ -178,7 +178,10 @@ class MemoryNetwork:
             way.frames += 1
             item = UnderWay(at, order, serial, way, route, bytes(frame))
             heapq.heappush(way.receiver._inbox, item)
-        way.receiver._arrival.ring()
+            if at > -math.inf:
+                way.receiver._arrival.ring_at(at)
+            else:
+                way.receiver._arrival.ring()
 
     async def _wait(self, bell: Bell, until: float = math.inf) -> None:
         """Wait for a bell; on the way, let links dial whose time has come.

@@ -65,20 +65,31 @@ class Bell:
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
+        self._scope: anyio.CancelScope | None = None
 
     def ring(self) -> None:
         if self._event is not None:
             self._event.set()
+
+    def ring_at(self, moment: float) -> None:
+        """Ring then, unless it is rung before: who waits is not woken for nothing."""
+        if self._scope is None:
+            self.ring()
+        elif moment < self._scope.deadline:
+            self._scope.deadline = moment
 
     async def wait(self, until: float) -> None:
         if self._event is not None:
             raise anyio.BusyResourceError("waiting on")
         self._event = anyio.Event()
         try:
-            with anyio.CancelScope(deadline=until):
+            if until < math.inf:
+                with anyio.CancelScope(deadline=until) as self._scope:
+                    await self._event.wait()
+            else:
                 await self._event.wait()
         finally:
-            self._event = None
+            self._event = self._scope = None
 
 
 class Endpoint:
