@@ -264,6 +264,14 @@ def test_places_are_forgotten_in_time_and_never_too_many(porch: Porch) -> None:
     assert porch.gate._places[f"place-{MAX_PLACES}"].failures == 1
 
 
+def test_a_proof_that_was_meant_for_an_earlier_pipe_is_no_wrong_token(porch: Porch) -> None:
+    porch.handle(PipeOpened(1))
+    late = MAGIC + bytes([Step.PROOF]) + bytes(32)
+    assert porch.say(1, late) == []
+    assert porch.gate.statistics().wrong_tokens == 0
+    assert admitted(porch.knock(1, KEYS[PeerRole.CLIENT]))
+
+
 def test_a_pipe_that_closes_leaves_nothing(porch: Porch) -> None:
     porch.knock(1, KEYS[PeerRole.CLIENT])
     porch.knock(2, WRONG)
