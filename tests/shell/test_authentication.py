@@ -195,7 +195,13 @@ async def test_a_client_sees_and_changes_what_is_an_operator_s_only_as_one(
             ):
                 with pytest.raises(NotPermitted, match="is for operators"):
                     await question()
+            with pytest.raises(NotPermitted, match="EVENTS is for operators"):
+                async with client.events() as changes:
+                    await anext(aiter(changes))
             assert (await client.submit_task("add", (1, 2))).result == 3
+            statistics = world.plane.statistics()
+            assert statistics is not None
+            assert statistics.closed_sessions == 0  # it was not even asked
         async with world.client(auth=AS_OPERATOR) as client:
             assert (await client._overview()).workers == 1
             assert (await client.submit_task("add", (1, 2))).result == 3
