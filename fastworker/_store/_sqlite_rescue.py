@@ -166,7 +166,8 @@ class _Rescue:
             marks = marks_of(file.execute(READ_MARKS))
             old = marks_of(_until_damage(self._damaged, READ_MARKS))
             marks["epoch"] = str(max(number_of(old, "epoch") or 0, int(marks["epoch"])))
-            marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
+            kept = ("project", "last_sequence", "guarded")
+            marks |= {name: old[name] for name in kept if name in old}
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
             old_bad = _until_damage(self._damaged, "SELECT found, reason, row FROM bad_rows")
             file.executemany(BAD_ROW, map(bad_row_again, old_bad))
