@@ -200,6 +200,9 @@ class ControlPlaneWorker:
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
+        self._announced: set[int] = set()  # pipes of which there was news
+        self._early: dict[int, list[FrameArrived]] = {}  # by pipe: came before the news
+        self._authenticates = False
         self._outgoing: dict[Route, list[bytes]] = {}
         self._answered: list[Kind] = []  # only kept for crash points
         self._alarm = trio.CancelScope()
@@ -409,6 +412,7 @@ class ControlPlaneWorker:
             base_port=base_port,
             management_port=self.subworker_management_port,
             is_durable=self._store.is_durable,
+            authenticates=self._authenticates,
             about=About(installed_version(), self._store.name, self._wall_clock()),
         )
         self.replayed = await replay(
@@ -435,6 +439,8 @@ class ControlPlaneWorker:
         self._store.close()
         self._state = self._scope = self._token = None
         self._listeners.clear()
+        self._announced.clear()
+        self._early.clear()
 
     async def _serve(
         self, listeners: list[tuple[Port, Listener]], task_status: trio.TaskStatus[None]
@@ -544,16 +550,30 @@ class ControlPlaneWorker:
             self._listeners[route.pipe] = listener
             crash_point("message-received")
             for frame in _frames(message):
-                self._apply(FrameArrived(port, route, frame))
+                self._take_frame(FrameArrived(port, route, frame))
+
+    def _take_frame(self, frame: FrameArrived) -> None:
+        """Apply a frame, but not before the news of who has sent it."""
+        pipe = frame.route.pipe
+        if self._authenticates and pipe not in self._announced:
+            self._early.setdefault(pipe, []).append(frame)
+        else:
+            self._apply(frame)
 
     async def _receive_pipe_events(self, listener: Listener) -> None:
         while True:
             for event in await listener.receive_pipe_events():
+                early = self._early.pop(event.pipe, [])
                 if isinstance(event, PipeClosed):
                     self._listeners.pop(event.pipe, None)
+                    self._announced.discard(event.pipe)
+                    early.clear()
                 else:
                     self._listeners[event.pipe] = listener
+                    self._announced.add(event.pipe)
                 self._apply(event)
+                for frame in early:
+                    self._apply(frame)
             self._flush()
 
     async def _watch_deadlines(self) -> None:

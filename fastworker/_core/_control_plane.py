@@ -95,6 +95,13 @@ from fastworker._core._overview import (
     WorkersAsked,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
+from fastworker._core._roles import (
+    EVERYTHING,
+    NOTHING,
+    Authority,
+    allowed_kinds,
+    may_open,
+)
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
     ActionDone,
@@ -146,32 +153,6 @@ REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
-ALLOWED_KINDS: Final = {
-    Role.CLIENT: frozenset(
-        {
-            Kind.SUBMIT,
-            Kind.POLL,
-            Kind.CANCEL,
-            Kind.QUERY,
-            Kind.WATCH,
-            Kind.BYE,
-            Kind.FUNCTIONS,
-            Kind.CALLBACKS,
-            Kind.CREDIT,
-            Kind.TASKS,
-            Kind.TASK,
-            Kind.TASK_ACTION,
-            Kind.OVERVIEW,
-            Kind.WORKERS,
-            Kind.METRICS,
-            Kind.DRAIN,
-            Kind.EVENTS,
-        }
-    ),
-    Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
-}
-
-
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
 
@@ -211,6 +192,8 @@ class ControlPlaneState:
       base_port, management_port: where HELLO on the discovery port sends
         clients and subworkers.
       is_durable: whether the store outlives this process.
+      authenticates: whether peers have to prove who they are. Then a pipe of which
+        there was no news may do nothing, else everything.
       about: what operators are told of it.
     """
 
@@ -223,9 +206,12 @@ class ControlPlaneState:
         base_port: int,
         management_port: int,
         is_durable: bool = False,
+        authenticates: bool = False,
         about: About | None = None,
     ) -> None:
         self._epoch = epoch
+        self._authenticates = authenticates
+        self._authority: dict[int, Authority] = {}  # by pipe, where it is not the usual
         self._about = about or About()
         self._is_durable = is_durable
         self._store_error = ""  # why nothing can be written now
@@ -303,7 +289,9 @@ class ControlPlaneState:
             case CalledBack(task_ids=task_ids):
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
-            case PipeOpened(pipe=pipe):
+            case PipeOpened(pipe=pipe, authority=authority):
+                if authority != self._usual_authority:
+                    self._authority[pipe] = authority
                 # Its first frames may have come before the news of it.
                 if pipe not in self._by_pipe:
                     self._deadlines.set(pipe, now + HELLO_SECONDS)
@@ -469,6 +457,10 @@ class ControlPlaneState:
             )
             self._send(route, Refused(hello.nonce, reason))
             return
+        if not may_open(self._authority_of(route), hello.role):
+            reason = f"this token is not good for a {hello.role.name.lower()}"
+            self._send(route, Refused(hello.nonce, reason))
+            return
         if port is Port.DISCOVERY:
             self._send(route, Redirect(hello.nonce, self._ports[hello.role]))
             return
@@ -555,7 +547,16 @@ class ControlPlaneState:
         self._by_pipe[route.pipe] = session.key
         self._deadlines.clear(route.pipe)
 
+    @property
+    def _usual_authority(self) -> Authority:
+        return NOTHING if self._authenticates else EVERYTHING
+
+    def _authority_of(self, route: Route) -> Authority:
+        """What the peer behind this route has proved to be."""
+        return self._authority.get(route.pipe, self._usual_authority)
+
     def _on_pipe_closed(self, pipe: int) -> None:
+        self._authority.pop(pipe, None)
         self._deadlines.clear(pipe)
         key = self._by_pipe.get(pipe)
         if key is not None:
@@ -624,8 +625,13 @@ class ControlPlaneState:
         if session is None or request.epoch != self._epoch:
             self._send(route, Rehello(request.session, self._epoch))
             return
+        authority = self._authority_of(route)
+        if not may_open(authority, session.role):
+            # Not even a sign of life: it knows a session id that it must not know.
+            self._send(route, Rehello(request.session, self._epoch))
+            return
         self._hear(session, route)
-        if request.kind not in ALLOWED_KINDS[session.role]:
+        if request.kind not in allowed_kinds(authority, session.role):
             reason = f"a {session.role.name.lower()} may not ask {request.kind.name}"
             self._close_session(session, route, reason)
             return

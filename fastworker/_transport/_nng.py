@@ -151,6 +151,9 @@ class NngLink(_Endpoint):
         # Readable while a pipe is ready for a frame, so not while there is none.
         await self._wait_readable(self._socket.send_fd)
 
+    async def run(self) -> None:
+        """NNG has threads of its own."""
+
     def drop_pipe(self) -> None:
         if self._closed:
             return
@@ -220,7 +223,7 @@ class NngListener(_Endpoint):
 
     def _pipe_added(self, pipe: int) -> None:
         # Told now, not when it is started: a frame may arrive in between.
-        self._events.append(PipeOpened(pipe))
+        self._events.append(PipeOpened(pipe, remote=self._socket.remote_host(pipe)))
 
     def _pipe_removed(self, pipe: int) -> None:
         self._events.append(PipeClosed(pipe))
