@@ -47,12 +47,14 @@ from fastworker._core._control_plane_events import (
     TasksRead,
 )
 from fastworker._core._link_responder import SendTo
+from fastworker._core._listener_gate import added_up
 from fastworker._core._messages import Kind
 from fastworker._core._overview import About
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
 from fastworker._crash import IS_ARMED, crash_point
+from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
@@ -71,6 +73,7 @@ from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
+from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
@@ -112,8 +115,11 @@ class ControlPlaneWorker:
         store that is a file has them for as long as its history, and is asked then.
       max_queued, max_queued_bytes: bounds of the tasks that have not ended,
         by default 1,000,000 and 1 GiB; a submit beyond them raises QueueFull.
-      insecure: whether it may listen where other machines can connect. There
-        is no authentication: whoever can connect may submit and run tasks.
+      insecure: whether it may listen where other machines can connect without
+        authentication: whoever can connect may submit and run tasks then. It is
+        also needed to run without it on a store that was used with it.
+      auth: the tokens of the roles that are let in, as for :class:`Client`. With
+        them, nobody is heard who has not proved to know one.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained, by default 30.
@@ -124,7 +130,7 @@ class ControlPlaneWorker:
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
-        machine's loopback and ``insecure`` was not said.
+        machine's loopback, there are no tokens, and ``insecure`` was not said.
     """
 
     def __init__(
@@ -140,6 +146,7 @@ class ControlPlaneWorker:
         max_queued: int | None = None,
         max_queued_bytes: int | None = None,
         insecure: bool | None = None,
+        auth: Auth = None,
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
@@ -153,8 +160,11 @@ class ControlPlaneWorker:
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._tokens = resolve_auth(auth, os.environ)
+        self._authenticates = self._tokens is not None
         config = ControlPlaneConfig.resolve(
             os.environ,
+            authenticated=self._authenticates,
             worker_id=worker_id,
             base_address=base_address,
             discovery_address=discovery_address,
@@ -200,9 +210,9 @@ class ControlPlaneWorker:
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
+        self._guards: list[AuthenticatedListener] = []
         self._announced: set[int] = set()  # pipes of which there was news
         self._early: dict[int, list[FrameArrived]] = {}  # by pipe: came before the news
-        self._authenticates = False
         self._outgoing: dict[Route, list[bytes]] = {}
         self._answered: list[Kind] = []  # only kept for crash points
         self._alarm = trio.CancelScope()
@@ -271,7 +281,12 @@ class ControlPlaneWorker:
             "discovery_address": parse_address(self.discovery_address),
             "subworker_management_port": parse_address(self.management_address),
         }
-        await check_listening(listening, self.serialization_format, insecure=self.insecure)
+        await check_listening(
+            listening,
+            self.serialization_format,
+            insecure=self.insecure,
+            authenticated=self._authenticates,
+        )
         self._token = trio.lowlevel.current_trio_token()
         self._drain_requested = trio.Event()
         with ExitStack() as stack:
@@ -351,7 +366,9 @@ class ControlPlaneWorker:
         if self._state is None:
             return None
         return msgspec.structs.replace(
-            self._state.statistics(), callbacks=self._callbacks.statistics()
+            self._state.statistics(),
+            callbacks=self._callbacks.statistics(),
+            admission=added_up([guard.statistics() for guard in self._guards]),
         )
 
     def _subworkers(self) -> list[SubworkerView]:
@@ -374,7 +391,7 @@ class ControlPlaneWorker:
             (Port.MANAGEMENT, self.management_address),
             (Port.DISCOVERY, self.discovery_address),
         ):
-            listener = transport.listen(address)
+            listener = self._listen_at(transport, address)
             stack.callback(listener.close)
             listeners.append((port, listener))
         self.base_address = listeners[0][1].address
@@ -388,6 +405,15 @@ class ControlPlaneWorker:
             self._local_address = local.address
             listeners.append((Port.INSIDE, local))
         return listeners
+
+    def _listen_at(self, transport: Transport, address: str) -> Listener:
+        if self._tokens is None:
+            return transport.listen(address)
+        guarded = AuthenticatedTransport(
+            transport, self._tokens.keys, epoch=lambda: self.epoch, on_warning=log.warning
+        ).listen(address)
+        self._guards.append(guarded)
+        return guarded
 
     async def _open_state(self) -> None:
         opened = await open_for_work(self._store)
@@ -439,6 +465,7 @@ class ControlPlaneWorker:
         self._store.close()
         self._state = self._scope = self._token = None
         self._listeners.clear()
+        self._guards.clear()
         self._announced.clear()
         self._early.clear()
 
@@ -487,6 +514,7 @@ class ControlPlaneWorker:
             serialization_format=self.serialization_format,
             concurrency=self.concurrency,
             backend=self.backend,
+            auth=False,  # it is in this very process
             transport=self._local_network,
             registry=self._registry,
             make_lane=self._make_lane,

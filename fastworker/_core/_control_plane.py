@@ -51,6 +51,7 @@ from fastworker._core._link_responder import (
     SendTo,
     Ticket,
 )
+from fastworker._core._listener_gate import GateStatistics
 from fastworker._core._messages import (
     BATCH_BYTES,
     LEASE_SECONDS,
@@ -101,6 +102,7 @@ from fastworker._core._roles import (
     Authority,
     allowed_kinds,
     may_open,
+    may_touch_others,
 )
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
@@ -169,7 +171,7 @@ class SubworkerView(msgspec.Struct, frozen=True):
 
 
 class ControlPlaneStatistics(msgspec.Struct, frozen=True):
-    """A snapshot. ``callbacks`` are the shell's, which sends them."""
+    """A snapshot. ``callbacks`` are the shell's, which sends them, and ``admission`` too."""
 
     epoch: int
     clients: int
@@ -180,6 +182,7 @@ class ControlPlaneStatistics(msgspec.Struct, frozen=True):
     closed_sessions: int
     lost_workers: int
     callbacks: CallbackStatistics = CallbackStatistics()
+    admission: GateStatistics = GateStatistics()
 
 
 class ControlPlaneState:
@@ -508,6 +511,7 @@ class ControlPlaneState:
                 worker_id=self._worker_id,
                 kept=self._scheduler.kept_attempts(session.key, hello.held),
                 durable=self._is_durable,
+                operator=may_touch_others(self._authority_of(route)),
             ),
         )
 
@@ -637,17 +641,22 @@ class ControlPlaneState:
             return
         received = RequestReceived(route, request)
         try:
-            self._follow(session, session.link.handle(received, now=self._now))
+            self._follow(session, session.link.handle(received, now=self._now), authority)
         except RemoteProtocolError as error:  # its body is not what its kind promises
             self._close_session(session, route, str(error)[:1000])
 
-    def _follow(self, session: Session, commands: list[ResponderCommand]) -> None:
+    def _follow(
+        self,
+        session: Session,
+        commands: list[ResponderCommand],
+        authority: Authority = NOTHING,
+    ) -> None:
         for command in commands:
             match command:
                 case SendTo():
                     self._send_with_receipts(session, command)
                 case Execute():
-                    self._execute(session, command)
+                    self._execute(session, command, authority)
                 case CloseSession(route=route, reason=reason):
                     self._close_session(session, route, reason)
 
@@ -656,7 +665,7 @@ class ControlPlaneState:
         self._out.append(SendTo(route, session.link.farewell(reason)))
         self._end_session(session, reason)
 
-    def _execute(self, session: Session, request: Execute) -> None:
+    def _execute(self, session: Session, request: Execute, authority: Authority) -> None:
         body = decode_body(REQUEST_BODIES[request.kind], request.body)
         ticket = request.ticket
         if session.parked is not None and session.parked.slot == ticket.slot:
@@ -708,7 +717,7 @@ class ControlPlaneState:
                     self._carry_out(self._scheduler.handle(stated, now=self._now))
                 self._park(session, ticket, cursor)
             case TaskIds():
-                self._on_ids(session, ticket, request.kind, body)
+                self._on_ids(session, ticket, request.kind, body, authority)
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
@@ -766,8 +775,15 @@ class ControlPlaneState:
                 command = ReadTasks(session.key, ticket, kind, ids, action, newest)
         self._out.append(command)
 
-    def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
-        ids = asked.ids
+    def _on_ids(
+        self,
+        session: Session,
+        ticket: Ticket,
+        kind: Kind,
+        asked: TaskIds,
+        authority: Authority,
+    ) -> None:
+        ids, is_operator = asked.ids, may_touch_others(authority)
         if kind is Kind.QUERY:
             events = [self._describe(task_id) for task_id in ids]
             if any(event.status in _NOT_KEPT for event in events):
@@ -780,9 +796,10 @@ class ControlPlaneState:
         if kind is Kind.CANCEL:
             watcher = session.key if asked.wants_end else None
             leaver = session.key if asked.leaves else None
-            event = TasksCancelled(ids, asked.grace, watcher, leaver)
+            only_of = None if is_operator else session.key
+            event = TasksCancelled(ids, asked.grace, watcher, leaver, only_of)
         else:
-            event = TasksWatched(session.key, ids, asked.is_owner)
+            event = TasksWatched(session.key, ids, asked.is_owner, is_operator)
         asker = _Asker(session, ticket, kind=kind)
         self._carry_out(self._scheduler.handle(event, now=self._now), asker)
 

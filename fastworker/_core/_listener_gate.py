@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -87,12 +87,24 @@ GateCommand = SendMessage | Expel | Admit | Warn
 
 
 class GateStatistics(msgspec.Struct, frozen=True):
-    """A snapshot. ``refused`` are pipes that were closed without a proof."""
+    """A snapshot, of one listener or several.
 
-    strangers: int
-    admitted: int
-    refused: int
-    wrong_tokens: int
+    ``strangers`` are pipes whose peers have not proved themselves yet, ``refused``
+    those that were closed because of that. ``refused_messages`` came from peers
+    that had, and were not theirs: changed, repeated, late or sent back.
+    """
+
+    strangers: int = 0
+    admitted: int = 0
+    refused: int = 0
+    wrong_tokens: int = 0
+    refused_messages: int = 0
+
+
+def added_up(parts: Sequence[GateStatistics]) -> GateStatistics:
+    """One snapshot of several."""
+    names = GateStatistics.__struct_fields__
+    return GateStatistics(*(sum(getattr(part, name) for part in parts) for name in names))
 
 
 class _Stranger:

@@ -19,6 +19,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from fastworker._core._dialer_gate import (
     AnswerArrived,
@@ -308,15 +309,12 @@ class AuthenticatedListener(_End):
     def close_pipe(self, pipe: int) -> None:
         self._inner.close_pipe(pipe)
 
-    @property
-    def refused_messages(self) -> int:
-        """How many messages of peers that had proved themselves were not theirs."""
-        open_pipes = sum(seals.opener.refused for seals in self._members.values())
-        return self._refused_messages + open_pipes
-
     def statistics(self) -> GateStatistics:
-        """What has come of the handshakes."""
-        return self._gate.statistics()
+        """What has come of the handshakes, and what was no message of a member."""
+        of_members = sum(seals.opener.refused for seals in self._members.values())
+        return msgspec.structs.replace(
+            self._gate.statistics(), refused_messages=self._refused_messages + of_members
+        )
 
     async def _take(self) -> None:
         for route, message in await self._inner.receive():

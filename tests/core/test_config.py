@@ -159,6 +159,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "timeout": 30,
         "retries": 3,
         "connect_timeout": 5.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(ControlPlaneConfig()) == {
         "worker_id": "control-plane",
@@ -177,6 +178,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(subworker()) == {
         **REQUIRED,
@@ -186,6 +188,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(DashboardConfig()) == {
         "gui_enabled": True,
