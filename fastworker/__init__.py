@@ -99,6 +99,7 @@ __all__ = [
     "SyncClient",
     "local",
     "AuthTokens",
+    "TlsSettings",
     # what clients give
     "ClientWithOptions",
     "TaskGroup",
@@ -191,6 +192,7 @@ _HOMES = {
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
     "AuthTokens": "_credentials",
+    "TlsSettings": "_tls",
     "SyncClient": "_sync_client",
     "SyncClientWithOptions": "_sync_submitter",
     "SyncTaskGroup": "_sync_group",

@@ -13,6 +13,7 @@ import click
 
 from fastworker.cli._logging import FORMAT_KEY
 from fastworker.cli._telemetry import OTEL_KEY
+from fastworker.cli._tls_options import tls_to_dial
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,12 +47,13 @@ def base_address(help: str) -> Callable[[F], F]:
 
 
 def discovery_address(help: str) -> Callable[[F], F]:
-    """``--discovery-address``."""
-    return click.option(
+    """``--discovery-address``, and the options of TLS, which peers find by themselves."""
+    address = click.option(
         "--discovery-address",
         metavar="ADDRESS",
         help=with_default(help, "tcp://127.0.0.1:5550"),
     )
+    return lambda command: address(tls_to_dial(command))
 
 
 def task_modules(help: str) -> Callable[[F], F]:

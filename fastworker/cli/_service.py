@@ -15,6 +15,7 @@ import fastworker
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
+from fastworker._tls import environ_on_this_machine
 from fastworker._unfinished import waiting
 from fastworker.cli._dashboard_beside import DashboardMissing, address_to_open
 from fastworker.cli._errors import count
@@ -93,7 +94,11 @@ class Service:
             async with trio.open_nursery() as plane:
                 await plane.start(self._worker.run)
                 await self._start_dashboard(dashboards)
-                self._supervisor = Supervisor(self._commands(), self._note_exit)
+                self._supervisor = Supervisor(
+                    self._commands(),
+                    self._note_exit,
+                    environ=environ_on_this_machine(os.environ, self._worker.tls),
+                )
                 await subworkers.start(self._supervisor.run)
                 self._announce()
                 self._drainable.is_up()

@@ -23,6 +23,7 @@ from fastworker._config import DashboardConfig
 from fastworker._core._overview import Overview
 from fastworker._errors import FastWorkerError
 from fastworker._stores import state_folder
+from fastworker._tls import Tls
 from fastworker._transport._abc import Transport
 from fastworker.dashboard._guard import Guard, refusal_of, refusal_response
 from fastworker.dashboard._hub import Hub
@@ -66,6 +67,8 @@ class Dashboard:
         (``FASTWORKER_GUI_ALLOWED_HOSTS``).
       insecure: whether :meth:`run` may listen where other machines can connect
         (``FASTWORKER_INSECURE``).
+      tls: files for a ``tls+tcp://`` address, as for :class:`Client`; the certificate
+        is one of the role operator.
       transport: makes the connection; NNG sockets if not given.
 
     Raises:
@@ -85,6 +88,7 @@ class Dashboard:
         token_file: str | os.PathLike[str] | None = None,
         allowed_hosts: Iterable[str] | None = None,
         insecure: bool | None = None,
+        tls: Tls = None,
         transport: Transport | None = None,
     ) -> None:
         self._config = DashboardConfig.resolve(
@@ -105,6 +109,7 @@ class Dashboard:
                 discovery_address,
                 timeout=ANSWER_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
+                tls=tls,
                 transport=transport,
             )
 
