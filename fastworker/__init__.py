@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
     from fastworker._task_stream import Stream as Stream
+    from fastworker._tls import TlsSettings as TlsSettings
 
     __version__: str
 

@@ -77,16 +77,23 @@ async def _trouble_in_handshake(stream: ByteStream, name: str, context: ssl.SSLC
             "it speaks no TLS; write the address as tcp://, or start the control plane with TLS"
         )
     except (anyio.BrokenResourceError, anyio.EndOfStream, OSError):
-        return "it closed the connection in the TLS handshake, or speaks no TLS"
-    # With TLS 1.3 only now it says whether it accepts our certificate.
+        return (
+            "it closed the connection in the TLS handshake: it wants a certificate "
+            "(--tls-cert, --tls-key), or speaks no TLS"
+        )
+    # It may have something against our certificate that it says only now.
     try:
         with anyio.move_on_after(STEP_SECONDS):
             await secured.receive(len(_GREETING))
-    except ssl.SSLError as error:
-        return _said(error)
-    except (anyio.BrokenResourceError, anyio.EndOfStream, OSError):
-        return "it closed the connection after the TLS handshake: it may want a certificate"
+    except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream, OSError):
+        return _REFUSED
     return ""
+
+
+_REFUSED: Final = (
+    "the control plane refused our certificate; it has to be one of an authority that is in "
+    "its --tls-ca, and valid today"
+)
 
 
 def _said(error: ssl.SSLError) -> str:
@@ -95,10 +102,9 @@ def _said(error: ssl.SSLError) -> str:
     if "alert" not in reason:
         return ""
     words = reason.partition("alert ")[2]
-    return (
-        f"the control plane refused our certificate, or that there was none ({words}); "
-        f"it has to be one of the authority that it knows"
-    )
+    if words == "handshake failure":
+        return f"the control plane has no certificate that is one for a server ({words})"
+    return f"{_REFUSED} ({words})"
 
 
 async def _speaks_tls_only(host: str, port: int) -> bool:
@@ -135,6 +141,8 @@ async def _answers_in_tls(stream: ByteStream, host: str, context: ssl.SSLContext
 
 def _context(tls: TlsContext) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # In 1.3 it could say only after the handshake, and then encrypted, what is wrong.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=tls.authority)
     if tls.files is not None:
         context.load_cert_chain(*tls.files)
