@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import itertools
+import shutil
 import tempfile
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fastworker._certificates import (
     CONTROL_PLANE_NAME,
@@ -24,11 +30,20 @@ HOSTS = ("localhost", "127.0.0.1")
 class Certificates:
     """An authority, and whatever it, or somebody else, signs."""
 
-    def __init__(self) -> None:
+    def __init__(self, authority: Authority | None = None) -> None:
         self.now = datetime.datetime.now(datetime.UTC)
-        self.authority = new_authority(now=self.now)
-        self._folder = tempfile.TemporaryDirectory()
+        self.authority = authority or new_authority(now=self.now)
+        self._folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         self._count = itertools.count()
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Certificates:
+        """Those of the authority that ``fastworker certs init`` has put there."""
+        certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+        key = load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(Authority(certificate, key))
 
     @property
     def ca(self) -> str:
@@ -57,7 +72,7 @@ class Certificates:
         """What a socket is given that has not looked at its own certificate."""
         if issued is None:
             return TlsContext(ca or self.ca)
-        files = self.files(Path(self._folder.name), str(next(self._count)), issued)
+        files = self.files(self._folder, str(next(self._count)), issued)
         return TlsContext(
             ca or self.ca,
             issued.certificate.decode(),
