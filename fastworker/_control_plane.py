@@ -429,7 +429,9 @@ class ControlPlaneWorker:
         return guarded
 
     async def _open_state(self) -> None:
-        opened = await open_for_work(self._store)
+        opened = await open_for_work(
+            self._store, authenticates=self._authenticates, insecure=self.insecure
+        )
         wall_offset = self._wall_clock() - self._now()
         results = Results(
             max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds

@@ -107,7 +107,8 @@ async def run_demo(path: Path | None, view: View) -> int:
             "json",
             TASK_SECONDS,
             connect_timeout=START_SECONDS,
-            tls=False,  # its control plane has no variable of ours
+            auth=False,  # its control plane has no variable of ours
+            tls=False,
         )
         async with client:
             await wait_for_workers(client)
