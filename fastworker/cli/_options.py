@@ -50,7 +50,7 @@ def base_address(help: str) -> Callable[[F], F]:
 
 
 def discovery_address(help: str) -> Callable[[F], F]:
-    """``--discovery-address``, and the options of tokens and TLS, which peers find themselves."""
+    """``--discovery-address``, and the options of tokens and TLS, which peers look up."""
     address = click.option(
         "--discovery-address",
         metavar="ADDRESS",
