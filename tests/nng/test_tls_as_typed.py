@@ -145,6 +145,7 @@ def test_a_client_that_knows_another_authority_says_so(cluster: Cluster) -> None
 def test_a_name_that_nobody_allowed_is_refused_and_logged(
     cluster: Cluster, tmp_path: Path
 ) -> None:
+    # X9 in docs/faults.md.
     made = Certificates.from_folder(cluster.shell.folder / "certs")
     settings = made.files(tmp_path, "eve", made.of("eve"))
     with pytest.raises(LinkBroken, match="not good for a client"), client(cluster, settings):
