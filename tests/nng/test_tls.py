@@ -131,6 +131,7 @@ class Ends:
         self._tell()
 
     def _note(self, text: str, is_final: bool) -> None:
+        assert is_final
         self.troubles.append(text)
         self._tell()
 
