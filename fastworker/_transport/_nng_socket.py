@@ -29,6 +29,8 @@ from fastworker._errors import (
     LinkError,
 )
 from fastworker._transport._abc import MAX_FRAME_BYTES
+from fastworker._transport._nng_tls import client_config, failed_handshakes, server_config
+from fastworker._transport._tls import TlsContext
 
 # One flooding peer fills this queue, so it is what such a peer can make us hold.
 RECEIVE_QUEUE_FRAMES = 32
@@ -163,6 +165,7 @@ class RawSocket:
         send_queue_frames: int,
         receive_queue_frames: int = RECEIVE_QUEUE_FRAMES,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        tls: Any = None,
     ) -> None:
         global _owner_pid
         check_process()
@@ -180,6 +183,7 @@ class RawSocket:
                 send_buffer_size=send_queue_frames,
                 reconnect_time_min=RECONNECT_MIN_MS,
                 reconnect_time_max=RECONNECT_MAX_MS,
+                tls_config=tls,
             )
         except pynng.NNGException as exc:
             self.bell.close()
@@ -194,21 +198,29 @@ class RawSocket:
         self._socket.add_post_pipe_connect_cb(lambda pipe: self._note(News.STARTED, pipe))
         self._socket.add_post_pipe_remove_cb(lambda pipe: self._note(News.REMOVED, pipe))
         self._handle: Any = self._socket.socket
+        self._listener: Any = None
         self._slot: Any = _ffi.new("nng_msg **")
         # NNG makes these on first use and closes them with the socket.
         self.recv_fd = int(self._socket.recv_fd)
         self.send_fd = int(self._socket.send_fd)
 
     @classmethod
-    def open_req(cls) -> RawSocket:
-        """Make a dialing socket; it queues nothing while nobody is there."""
-        return cls(_lib.nng_req0_open_raw, send_queue_frames=0)
+    def open_req(cls, tls: TlsContext | None = None, host: str = "") -> RawSocket:
+        """Make a dialing socket; it queues nothing while nobody is there.
+
+        Args:
+          tls: if it is to speak TLS.
+          host: that is dialed then, without brackets.
+        """
+        config = None if tls is None else client_config(tls, host)
+        return cls(_lib.nng_req0_open_raw, send_queue_frames=0, tls=config)
 
     @classmethod
-    def open_rep(cls) -> RawSocket:
+    def open_rep(cls, tls: TlsContext | None = None) -> RawSocket:
         """Make a listening socket."""
         return_large_blocks()
-        return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES)
+        config = None if tls is None else server_config(tls)
+        return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES, tls=config)
 
     @classmethod
     def open_pair(cls) -> RawSocket:
@@ -232,6 +244,7 @@ class RawSocket:
         """Listen, and return the port, which NNG chose if it was given as 0."""
         try:
             listener = self._socket.listen(address)
+            self._listener = listener.listener
             port = listener.local_address.port
         except pynng.AddressInUse as exc:
             raise AddressInUse(address) from exc
@@ -298,16 +311,25 @@ class RawSocket:
 
     def remote_host(self, pipe: int) -> str:
         """Where the other end of a pipe is; empty if it is gone, or no TCP address."""
+        return self.remote_place(pipe)[0]
+
+    def remote_place(self, pipe: int) -> tuple[str, int]:
+        """As :meth:`remote_host`, with the port."""
         address = _ffi.new("nng_sockaddr *")
         handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
         if _lib.nng_pipe_get_addr(handle, b"remote-address", address):
-            return ""
+            return "", 0
         if address.s_family == _lib.NNG_AF_INET:
             packed = int(address.s_in.sa_addr).to_bytes(4, sys.byteorder)
-            return str(ipaddress.IPv4Address(packed))
+            return str(ipaddress.IPv4Address(packed)), socket.ntohs(address.s_in.sa_port)
         if address.s_family == _lib.NNG_AF_INET6:
-            return str(ipaddress.IPv6Address(bytes(address.s_in6.sa_addr)))
-        return ""
+            host = ipaddress.IPv6Address(bytes(address.s_in6.sa_addr))
+            return str(host), socket.ntohs(address.s_in6.sa_port)
+        return "", 0
+
+    def failed_handshakes(self) -> int:
+        """How many connections to this listener were refused, or refused us, in TLS."""
+        return 0 if self._listener is None else failed_handshakes(self._listener)
 
     def close_pipe(self, pipe: int) -> None:
         """Close one pipe; its removal is reported. No error if it is gone."""
