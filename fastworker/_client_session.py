@@ -60,6 +60,7 @@ from fastworker._core._task_states import content_digest
 from fastworker._crash import crash_point
 from fastworker._errors import (
     ClientClosed,
+    ConfigurationError,
     Conflict,
     ControlPlaneUnreachable,
     FastWorkerError,
@@ -696,4 +697,5 @@ _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] =
     RefusalCode.QUEUE_FULL: QueueFull,
     RefusalCode.STOPPING: SubmitRefused,
     RefusalCode.STORE: StoreUnavailable,
+    RefusalCode.CALLBACK: ConfigurationError,
 }

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._callback_addresses import CallbackRules
 from fastworker._core._callbacks import CallbackStatistics
 from fastworker._core._codec import REQUEST_BODIES, AnyBody, decode_body, decode_frame, encode
 from fastworker._core._control_plane_events import (
@@ -82,6 +83,7 @@ from fastworker._core._messages import (
     TaskEvent,
     TaskEvents,
     TaskIds,
+    TaskSpec,
     Welcome,
     WireStatus,
 )
@@ -212,6 +214,7 @@ class ControlPlaneState:
         clients and subworkers.
       is_durable: whether the store outlives this process.
       about: what operators are told of it.
+      callback_rules: where callbacks may go.
     """
 
     def __init__(
@@ -224,9 +227,12 @@ class ControlPlaneState:
         management_port: int,
         is_durable: bool = False,
         about: About | None = None,
+        callback_rules: CallbackRules | None = None,
     ) -> None:
         self._epoch = epoch
         self._about = about or About()
+        self._callback_rules = callback_rules or CallbackRules()
+        self._remotes: dict[int, str] = {}  # by pipe, where its peer has come from
         self._is_durable = is_durable
         self._store_error = ""  # why nothing can be written now
         self._scheduler = scheduler
@@ -303,7 +309,8 @@ class ControlPlaneState:
             case CalledBack(task_ids=task_ids):
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
-            case PipeOpened(pipe=pipe):
+            case PipeOpened(pipe=pipe, remote=remote):
+                self._note_remote(pipe, remote)
                 # Its first frames may have come before the news of it.
                 if pipe not in self._by_pipe:
                     self._deadlines.set(pipe, now + HELLO_SECONDS)
@@ -552,10 +559,21 @@ class ControlPlaneState:
         if session.pipe is not None:
             del self._by_pipe[session.pipe]
         session.pipe = route.pipe
+        # The news of the pipe may come later; until then, the peer is where it was.
+        session.remote = self._remotes.get(route.pipe, session.remote)
         self._by_pipe[route.pipe] = session.key
         self._deadlines.clear(route.pipe)
 
+    def _note_remote(self, pipe: int, remote: str) -> None:
+        if not remote:
+            return
+        self._remotes[pipe] = remote
+        key = self._by_pipe.get(pipe)
+        if key is not None:
+            self._sessions[key].remote = remote
+
     def _on_pipe_closed(self, pipe: int) -> None:
+        self._remotes.pop(pipe, None)
         self._deadlines.clear(pipe)
         key = self._by_pipe.get(pipe)
         if key is not None:
@@ -672,7 +690,9 @@ class ControlPlaneState:
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
-                submitted = TasksSubmitted(session.key, tasks)
+                submitted = TasksSubmitted(
+                    session.key, tasks, self._misdirected(session, tasks)
+                )
                 commands = self._scheduler.handle(submitted, now=self._now)
                 ids = [spec.id for spec in tasks]
                 self._carry_out(commands, _Asker(session, ticket, hurry, ids))
@@ -727,6 +747,16 @@ class ControlPlaneState:
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
+
+    def _misdirected(self, session: Session, tasks: list[TaskSpec]) -> dict[int, str]:
+        """Which tasks' callbacks may not go where their client wants them to, and why."""
+        reasons: dict[int, str] = {}
+        for index, spec in enumerate(tasks):
+            if spec.callback is not None:
+                reason = self._callback_rules.refuse(spec.callback.address, session.remote)
+                if reason is not None:
+                    reasons[index] = reason
+        return reasons
 
     def _subworker_sessions(self) -> list[Session]:
         return [s for s in self._sessions.values() if s.role is Role.SUBWORKER]

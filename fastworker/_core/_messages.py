@@ -337,6 +337,7 @@ class RefusalCode(enum.IntEnum):
     QUEUE_FULL = 3
     STOPPING = 4
     STORE = 5
+    CALLBACK = 6
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -19,9 +19,13 @@ class Route(NamedTuple):
 
 
 class PipeOpened(msgspec.Struct, frozen=True, gc=False):
-    """A peer has connected."""
+    """A peer has connected.
+
+    ``remote`` is the host it has come from, empty if that is not known.
+    """
 
     pipe: int
+    remote: str = ""
 
 
 class PipeClosed(msgspec.Struct, frozen=True, gc=False):

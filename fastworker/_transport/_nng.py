@@ -220,7 +220,7 @@ class NngListener(_Endpoint):
 
     def _pipe_added(self, pipe: int) -> None:
         # Told now, not when it is started: a frame may arrive in between.
-        self._events.append(PipeOpened(pipe))
+        self._events.append(PipeOpened(pipe, remote=self._socket.remote_host(pipe)))
 
     def _pipe_removed(self, pipe: int) -> None:
         self._events.append(PipeClosed(pipe))
