@@ -47,6 +47,8 @@ def complete_in_bash(*words: str) -> list[str]:
         (["fastworker", "events", "--status", "su"], ["success"]),
         (["fastworker", "s"], ["simulate", "status", "store", "submit", "subworker"]),
         (["fastworker", "to"], ["top"]),
+        (["fastworker", "do"], ["doctor"]),
+        (["fastworker", "doctor", "--call"], ["--callback-allow"]),
         (["fastworker", "top", "--tok"], ["--token-file"]),
         (["fastworker", "submit", "--kw"], ["--kwargs"]),
         (["fastworker", "submit", "--args", "1", "2", "--non"], ["--non-blocking"]),
