@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from fastworker._audit import note_action
 from fastworker._callback_places import is_of_this_machine
 from fastworker._callbacks import Callbacks
 from fastworker._config import ControlPlaneConfig
@@ -40,6 +41,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    NoteAction,
     OldProcessesEnded,
     PageRead,
     Port,
@@ -632,6 +634,8 @@ class ControlPlaneWorker:
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case NoteAction():
+                    _write_down(command)
                 case ReadPage() | ReadTasks():
                     self._questions.ask(command)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
@@ -670,6 +674,15 @@ class ControlPlaneWorker:
                 token.run_sync_soon(call)
             except trio.RunFinishedError:
                 pass
+
+
+def _write_down(noted: NoteAction) -> None:
+    about: dict[str, Any] = (
+        {"worker_id": noted.worker_id} if noted.worker_id else {"task_ids": noted.task_ids}
+    )
+    note_action(
+        noted.action, noted.outcome, session=noted.session, address=noted.address, **about
+    )
 
 
 def _frames(message: bytes) -> list[bytes]:

@@ -28,6 +28,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    NoteAction,
     OldProcessesEnded,
     PageRead,
     Port,
@@ -739,7 +740,9 @@ class ControlPlaneState:
                     session, ticket, self._scheduler.metrics.list_series(after), keep=False
                 )
             case DrainAsked(worker_id=worker_id):
-                self._answer(session, ticket, DrainReply(self._drain_subworker(worker_id)))
+                problem = self._drain_subworker(worker_id)
+                self._note(session, "drain", problem or "done", worker_id=worker_id)
+                self._answer(session, ticket, DrainReply(problem))
             case EventsAsked():
                 self._tell_listeners(self._feed.ask(session.key, ticket, body, now=self._now))
             case CallbacksAsked():
@@ -804,6 +807,8 @@ class ControlPlaneState:
         if kind is Kind.CANCEL:
             watcher = session.key if asked.wants_end else None
             leaver = session.key if asked.leaves else None
+            if not asked.leaves:
+                self._note(session, "cancel", "asked", ids)
             event = TasksCancelled(ids, asked.grace, watcher, leaver)
         else:
             event = TasksWatched(session.key, ids, asked.is_owner)
@@ -873,10 +878,12 @@ class ControlPlaneState:
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
 
     def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
+        question = read.question
+        verb = "requeue" if question.action is TaskAction.REQUEUE else "purge"
         if read.problem:
+            self._note(session, verb, read.problem, question.ids)
             self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
             return
-        question = read.question
         tasks = [task for task in read.tasks if task.sequence <= question.newest]
         is_requeue = question.action is TaskAction.REQUEUE
         action = TasksRequeued(tasks) if is_requeue else TasksPurged(tasks)
@@ -888,7 +895,26 @@ class ControlPlaneState:
                 asker.untouched.append(Untouched(task_id, self._why_missing(task_id)))
             elif found[task_id] > question.newest:
                 asker.untouched.append(Untouched(task_id, "it was queued again meanwhile"))
+        acted = [command for command in commands if isinstance(command, ActionDone)]
+        done = [task_id for each in acted for task_id in each.done]
+        left = len(asker.untouched) + sum(len(each.untouched) for each in acted)
+        self._note(session, verb, f"done, except {left}" if left else "done", done)
         self._carry_out(commands, asker)
+
+    def _note(
+        self,
+        session: Session,
+        action: str,
+        outcome: str,
+        task_ids: list[str] | None = None,
+        worker_id: str = "",
+    ) -> None:
+        """Have it written down that this client has asked for something (X21)."""
+        self._out.append(
+            NoteAction(
+                action, outcome, session.label, session.remote, task_ids or [], worker_id
+            )
+        )
 
     def _why_missing(self, task_id: str) -> str:
         status = self._scheduler.describe(task_id, now=self._now).status
