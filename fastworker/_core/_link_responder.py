@@ -148,10 +148,7 @@ class ResponderLink:
                 return [self._close(route, "one sequence was used for two requests")]
             slot.route = route
             if not slot.is_answered:
-                working = Working(
-                    self._session, self._epoch, request.slot, request.sequence, request.copy
-                )
-                return [SendTo(route, encode(working))]
+                return [self._working(route, request)]
             if slot.kept is not None:
                 return [self._reply(request.slot, slot, slot.kept)]
             slot.is_answered = False
@@ -172,7 +169,12 @@ class ResponderLink:
         slot.is_repeat = False
         slot.kept = None
         slot.route = route
-        return [Execute(ticket, request.kind, request.body, repeat=False)]
+        execute = Execute(ticket, request.kind, request.body, repeat=False)
+        if request.copy == 1:
+            return [execute]
+        # Its earlier copies were lost. The answer may be long in coming, and who has
+        # asked in vain for so long would take the way for broken meanwhile.
+        return [self._working(route, request), execute]
 
     def _on_answer(self, ticket: Ticket, body: bytes, keep: bool) -> list[ResponderCommand]:
         if not self.waits(ticket):
@@ -181,6 +183,12 @@ class ResponderLink:
         slot.is_answered = True
         slot.kept = body if keep and len(body) <= KEPT_REPLY_BYTES else None
         return [self._reply(ticket.slot, slot, body)]
+
+    def _working(self, route: Route, request: Request) -> SendTo:
+        working = Working(
+            self._session, self._epoch, request.slot, request.sequence, request.copy
+        )
+        return SendTo(route, encode(working))
 
     def _reply(self, number: int, slot: _Slot, body: bytes) -> SendTo:
         assert slot.route is not None

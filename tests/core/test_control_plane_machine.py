@@ -72,6 +72,7 @@ from fastworker._core._messages import (
     TaskSpec,
     Welcome,
     WireStatus,
+    Working,
     YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
@@ -148,12 +149,13 @@ class Hall:
         body: Body | bytes,
         slot: int = 0,
         sequence: int | None = None,
+        copy: int = 1,
     ) -> list[Frame]:
         if sequence is None:
             sequence = self.sequences.get((session, slot), 0) + 1
             self.sequences[session, slot] = sequence
         data = body if isinstance(body, bytes) else encode(body)
-        request = Request(session, EPOCH, slot, sequence, 1, digest(kind, data), kind, data)
+        request = Request(session, EPOCH, slot, sequence, copy, digest(kind, data), kind, data)
         return self.frame(pipe, request)
 
     def pass_time(self, seconds: float) -> None:
@@ -304,6 +306,16 @@ def test_a_body_that_is_not_what_its_kind_promises_closes_the_session(
     assert [type(frame) for frame in frames] == [Closed]
     assert hall.state.statistics().closed_sessions == 1
     work_goes_on(hall)
+
+
+def test_who_is_heard_only_when_it_repeats_is_told_at_once_that_it_was(hall: Hall) -> None:
+    """L3: its answer may be long in coming, and silence is taken for a broken link."""
+    hall.hello(EVE_PIPE, EVE, Role.CLIENT)
+    assert hall.ask(EVE_PIPE, EVE, Kind.POLL, Poll(0), slot=2) == []
+    hall.hello(BOB_PIPE + 100, bytes(16), Role.CLIENT)
+    (working,) = hall.ask(BOB_PIPE + 100, bytes(16), Kind.POLL, Poll(0), slot=3, copy=3)
+    assert isinstance(working, Working)
+    assert (working.slot, working.sequence, working.copy) == (3, 1, 3)
 
 
 def skip_a_sequence(hall: Hall) -> list[Frame]:
