@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from fastworker._cancel_outcome import NeverStarted as NeverStarted
     from fastworker._client import Client as Client
     from fastworker._control_plane import ControlPlaneWorker as ControlPlaneWorker
+    from fastworker._credentials import AuthTokens as AuthTokens
     from fastworker._errors import AddressInUse as AddressInUse
+    from fastworker._errors import AuthenticationError as AuthenticationError
     from fastworker._errors import ClientBroken as ClientBroken
     from fastworker._errors import ClientClosed as ClientClosed
     from fastworker._errors import ConfigurationError as ConfigurationError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from fastworker._errors import LocalProtocolError as LocalProtocolError
     from fastworker._errors import NotDecodable as NotDecodable
     from fastworker._errors import NotEncodable as NotEncodable
+    from fastworker._errors import NotPermitted as NotPermitted
     from fastworker._errors import PayloadTooLarge as PayloadTooLarge
     from fastworker._errors import ProtocolError as ProtocolError
     from fastworker._errors import QueueFull as QueueFull
@@ -95,6 +98,7 @@ __all__ = [
     "SubWorker",
     "SyncClient",
     "local",
+    "AuthTokens",
     # what clients give
     "ClientWithOptions",
     "TaskGroup",
@@ -136,10 +140,12 @@ __all__ = [
     "LinkError",
     "ControlPlaneUnreachable",
     "LinkBroken",
+    "AuthenticationError",
     "LinkClosed",
     "ClientClosed",
     "ClientBroken",
     "ForkedClient",
+    "NotPermitted",
     "SubmitError",
     "UnknownTask",
     "NotEncodable",
@@ -184,6 +190,7 @@ _HOMES = {
     "Lost": "_cancel_outcome",
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
+    "AuthTokens": "_credentials",
     "SyncClient": "_sync_client",
     "SyncClientWithOptions": "_sync_submitter",
     "SyncTaskGroup": "_sync_group",

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import msgspec
 
+from fastworker._authentication import CLIENT_ROLES, check_roles, prove_when_dialing
 from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
 from fastworker._client_host import Host, current_clock
@@ -58,6 +59,7 @@ from fastworker._core._task_questions import (
     TasksNamed,
     Untouched,
 )
+from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import (
     ClientBroken,
     ClientClosed,
@@ -114,6 +116,10 @@ class Client(Submitter):
         ControlPlaneUnreachable.
       connect_timeout: seconds, by default 5 (``FASTWORKER_CONNECT_TIMEOUT``),
         that :meth:`start` looks for a control plane.
+      auth: the token that both sides prove to know: :class:`AuthTokens`, the path
+        of a file that has it, or of one for each role (``{"client": path}``); by
+        default what ``FASTWORKER_AUTH_TOKEN_FILE`` or ``FASTWORKER_AUTH_TOKEN``
+        says, and False for none. With one, no control plane without it is spoken to.
       max_results, max_result_bytes: bounds of the local cache of outcomes.
       transport: makes the connection; NNG sockets if not given.
       registry: names the task functions that are passed instead of names.
@@ -130,6 +136,7 @@ class Client(Submitter):
         retries: int | None = None,
         *,
         connect_timeout: float | None = None,
+        auth: Auth = None,
         max_results: int = 10_000,
         max_result_bytes: int = 256 * 1024 * 1024,
         transport: Transport | None = None,
@@ -138,8 +145,11 @@ class Client(Submitter):
         new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._tokens = resolve_auth(auth, os.environ)
+        check_roles(self._tokens, CLIENT_ROLES)
         config = ClientConfig.resolve(
             os.environ,
+            authenticated=self._tokens is not None,
             discovery_address=discovery_address,
             serialization_format=serialization_format,
             timeout=timeout,
@@ -187,6 +197,7 @@ class Client(Submitter):
           ControlPlaneUnreachable: none was found within ``connect_timeout``
             seconds. Nothing is left behind.
           LinkBroken: the control plane refused this client.
+          AuthenticationError: one side did not prove that it knows the token.
           ForkedClient: this is a fork of a process that had opened a client.
           ClientClosed: it was stopped meanwhile.
           ClientBroken: the background work failed, now or, if the client was
@@ -300,11 +311,16 @@ class Client(Submitter):
         self._pid = os.getpid()
         self._error = None
         self._state = self._new_state()
-        transport = self._transport or NngTransport()
-        self._session = ClientSession(
+        transport = prove_when_dialing(
+            self._transport or NngTransport(),
+            self._tokens,
+            CLIENT_ROLES,
+            lambda reason, is_final: session.note_not_proved(reason, is_final=is_final),
+        )
+        session = self._session = ClientSession(
             self._state, transport, self.discovery_address, current_clock()
         )
-        return self._session
+        return session
 
     def _close(self, reason: str) -> None:
         session, self._session = self._session, None
@@ -349,6 +365,7 @@ class Client(Submitter):
         Raises:
           TaskNotFound: nobody knows the id.
           ResultExpired: it has ended, and how is no longer kept.
+          NotPermitted: it is another client's, and this one's token not an operator's.
           ClientClosed, ClientBroken, ForkedClient: the client cannot be used.
 
         Cancellation:

@@ -6,6 +6,7 @@ and keeps the background work inside one task group.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -17,6 +18,7 @@ from fastworker._call_settings import with_trace
 from fastworker._client_shared_task import SharedTask
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
+    QUESTIONS,
     CancelRequested,
     ClientCommand,
     ClientEvent,
@@ -56,9 +58,11 @@ from fastworker._core._messages import (
     TaskSpec,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
+from fastworker._core._roles import ALLOWED_KINDS, PeerRole
 from fastworker._core._task_states import content_digest
 from fastworker._crash import crash_point
 from fastworker._errors import (
+    AuthenticationError,
     ClientClosed,
     ConfigurationError,
     Conflict,
@@ -66,6 +70,7 @@ from fastworker._errors import (
     FastWorkerError,
     LinkBroken,
     LocalProtocolError,
+    NotPermitted,
     QueueFull,
     StoreUnavailable,
     SubmitRefused,
@@ -75,6 +80,8 @@ from fastworker._models import DEFAULT_GRACE
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
+
+log = logging.getLogger("fastworker.client")
 
 R = TypeVar("R")
 
@@ -169,6 +176,9 @@ class ClientSession:
         self._query_count = 0
         self._listener_count = 0  # in all; names the subscriptions
         self._listeners = 0  # that are open
+        self._is_connected = False  # or was before
+        self._is_operator = True
+        self._not_proved = ""
         self._taken_back: anyio.Event | None = None  # while somebody waits for it
         self._settled = anyio.Event()  # connected, or refused
         self._refusal: str | None = None
@@ -213,6 +223,7 @@ class ClientSession:
         Raises:
           ControlPlaneUnreachable: it is not, after ``within`` seconds.
           LinkBroken: the control plane refused the session.
+          AuthenticationError: one side did not prove that it knows the token.
           or what :meth:`close` was given.
         """
         with anyio.move_on_after(within):
@@ -221,8 +232,20 @@ class ClientSession:
             raise self._end()
         if self._refusal is not None:
             raise LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+        if self._not_proved and not self._is_connected:
+            raise AuthenticationError(
+                f"no session with the control plane at {self._address}: {self._not_proved}"
+            )
         if not self._settled.is_set():
             raise ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
+
+    def note_not_proved(self, reason: str, *, is_final: bool) -> None:
+        """One side did not prove that it knows the token; it is tried again."""
+        if self._is_connected and reason != self._not_proved:
+            log.warning("no connection to %s any more: %s", self._address, reason)
+        self._not_proved = reason
+        if is_final:
+            self._settled.set()
 
     def close(self, make_error: Callable[[], FastWorkerError]) -> None:
         """End the session; every caller raises an error of its own. Idempotent."""
@@ -486,8 +509,10 @@ class ClientSession:
         """Ask the control plane something about itself, or to do something.
 
         Raises:
-          what :meth:`close` was given.
+          NotPermitted: it is for operators.
+          or what :meth:`close` was given.
         """
+        self._check_permitted(question)
         call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
         assert isinstance(call.reply, reply_type)
         return call.reply
@@ -516,6 +541,7 @@ class ClientSession:
           what :meth:`close` was given.
         """
         self._check_open()
+        self._check_permitted(asked)
         return self._start(lambda query_id: QuestionAsked(query_id, asked))
 
     def heard(self, call: Call) -> EventsReply:
@@ -577,6 +603,14 @@ class ClientSession:
         ):
             self._taken_back.set()
             self._taken_back = None
+
+    def _check_permitted(self, question: Question) -> None:
+        kind, _ = QUESTIONS[type(question)]
+        if not self._is_operator and kind not in ALLOWED_KINDS[PeerRole.CLIENT]:
+            raise NotPermitted(
+                f"{kind.name} is for operators, and the token of this client is for the role "
+                f"client; use that of the role operator"
+            )
 
     def _check_open(self) -> None:
         """A call that comes when nobody is left to answer it must not wait."""
@@ -662,7 +696,9 @@ class ClientSession:
                 if call is not None:
                     call.reply = answer
                     call.done.set()
-            case SessionOpened():
+            case SessionOpened(operator=operator):
+                self._is_connected, self._is_operator = True, operator
+                self._not_proved = ""
                 self._settled.set()
             case Redirected(port=port):
                 self._connection.move(port)
@@ -697,5 +733,6 @@ _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] =
     RefusalCode.QUEUE_FULL: QueueFull,
     RefusalCode.STOPPING: SubmitRefused,
     RefusalCode.STORE: StoreUnavailable,
+    RefusalCode.NOT_PERMITTED: NotPermitted,
     RefusalCode.CALLBACK: ConfigurationError,
 }

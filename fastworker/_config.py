@@ -131,6 +131,7 @@ class ClientConfig(_Config):
 
     ``timeout`` is how long ``submit_task`` waits for a result, ``retries``
     how many lost or refused sessions one unacknowledged submit survives.
+    ``authenticated``: both sides prove who they are.
     """
 
     discovery_address: str = _setting(
@@ -142,10 +143,15 @@ class ClientConfig(_Config):
     timeout: float = _setting(30, SECONDS, "TIMEOUT")
     retries: int = _setting(3, _RETRIES, "RETRIES")
     connect_timeout: float = _setting(5.0, SECONDS, "CONNECT_TIMEOUT")
+    authenticated: bool = _setting(False, SWITCH)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_foreign_pickles({"discovery_address": self.discovery}, self.serialization_format)
+        refuse_foreign_pickles(
+            {"discovery_address": self.discovery},
+            self.serialization_format,
+            authenticated=self.authenticated,
+        )
 
     @property
     def discovery(self) -> Address:
@@ -159,7 +165,7 @@ class _WorkerConfig(_Config):
 
     ``concurrency`` None means: as many threads as cores, and 100 async tasks.
     ``backend`` is the event loop of each ``async def`` that names none.
-    ``drain_timeout`` is in seconds.
+    ``drain_timeout`` is in seconds. ``authenticated``: peers prove who they are.
     """
 
     base_address: str = _setting(DEFAULT_BASE_ADDRESS, LISTEN_ADDRESS, "BASE_ADDRESS")
@@ -172,6 +178,7 @@ class _WorkerConfig(_Config):
     concurrency: int | None = _setting(None, _CONCURRENCY, "WORKER_CONCURRENCY")
     backend: Backend = field(default="trio", metadata=_metadata(BACKEND, None))
     drain_timeout: float = _setting(30.0, SECONDS, "DRAIN_TIMEOUT")
+    authenticated: bool = _setting(False, SWITCH)
 
     @property
     def base(self) -> Address:
@@ -223,11 +230,13 @@ class ControlPlaneConfig(_WorkerConfig):
                 raise ConfigurationError(
                     f"{other} and {name} are both {address}; each needs a port of its own"
                 )
-        refuse_foreign_pickles(self.listening, self.serialization_format)
+        refuse_foreign_pickles(
+            self.listening, self.serialization_format, authenticated=self.authenticated
+        )
         unresolved = names_to_resolve(self.addresses)
         # What a name stands for can be asked only when it starts.
         known = {n: a for n, a in self.listening.items() if a.host not in unresolved}
-        if not self.insecure:
+        if not (self.insecure or self.authenticated):
             refuse_exposed_addresses(exposed_addresses(known, {}))
 
     @property
@@ -262,7 +271,9 @@ class SubWorkerConfig(_WorkerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_foreign_pickles(
-            {"control_plane_address": self.control_plane}, self.serialization_format
+            {"control_plane_address": self.control_plane},
+            self.serialization_format,
+            authenticated=self.authenticated,
         )
 
     @property

@@ -51,12 +51,14 @@ from fastworker._core._control_plane_events import (
     TasksRead,
 )
 from fastworker._core._link_responder import SendTo
+from fastworker._core._listener_gate import added_up
 from fastworker._core._messages import Kind
 from fastworker._core._overview import About
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
 from fastworker._crash import IS_ARMED, crash_point
+from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
@@ -75,6 +77,7 @@ from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
+from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
@@ -116,8 +119,11 @@ class ControlPlaneWorker:
         store that is a file has them for as long as its history, and is asked then.
       max_queued, max_queued_bytes: bounds of the tasks that have not ended,
         by default 1,000,000 and 1 GiB; a submit beyond them raises QueueFull.
-      insecure: whether it may listen where other machines can connect. There
-        is no authentication: whoever can connect may submit and run tasks.
+      insecure: whether it may listen where other machines can connect without
+        authentication: whoever can connect may submit and run tasks then. It is
+        also needed to run without it on a store that was used with it.
+      auth: the tokens of the roles that are let in, as for :class:`Client`. With
+        them, nobody is heard who has not proved to know one.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained, by default 30.
@@ -131,7 +137,7 @@ class ControlPlaneWorker:
 
     Raises:
       ConfigurationError: a value cannot be used, or an address is not on this
-        machine's loopback and ``insecure`` was not said.
+        machine's loopback, there are no tokens, and ``insecure`` was not said.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class ControlPlaneWorker:
         max_queued: int | None = None,
         max_queued_bytes: int | None = None,
         insecure: bool | None = None,
+        auth: Auth = None,
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
@@ -161,8 +168,11 @@ class ControlPlaneWorker:
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._tokens = resolve_auth(auth, os.environ)
+        self._authenticates = self._tokens is not None
         config = ControlPlaneConfig.resolve(
             os.environ,
+            authenticated=self._authenticates,
             worker_id=worker_id,
             base_address=base_address,
             discovery_address=discovery_address,
@@ -211,6 +221,9 @@ class ControlPlaneWorker:
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
+        self._guards: list[AuthenticatedListener] = []
+        self._announced: set[int] = set()  # pipes of which there was news
+        self._early: dict[int, list[FrameArrived]] = {}  # by pipe: came before the news
         self._outgoing: dict[Route, list[bytes]] = {}
         self._answered: list[Kind] = []  # only kept for crash points
         self._alarm = trio.CancelScope()
@@ -279,7 +292,12 @@ class ControlPlaneWorker:
             "discovery_address": parse_address(self.discovery_address),
             "subworker_management_port": parse_address(self.management_address),
         }
-        await check_listening(listening, self.serialization_format, insecure=self.insecure)
+        await check_listening(
+            listening,
+            self.serialization_format,
+            insecure=self.insecure,
+            authenticated=self._authenticates,
+        )
         self._token = trio.lowlevel.current_trio_token()
         self._drain_requested = trio.Event()
         with ExitStack() as stack:
@@ -366,7 +384,9 @@ class ControlPlaneWorker:
         if self._state is None:
             return None
         return msgspec.structs.replace(
-            self._state.statistics(), callbacks=self._callbacks.statistics()
+            self._state.statistics(),
+            callbacks=self._callbacks.statistics(),
+            admission=added_up([guard.statistics() for guard in self._guards]),
         )
 
     def _subworkers(self) -> list[SubworkerView]:
@@ -392,7 +412,7 @@ class ControlPlaneWorker:
             (Port.MANAGEMENT, self.management_address),
             (Port.DISCOVERY, self.discovery_address),
         ):
-            listener = transport.listen(address)
+            listener = self._listen_at(transport, address)
             stack.callback(listener.close)
             listeners.append((port, listener))
             _, number = parse_tcp_address(listener.address, listening=True)
@@ -409,8 +429,19 @@ class ControlPlaneWorker:
             listeners.append((Port.INSIDE, local))
         return listeners
 
+    def _listen_at(self, transport: Transport, address: str) -> Listener:
+        if self._tokens is None:
+            return transport.listen(address)
+        guarded = AuthenticatedTransport(
+            transport, self._tokens.keys, epoch=lambda: self.epoch, on_warning=log.warning
+        ).listen(address)
+        self._guards.append(guarded)
+        return guarded
+
     async def _open_state(self) -> None:
-        opened = await open_for_work(self._store)
+        opened = await open_for_work(
+            self._store, authenticates=self._authenticates, insecure=self.insecure
+        )
         wall_offset = self._wall_clock() - self._now()
         results = Results(
             max_size=self.result_cache_max_size, ttl=self.result_cache_ttl_seconds
@@ -432,6 +463,7 @@ class ControlPlaneWorker:
             base_port=base_port,
             management_port=self.subworker_management_port,
             is_durable=self._store.is_durable,
+            authenticates=self._authenticates,
             about=About(installed_version(), self._store.name, self._wall_clock()),
             callback_rules=self._callback_rules,
         )
@@ -459,6 +491,9 @@ class ControlPlaneWorker:
         self._store.close()
         self._state = self._scope = self._token = None
         self._listeners.clear()
+        self._guards.clear()
+        self._announced.clear()
+        self._early.clear()
 
     async def _serve(
         self, listeners: list[tuple[Port, Listener]], task_status: trio.TaskStatus[None]
@@ -505,6 +540,7 @@ class ControlPlaneWorker:
             serialization_format=self.serialization_format,
             concurrency=self.concurrency,
             backend=self.backend,
+            auth=False,  # it is in this very process
             transport=self._local_network,
             registry=self._registry,
             make_lane=self._make_lane,
@@ -568,16 +604,30 @@ class ControlPlaneWorker:
             self._listeners[route.pipe] = listener
             crash_point("message-received")
             for frame in _frames(message):
-                self._apply(FrameArrived(port, route, frame))
+                self._take_frame(FrameArrived(port, route, frame))
+
+    def _take_frame(self, frame: FrameArrived) -> None:
+        """Apply a frame, but not before the news of who has sent it."""
+        pipe = frame.route.pipe
+        if self._authenticates and pipe not in self._announced:
+            self._early.setdefault(pipe, []).append(frame)
+        else:
+            self._apply(frame)
 
     async def _receive_pipe_events(self, listener: Listener) -> None:
         while True:
             for event in await listener.receive_pipe_events():
+                early = self._early.pop(event.pipe, [])
                 if isinstance(event, PipeClosed):
                     self._listeners.pop(event.pipe, None)
+                    self._announced.discard(event.pipe)
+                    early.clear()
                 else:
                     self._listeners[event.pipe] = listener
+                    self._announced.add(event.pipe)
                 self._apply(event)
+                for frame in early:
+                    self._apply(frame)
             self._flush()
 
     async def _watch_deadlines(self) -> None:

@@ -75,6 +75,10 @@ class LinkBroken(LinkError):
     """The control plane answered, and will not speak with this peer."""
 
 
+class AuthenticationError(LinkBroken):
+    """One side did not prove that it knows the token, so nothing was said."""
+
+
 class LinkClosed(LinkError):
     """The link was closed on this side while, or before, it was used."""
 
@@ -96,6 +100,10 @@ class ForkedClient(FastWorkerError):
             f"can neither use those nor open others; fork before the first client starts, or "
             f"start the process by spawn or exec"
         )
+
+
+class NotPermitted(FastWorkerError):
+    """The role that this peer has proved may not do this; the message says which may."""
 
 
 class SubmitError(FastWorkerError):

@@ -1,20 +1,26 @@
 """Who else could reach a socket, and what is refused because of that.
 
-There is no authentication yet: whoever reaches a control plane may submit
+Where nobody has to prove who he is, whoever reaches a control plane may submit
 tasks and lease them, and whoever may send a pickle runs code of his own. So
-nothing listens beyond this machine unless it is told to, and no pickle is
-accepted from beyond it at all. These are decisions only; resolving names is
-the caller's.
+beyond this machine nothing listens without authentication unless it is told to,
+and no pickle is accepted from there without it at all. These are decisions only;
+resolving names is the caller's.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from fastworker._errors import ConfigurationError
 from fastworker._models import SerializationFormat
 from fastworker._settings import Address
+
+_BOTH_WAYS: Final = (
+    "have peers prove a token (auth=, --auth-token-file or FASTWORKER_AUTH_TOKEN_FILE), or a "
+    "certificate (mutual TLS)"
+)
 
 __all__ = [
     "exposed_addresses",
@@ -65,9 +71,9 @@ def refuse_exposed_addresses(exposed: Sequence[str]) -> None:
     if exposed:
         raise ConfigurationError(
             f"{', '.join(exposed)}: other machines could connect there, and without "
-            f"authentication they could submit and run tasks; listen on 127.0.0.1, or, in a "
-            f"network where everybody is trusted, say insecure=True, --insecure or "
-            f"FASTWORKER_INSECURE=1"
+            f"authentication they could submit and run tasks; {_BOTH_WAYS}; or listen on "
+            f"127.0.0.1, or, in a network where everybody is trusted, say insecure=True, "
+            f"--insecure or FASTWORKER_INSECURE=1"
         )
 
 
@@ -86,9 +92,9 @@ def refuse_exposed_dashboard(address: Address) -> None:
 
 
 def refuse_foreign_pickles(
-    addresses: Mapping[str, Address], format: SerializationFormat
+    addresses: Mapping[str, Address], format: SerializationFormat, *, authenticated: bool
 ) -> None:
-    """Refuse PICKLE together with an address that is not known to be this machine.
+    """Refuse PICKLE beyond this machine unless peers prove who they are.
 
     A name other than localhost counts as another machine whatever it resolves
     to now: it may resolve to something else at the next reconnect.
@@ -96,14 +102,14 @@ def refuse_foreign_pickles(
     Raises:
       ConfigurationError: the message names the address and what to do.
     """
-    if format is not SerializationFormat.PICKLE:
+    if authenticated or format is not SerializationFormat.PICKLE:
         return
     for setting, address in addresses.items():
         if not address.is_loopback:
             raise ConfigurationError(
                 f"serialization_format=PICKLE with {setting}={address}: unpickling runs code "
-                f"of whoever sent the bytes, so it is refused beyond this machine until there "
-                f"is authentication, also with insecure=True; use "
+                f"of whoever sent the bytes, so it is refused beyond this machine without "
+                f"authentication, also with insecure=True; {_BOTH_WAYS}; or use "
                 f"serialization_format='json', or an address on 127.0.0.1"
             )
 

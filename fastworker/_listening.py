@@ -29,7 +29,11 @@ RESOLVE_SECONDS: Final = 5.0
 
 
 async def check_listening(
-    listening: Mapping[str, Address], format: SerializationFormat, *, insecure: bool
+    listening: Mapping[str, Address],
+    format: SerializationFormat,
+    *,
+    insecure: bool,
+    authenticated: bool = False,
 ) -> None:
     """Refuse, or with ``insecure`` warn of, sockets that other machines can reach.
 
@@ -39,9 +43,11 @@ async def check_listening(
     Cancellation:
       Changes nothing. Not a checkpoint if there are no names to resolve.
     """
-    refuse_foreign_pickles(listening, format)
+    refuse_foreign_pickles(listening, format, authenticated=authenticated)
     resolved = {name: await _resolve(name) for name in names_to_resolve(listening.values())}
     exposed = exposed_addresses(listening, resolved)
+    if authenticated:
+        return
     if not insecure:
         refuse_exposed_addresses(exposed)
     elif exposed:

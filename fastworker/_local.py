@@ -102,6 +102,7 @@ class _LocalClient(Client):
             serialization_format,
             timeout,
             connect_timeout=_CONNECT_SECONDS,
+            auth=False,
             transport=network,
             registry=registry,
         )
@@ -114,6 +115,7 @@ class _LocalClient(Client):
             _MANAGEMENT_PORT,
             concurrency=concurrency,
             backend=backend,
+            auth=False,
             transport=network,
             registry=registry,
             make_lane=self._make_lane,

@@ -17,6 +17,7 @@ import trio
 from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._results import Results
 from fastworker._core._stored import StoredTask
+from fastworker._errors import ConfigurationError
 from fastworker._store._abc import Store, StoreOpened
 
 log = logging.getLogger("fastworker.store")
@@ -32,10 +33,16 @@ class Replayed(msgspec.Struct, frozen=True):
     due: list[StoredTask] = []
 
 
-async def open_for_work(store: Store) -> StoreOpened:
+async def open_for_work(
+    store: Store, *, authenticates: bool = False, insecure: bool = False
+) -> StoreOpened:
     """Open a store, and say what was found wrong with it.
 
+    A store remembers that its control plane has wanted peers to prove who they are:
+    else one whose tokens got lost at a restart would be open to everybody.
+
     Raises:
+      ConfigurationError: so it was, and now nobody has to, and ``insecure`` was not said.
       StoreError, StoreUnavailable: as :meth:`Store.open` does.
 
     Cancellation:
@@ -44,6 +51,15 @@ async def open_for_work(store: Store) -> StoreOpened:
     opened = await _call(store, store.open)
     for problem in opened.problems:
         log.error("store: %s", problem)
+    if authenticates and store.is_durable and not opened.is_guarded:
+        await _call(store, store.note_guarded)
+    if opened.is_guarded and not (authenticates or insecure):
+        raise ConfigurationError(
+            f"the control plane of {store.name} has wanted peers to prove who they are, and "
+            f"now there is no token: give those it had (--auth-token-file, "
+            f"FASTWORKER_AUTH_TOKEN_FILE), or, if everybody may connect from now on, say "
+            f"insecure=True, --insecure or FASTWORKER_INSECURE=1"
+        )
     return opened
 
 

@@ -9,10 +9,12 @@ from typing import Final
 
 import trio
 
+from fastworker._authentication import WORKER_ROLES, check_roles, prove_when_dialing
 from fastworker._config import SubWorkerConfig
 from fastworker._core._messages import FunctionInfo
 from fastworker._core._retry import RetryPolicy
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
+from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import LocalProtocolError
 from fastworker._hosting import host_on_trio, read_in_loop
 from fastworker._lanes import make_lane
@@ -55,6 +57,8 @@ class SubWorker:
       drain_timeout: seconds that running tasks get when drained, by default 30.
         What runs then is stopped and handed back, uncounted, to run elsewhere;
         two seconds later at most the worker has ended.
+      auth: the token that both sides prove to know, as for :class:`Client`; it is
+        the one of the role worker.
       ends_when_worn_out: drain and end once all slots of a lane are taken by
         tasks that were stopped and run on; ``is_worn_out`` then says so.
 
@@ -74,14 +78,18 @@ class SubWorker:
         backend: Backend | None = None,
         connect_timeout: float = 5.0,
         drain_timeout: float | None = None,
+        auth: Auth = None,
         ends_when_worn_out: bool = False,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
         new_session_id: Callable[[], bytes] = lambda: secrets.token_bytes(16),
     ) -> None:
+        self._tokens = resolve_auth(auth, os.environ)
+        check_roles(self._tokens, WORKER_ROLES)
         config = SubWorkerConfig.resolve(
             os.environ,
+            authenticated=self._tokens is not None,
             worker_id=worker_id,
             control_plane_address=control_plane_address,
             base_address=base_address,
@@ -127,6 +135,7 @@ class SubWorker:
         Raises:
           ControlPlaneUnreachable: none was found within ``connect_timeout``.
           LinkBroken: the control plane refused this worker.
+          AuthenticationError: one side did not prove that it knows the token.
 
         Cancellation:
           Running attempts are asked to stop and given up; the control plane
@@ -219,9 +228,15 @@ class SubWorker:
         lanes: dict[str, Lane],
         sink: TrioSink,
     ) -> SubworkerSession:
-        return SubworkerSession(
-            state,
+        transport = prove_when_dialing(
             self._transport or NngTransport(),
+            self._tokens,
+            WORKER_ROLES,
+            lambda reason, is_final: session.note_not_proved(reason, is_final=is_final),
+        )
+        session = SubworkerSession(
+            state,
+            transport,
             self.control_plane_address,
             functions,
             lanes,
@@ -230,6 +245,7 @@ class SubWorker:
             default_backend=self.backend,
             ends_when_worn_out=self.ends_when_worn_out,
         )
+        return session
 
     def _info(self, function: TaskFunction) -> FunctionInfo:
         return FunctionInfo(

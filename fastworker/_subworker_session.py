@@ -48,7 +48,12 @@ from fastworker._core._subworker_events import (
     WornOut,
 )
 from fastworker._crash import crash_point
-from fastworker._errors import ControlPlaneUnreachable, LinkBroken, LinkError
+from fastworker._errors import (
+    AuthenticationError,
+    ControlPlaneUnreachable,
+    LinkBroken,
+    LinkError,
+)
 from fastworker._lanes._abc import Attempt, InProcess, Lane
 from fastworker._lanes._sink import TrioSink
 from fastworker._task_function import Backend, TaskFunction
@@ -113,6 +118,7 @@ class SubworkerSession:
         self._sink = sink
         self._settled = trio.Event()  # connected, or refused
         self._refusal: str | None = None
+        self._not_proved = ""
         self._drain_requested = trio.Event()
         self._drained = trio.Event()
         self._ends_when_worn_out = ends_when_worn_out
@@ -138,7 +144,7 @@ class SubworkerSession:
           drain_timeout: seconds that running attempts get once drained.
 
         Raises:
-          ControlPlaneUnreachable, LinkBroken: there was no first time.
+          ControlPlaneUnreachable, LinkBroken, AuthenticationError: there was no first time.
         """
         for lane in self._lanes.values():
             lane.start()
@@ -180,6 +186,14 @@ class SubworkerSession:
         self._apply(DrainCancelled())
         self._connection.wake()
 
+    def note_not_proved(self, reason: str, *, is_final: bool) -> None:
+        """One side did not prove that it knows the token; it is tried again."""
+        if self._settled.is_set() and reason != self._not_proved:
+            log.warning("no connection to %s: %s", self._address, reason)
+        self._not_proved = reason
+        if is_final:
+            self._settled.set()
+
     def statistics(self) -> SubworkerStatistics:
         """Return a snapshot."""
         return self._state.statistics()
@@ -189,6 +203,10 @@ class SubworkerSession:
             await self._settled.wait()
         if self._refusal is not None:
             return LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+        if self._not_proved:
+            return AuthenticationError(
+                f"no session with the control plane at {self._address}: {self._not_proved}"
+            )
         if not self._settled.is_set():
             return ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
         return None
@@ -301,6 +319,7 @@ class SubworkerSession:
             case SessionOpened(worker_id=worker_id, resumed=resumed):
                 verb = "resumed the session with" if resumed else "joined"
                 log.info("%s %s at %s", verb, worker_id, self._connection.address)
+                self._not_proved = ""
                 self._settled.set()
             case Redirected(port=port):
                 self._connection.move(port)

@@ -18,6 +18,7 @@ from fastworker._cancel_outcome import CancelOutcome
 from fastworker._client import Client
 from fastworker._client_thread import ClientThread
 from fastworker._core._client import ClientStatistics
+from fastworker._credentials import Auth
 from fastworker._errors import ClientClosed, ForkedClient
 from fastworker._models import (
     SerializationFormat,
@@ -56,7 +57,7 @@ class SyncClient(SyncSubmitter):
 
     Args:
       discovery_address, serialization_format, timeout: as for :class:`Client`.
-      retries, connect_timeout: as for :class:`Client`.
+      retries, connect_timeout, auth: as for :class:`Client`.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -70,6 +71,7 @@ class SyncClient(SyncSubmitter):
         retries: int | None = None,
         *,
         connect_timeout: float | None = None,
+        auth: Auth = None,
     ) -> None:
         self._adopt(
             Client(
@@ -78,6 +80,7 @@ class SyncClient(SyncSubmitter):
                 timeout,
                 retries,
                 connect_timeout=connect_timeout,
+                auth=auth,
             )
         )
 

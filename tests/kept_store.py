@@ -37,15 +37,19 @@ class KeptStore:
         self.rows: dict[str, StoredTask] = {}
         self.kept_keys: dict[str, StoredKey] = {}
         self.failure = ""
+        self.is_guarded = False
         self.writes = 0
 
     def open(self) -> StoreOpened:
         self.epoch += 1
         last = max((task.sequence for task in self.rows.values()), default=0)
-        return StoreOpened(self.epoch, last)
+        return StoreOpened(self.epoch, last, is_guarded=self.is_guarded)
 
     def _sorted(self) -> list[StoredTask]:
         return sorted(self.rows.values(), key=lambda task: task.sequence)
+
+    def note_guarded(self) -> None:
+        self.is_guarded = True
 
     def open_tasks(self) -> Iterator[list[StoredTask]]:
         yield [task for task in self._sorted() if not task.state.is_terminal]

@@ -40,6 +40,7 @@ GROUP_OF: dict[str, str] = {
     "_json_decoder": "serialization",
     "_serialization": "serialization",
     "_logs": "_lanes",
+    "_credentials": "config",
     "_exposure": "config",
     "_settings": "config",
     "_config": "config",

@@ -92,6 +92,10 @@ RESERVED_SLOTS: Final = SUBMIT_WINDOW + 2 + CREDIT_WINDOW
 LOST_STORE: Final = "lost: control plane restarted without a durable store"
 LOST_SESSION: Final = "lost: the session with the control plane ended, and values with it"
 GONE: Final = "the task has ended, and its outcome is no longer kept"
+DENIED: Final = (
+    "the task belongs to another client that is still there; to cancel it needs the token of "
+    "the role operator"
+)
 LOST_TASK: Final = "lost: the control plane no longer knows this task"
 
 
@@ -645,6 +649,10 @@ class ClientState:
         """
         task = self._tasks.get(event.task_id)
         if task is None or event.status is WireStatus.HELD:
+            return
+        if event.status is WireStatus.DENIED:
+            self._forget(event.task_id)
+            self._out.append(TaskRejected(event.task_id, RefusalCode.NOT_PERMITTED, DENIED))
             return
         if not task.is_own and event.status in (WireStatus.UNKNOWN, WireStatus.EVICTED):
             self._forget(event.task_id)

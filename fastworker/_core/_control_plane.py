@@ -53,6 +53,7 @@ from fastworker._core._link_responder import (
     SendTo,
     Ticket,
 )
+from fastworker._core._listener_gate import GateStatistics
 from fastworker._core._messages import (
     BATCH_BYTES,
     LEASE_SECONDS,
@@ -98,6 +99,14 @@ from fastworker._core._overview import (
     WorkersAsked,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
+from fastworker._core._roles import (
+    EVERYTHING,
+    NOTHING,
+    Authority,
+    allowed_kinds,
+    may_open,
+    may_touch_others,
+)
 from fastworker._core._scheduler import Scheduler, SchedulerStatistics
 from fastworker._core._scheduler_events import (
     ActionDone,
@@ -149,32 +158,6 @@ REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 
-ALLOWED_KINDS: Final = {
-    Role.CLIENT: frozenset(
-        {
-            Kind.SUBMIT,
-            Kind.POLL,
-            Kind.CANCEL,
-            Kind.QUERY,
-            Kind.WATCH,
-            Kind.BYE,
-            Kind.FUNCTIONS,
-            Kind.CALLBACKS,
-            Kind.CREDIT,
-            Kind.TASKS,
-            Kind.TASK,
-            Kind.TASK_ACTION,
-            Kind.OVERVIEW,
-            Kind.WORKERS,
-            Kind.METRICS,
-            Kind.DRAIN,
-            Kind.EVENTS,
-        }
-    ),
-    Role.SUBWORKER: frozenset({Kind.REPORT, Kind.LEASE, Kind.BYE}),
-}
-
-
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
 
@@ -191,7 +174,7 @@ class SubworkerView(msgspec.Struct, frozen=True):
 
 
 class ControlPlaneStatistics(msgspec.Struct, frozen=True):
-    """A snapshot. ``callbacks`` are the shell's, which sends them."""
+    """A snapshot. ``callbacks`` are the shell's, which sends them, and ``admission`` too."""
 
     epoch: int
     clients: int
@@ -202,6 +185,7 @@ class ControlPlaneStatistics(msgspec.Struct, frozen=True):
     closed_sessions: int
     lost_workers: int
     callbacks: CallbackStatistics = CallbackStatistics()
+    admission: GateStatistics = GateStatistics()
 
 
 class ControlPlaneState:
@@ -214,6 +198,8 @@ class ControlPlaneState:
       base_port, management_port: where HELLO on the discovery port sends
         clients and subworkers.
       is_durable: whether the store outlives this process.
+      authenticates: whether peers have to prove who they are. Then a pipe of which
+        there was no news may do nothing, else everything.
       about: what operators are told of it.
       callback_rules: where callbacks may go.
     """
@@ -227,10 +213,13 @@ class ControlPlaneState:
         base_port: int,
         management_port: int,
         is_durable: bool = False,
+        authenticates: bool = False,
         about: About | None = None,
         callback_rules: CallbackRules | None = None,
     ) -> None:
         self._epoch = epoch
+        self._authenticates = authenticates
+        self._authority: dict[int, Authority] = {}  # by pipe, where it is not the usual
         self._about = about or About()
         self._callback_rules = callback_rules or CallbackRules()
         self._remotes: dict[int, str] = {}  # by pipe, where its peer has come from
@@ -310,7 +299,9 @@ class ControlPlaneState:
             case CalledBack(task_ids=task_ids):
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
-            case PipeOpened(pipe=pipe, remote=remote):
+            case PipeOpened(pipe=pipe, authority=authority, remote=remote):
+                if authority != self._usual_authority:
+                    self._authority[pipe] = authority
                 self._note_remote(pipe, remote)
                 # Its first frames may have come before the news of it.
                 if pipe not in self._by_pipe:
@@ -477,6 +468,10 @@ class ControlPlaneState:
             )
             self._send(route, Refused(hello.nonce, reason))
             return
+        if not may_open(self._authority_of(route), hello.role):
+            reason = f"this token is not good for a {hello.role.name.lower()}"
+            self._send(route, Refused(hello.nonce, reason))
+            return
         if port is Port.DISCOVERY:
             self._send(route, Redirect(hello.nonce, self._ports[hello.role]))
             return
@@ -524,6 +519,7 @@ class ControlPlaneState:
                 worker_id=self._worker_id,
                 kept=self._scheduler.kept_attempts(session.key, hello.held),
                 durable=self._is_durable,
+                operator=may_touch_others(self._authority_of(route)),
             ),
         )
 
@@ -565,6 +561,14 @@ class ControlPlaneState:
         self._by_pipe[route.pipe] = session.key
         self._deadlines.clear(route.pipe)
 
+    @property
+    def _usual_authority(self) -> Authority:
+        return NOTHING if self._authenticates else EVERYTHING
+
+    def _authority_of(self, route: Route) -> Authority:
+        """What the peer behind this route has proved to be."""
+        return self._authority.get(route.pipe, self._usual_authority)
+
     def _note_remote(self, pipe: int, remote: str) -> None:
         if not remote:
             return
@@ -574,6 +578,7 @@ class ControlPlaneState:
             self._sessions[key].remote = remote
 
     def _on_pipe_closed(self, pipe: int) -> None:
+        self._authority.pop(pipe, None)
         self._remotes.pop(pipe, None)
         self._deadlines.clear(pipe)
         key = self._by_pipe.get(pipe)
@@ -643,24 +648,34 @@ class ControlPlaneState:
         if session is None or request.epoch != self._epoch:
             self._send(route, Rehello(request.session, self._epoch))
             return
+        authority = self._authority_of(route)
+        if not may_open(authority, session.role):
+            # Not even a sign of life: it knows a session id that it must not know.
+            self._send(route, Rehello(request.session, self._epoch))
+            return
         self._hear(session, route)
-        if request.kind not in ALLOWED_KINDS[session.role]:
+        if request.kind not in allowed_kinds(authority, session.role):
             reason = f"a {session.role.name.lower()} may not ask {request.kind.name}"
             self._close_session(session, route, reason)
             return
         received = RequestReceived(route, request)
         try:
-            self._follow(session, session.link.handle(received, now=self._now))
+            self._follow(session, session.link.handle(received, now=self._now), authority)
         except RemoteProtocolError as error:  # its body is not what its kind promises
             self._close_session(session, route, str(error)[:1000])
 
-    def _follow(self, session: Session, commands: list[ResponderCommand]) -> None:
+    def _follow(
+        self,
+        session: Session,
+        commands: list[ResponderCommand],
+        authority: Authority = NOTHING,
+    ) -> None:
         for command in commands:
             match command:
                 case SendTo():
                     self._send_with_receipts(session, command)
                 case Execute():
-                    self._execute(session, command)
+                    self._execute(session, command, authority)
                 case CloseSession(route=route, reason=reason):
                     self._close_session(session, route, reason)
 
@@ -669,7 +684,7 @@ class ControlPlaneState:
         self._out.append(SendTo(route, session.link.farewell(reason)))
         self._end_session(session, reason)
 
-    def _execute(self, session: Session, request: Execute) -> None:
+    def _execute(self, session: Session, request: Execute, authority: Authority) -> None:
         body = decode_body(REQUEST_BODIES[request.kind], request.body)
         ticket = request.ticket
         if session.parked is not None and session.parked.slot == ticket.slot:
@@ -723,7 +738,7 @@ class ControlPlaneState:
                     self._carry_out(self._scheduler.handle(stated, now=self._now))
                 self._park(session, ticket, cursor)
             case TaskIds():
-                self._on_ids(session, ticket, request.kind, body)
+                self._on_ids(session, ticket, request.kind, body, authority)
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answer(session, ticket, functions, keep=False)
@@ -793,8 +808,15 @@ class ControlPlaneState:
                 command = ReadTasks(session.key, ticket, kind, ids, action, newest)
         self._out.append(command)
 
-    def _on_ids(self, session: Session, ticket: Ticket, kind: Kind, asked: TaskIds) -> None:
-        ids = asked.ids
+    def _on_ids(
+        self,
+        session: Session,
+        ticket: Ticket,
+        kind: Kind,
+        asked: TaskIds,
+        authority: Authority,
+    ) -> None:
+        ids, is_operator = asked.ids, may_touch_others(authority)
         if kind is Kind.QUERY:
             events = [self._describe(task_id) for task_id in ids]
             if any(event.status in _NOT_KEPT for event in events):
@@ -809,9 +831,10 @@ class ControlPlaneState:
             leaver = session.key if asked.leaves else None
             if not asked.leaves:
                 self._note(session, "cancel", "asked", ids)
-            event = TasksCancelled(ids, asked.grace, watcher, leaver)
+            only_of = None if is_operator else session.key
+            event = TasksCancelled(ids, asked.grace, watcher, leaver, only_of)
         else:
-            event = TasksWatched(session.key, ids, asked.is_owner)
+            event = TasksWatched(session.key, ids, asked.is_owner, is_operator)
         asker = _Asker(session, ticket, kind=kind)
         self._carry_out(self._scheduler.handle(event, now=self._now), asker)
 

@@ -138,7 +138,8 @@ class SessionOpened(msgspec.Struct, frozen=True, gc=False):
     """A session is open; ``resumed`` is False if the other side knew nothing of us.
 
     ``kept`` are attempts whose leases hold all the same, ``durable`` says that the
-    other side keeps what it acknowledges.
+    other side keeps what it acknowledges, ``operator`` that it lets us see and change
+    what is not our own.
     """
 
     epoch: int
@@ -147,6 +148,7 @@ class SessionOpened(msgspec.Struct, frozen=True, gc=False):
     worker_id: str
     kept: list[HeldAttempt] = []
     durable: bool = False
+    operator: bool = True
 
 
 class Redirected(msgspec.Struct, frozen=True, gc=False):
@@ -459,6 +461,7 @@ class RequesterLink:
                 welcome.worker_id,
                 welcome.kept,
                 welcome.durable,
+                welcome.operator,
             )
         )
         commands += [

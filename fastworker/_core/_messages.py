@@ -175,6 +175,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
 
     ``kept`` are those of the HELLO's held attempts whose leases still hold though
     the epoch is another. ``durable``: what was acknowledged outlives this process.
+    ``operator``: the peer may also see and change what is not its own.
     """
 
     nonce: Count
@@ -186,6 +187,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=1, frozen=True, gc=False):
     worker_id: ShortText
     kept: list[HeldAttempt] = []
     durable: bool = False
+    operator: bool = True
 
 
 class Redirect(msgspec.Struct, array_like=True, tag=2, frozen=True, gc=False):
@@ -337,7 +339,8 @@ class RefusalCode(enum.IntEnum):
     QUEUE_FULL = 3
     STOPPING = 4
     STORE = 5
-    CALLBACK = 6
+    NOT_PERMITTED = 6
+    CALLBACK = 7
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -366,7 +369,10 @@ class Poll(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class WireStatus(enum.IntEnum):
-    """A task's status on the wire; HELD and REFUSED never reach users."""
+    """A task's status on the wire; HELD and REFUSED never reach users.
+
+    DENIED is no status, but the answer to a CANCEL of what is somebody else's.
+    """
 
     HELD = 0
     PENDING = 1
@@ -378,6 +384,7 @@ class WireStatus(enum.IntEnum):
     REFUSED = 7
     UNKNOWN = 8
     EVICTED = 9
+    DENIED = 10
 
 
 class Ending(enum.IntEnum):

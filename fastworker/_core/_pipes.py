@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from fastworker._core._roles import EVERYTHING, Authority
+
 
 class Route(NamedTuple):
     """Where a frame came from, and where the answer to it goes.
@@ -21,10 +23,12 @@ class Route(NamedTuple):
 class PipeOpened(msgspec.Struct, frozen=True, gc=False):
     """A peer has connected.
 
-    ``remote`` is the host it has come from, empty if that is not known.
+    ``authority`` is what it has proved to be, everything where nothing has to be
+    proved. ``remote`` is the host it has come from, empty if that is not known.
     """
 
     pipe: int
+    authority: Authority = EVERYTHING
     remote: str = ""
 
 

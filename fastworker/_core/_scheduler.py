@@ -937,9 +937,12 @@ class Scheduler:
 
     def _on_cancel(self, event: TasksCancelled, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        denied: set[str] = set()
         for task_id in event.ids:
             record = self._tasks.get(task_id)
-            if record is not None:
+            if record is not None and _is_anothers(record, event.only_of):
+                denied.add(task_id)
+            elif record is not None:
                 if event.watcher is not None:
                     self._watch(record, event.watcher)
                 leaver = event.leaver if record.is_shared else None
@@ -947,7 +950,12 @@ class Scheduler:
                     continue
                 self._cancel(record, now, commands, event.grace)
         self._cancel_doomed(now, commands)
-        events = [self.describe(task_id, now=now) for task_id in event.ids]
+        events = [
+            TaskEvent(task_id, WireStatus.DENIED)
+            if task_id in denied
+            else self.describe(task_id, now=now)
+            for task_id in event.ids
+        ]
         return [*commands, TasksDescribed(events)]
 
     def _cancel(
@@ -1013,7 +1021,8 @@ class Scheduler:
         for task_id in event.ids:
             record = self._tasks.get(task_id)
             if record is not None:
-                if not event.is_owner:
+                is_anothers = not event.may_take and _is_anothers(record, event.owner)
+                if not event.is_owner or is_anothers:
                     self._watch(record, event.owner)
                 elif not record.is_shared:
                     self._own(record, event.owner)
@@ -1381,3 +1390,8 @@ _STATUS_OF = {
     TaskState.CANCELLED: WireStatus.CANCELLED,
     TaskState.EXPIRED: WireStatus.EXPIRED,
 }
+
+
+def _is_anothers(record: TaskRecord, key: bytes | None) -> bool:
+    """Whether somebody has this task, and it is not this one; None may be anybody."""
+    return key is not None and bool(record.owners) and key not in record.owners

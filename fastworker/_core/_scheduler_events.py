@@ -93,12 +93,14 @@ class TasksCancelled(msgspec.Struct, frozen=True, gc=False):
     ``grace`` is how many seconds a running attempt gets, None for what its
     function or its call says. ``watcher`` wants to hear how they end. A ``leaver``
     takes back its own interest only; they go on if others have submitted them too.
+    ``only_of``: tasks that somebody else owns, and not this one, are DENIED.
     """
 
     ids: list[str]
     grace: float | None = None
     watcher: bytes | None = None
     leaver: bytes | None = None
+    only_of: bytes | None = None
 
 
 class TasksRequeued(msgspec.Struct, frozen=True, gc=False):
@@ -116,12 +118,14 @@ class TasksPurged(msgspec.Struct, frozen=True, gc=False):
 class TasksWatched(msgspec.Struct, frozen=True, gc=False):
     """A client wants to hear of these tasks under ``owner`` from now on.
 
-    ``is_owner``: they are its own, in a session that it had to open anew.
+    ``is_owner``: they are its own, in a session that it had to open anew. Unless it
+    ``may_take``, it becomes the owner only of what nobody else owns.
     """
 
     owner: bytes
     ids: list[str]
     is_owner: bool = True
+    may_take: bool = True
 
 
 class ValuesRead(msgspec.Struct, frozen=True, gc=False):

@@ -72,7 +72,9 @@ def read_disk(folder: Path) -> Disk:
     return Disk(str(folder), usage.free, usage.total, files.f_favail, files.f_files)
 
 
-def read_file(path: Path, what: str, *, is_secret: bool = False) -> FileFacts:
+def read_file(
+    path: Path, what: str, *, is_secret: bool = False, may_be_link: bool = False
+) -> FileFacts:
     """Whose it is and who may read it."""
     try:
         facts = path.lstat()
@@ -88,8 +90,9 @@ def read_file(path: Path, what: str, *, is_secret: bool = False) -> FileFacts:
         str(path),
         what,
         mode=facts.st_mode,
-        is_mine=facts.st_uid == os.geteuid(),
-        is_link=is_link,
+        # What is root's is as good as ours, if we can read it.
+        is_mine=facts.st_uid in (os.geteuid(), 0),
+        is_link=is_link and not may_be_link,
         is_folder=stat.S_ISDIR(facts.st_mode),
         is_secret=is_secret,
     )

@@ -27,6 +27,7 @@ class StoreOpened(msgspec.Struct, frozen=True):
 
     ``epoch`` is one more than ever before, and durable already.
     ``last_sequence`` is the highest number that a task has ever had.
+    ``is_guarded``: a control plane has used it whose peers had to prove who they are.
     ``problems`` are for people to read, a line each: rows or a whole file set
     aside because they cannot be trusted.
     """
@@ -34,6 +35,7 @@ class StoreOpened(msgspec.Struct, frozen=True):
     epoch: int
     last_sequence: int
     problems: list[str] = []
+    is_guarded: bool = False
 
 
 class StoreReader(Protocol):
@@ -88,6 +90,14 @@ class Store(Protocol):
           StoreError: it cannot be used, and waiting would not help: another
             process has it, it belongs to another project, or it is not ours.
           StoreUnavailable: its disk does not let us.
+        """
+        ...
+
+    def note_guarded(self) -> None:
+        """Remember, durably, that peers had to prove who they are; after open().
+
+        Raises:
+          StoreUnavailable: it cannot be written now.
         """
         ...
 

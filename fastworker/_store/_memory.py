@@ -76,6 +76,9 @@ class MemoryStore:
         self._last_epoch = max(self._last_epoch + 1, int(self._wall_clock() * 1000))
         return StoreOpened(self._last_epoch, self._last_sequence)
 
+    def note_guarded(self) -> None:
+        """Not needed: this process knows it."""
+
     # --- what came back: nothing ---
 
     def open_tasks(self) -> Iterator[list[StoredTask]]:

@@ -117,7 +117,14 @@ class SqliteStore:
             marks["project"] = self._project or marks.get("project", "")
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
         self._transaction = self._held.transaction()
-        return StoreOpened(epoch, self._last_sequence, self.take_problems())
+        is_guarded = "guarded" in marks
+        return StoreOpened(epoch, self._last_sequence, self.take_problems(), is_guarded)
+
+    def note_guarded(self) -> None:
+        """See ``Store.note_guarded``."""
+        file = self._held.connection
+        with self._telling(), Transaction(file):
+            file.execute(PUT_MARK, mark_row("guarded", "1"))
 
     def _check_marks(self, marks: dict[str, str]) -> None:
         # A mark that was damaged is not there; its tables are as we make them.

@@ -164,7 +164,8 @@ class _Rescue:
             marks = marks_of(file.execute(READ_MARKS))
             old = marks_of(_until_damage(self._damaged, READ_MARKS))
             marks["epoch"] = str(max(int(old.get("epoch", "0")), int(marks["epoch"])))
-            marks |= {name: old[name] for name in ("project", "last_sequence") if name in old}
+            kept = ("project", "last_sequence", "guarded")
+            marks |= {name: old[name] for name in kept if name in old}
             file.executemany(PUT_MARK, (mark_row(*mark) for mark in marks.items()))
             file.executemany(
                 BAD_ROW, _until_damage(self._damaged, "SELECT found, reason, row FROM bad_rows")

@@ -81,6 +81,13 @@ class Link(Protocol):
         """Close the current pipe, if any; the link dials again by itself."""
         ...
 
+    async def run(self) -> None:
+        """Do what the link has to do beside; returns at once if that is nothing.
+
+        Start this once, as a child of the task group that owns the link.
+        """
+        ...
+
     def close(self) -> None:
         """Release everything. Waiting calls raise LinkClosed. Idempotent."""
         ...
@@ -117,7 +124,9 @@ class Listener(Protocol):
     async def run_backlog(self) -> None:
         """Send what :meth:`send` could not send at once; never returns.
 
-        Start this once, as a child of the nursery that owns the listener.
+        So does whatever else the listener has to do beside: a pipe whose peer has
+        to prove itself opens only while this runs. Start this once, as a child of
+        the nursery that owns the listener.
         """
         ...
 

@@ -139,6 +139,7 @@ class Connection:
         try:
             async with anyio.create_task_group() as group:
                 self._scope = group.cancel_scope
+                group.start_soon(link.run)
                 group.start_soon(self._receive, link)
                 group.start_soon(self._receive_pipe_events, link)
                 group.start_soon(self._write, link)

@@ -284,6 +284,9 @@ class InProcessLink(_End):
     async def wait_sendable(self) -> None:
         await self._wait(self._room, self._has_room)
 
+    async def run(self) -> None:
+        """There is nothing to do beside."""
+
     def drop_pipe(self) -> None:
         with self._lock:
             if self._pipe is not None:

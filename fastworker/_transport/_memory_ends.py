@@ -209,6 +209,9 @@ class MemoryLink(Endpoint):
                 return
             await self._network._wait(self._room)
 
+    async def run(self) -> None:
+        """There is nothing to do beside."""
+
     def drop_pipe(self) -> None:
         if self._pipe is not None:
             self._network._disconnect(self._pipe)

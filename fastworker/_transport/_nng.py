@@ -151,6 +151,9 @@ class NngLink(_Endpoint):
         # Readable while a pipe is ready for a frame, so not while there is none.
         await self._wait_readable(self._socket.send_fd)
 
+    async def run(self) -> None:
+        """NNG has threads of its own."""
+
     def drop_pipe(self) -> None:
         if self._closed:
             return

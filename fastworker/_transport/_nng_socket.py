@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import ipaddress
 import os
 import socket
-import struct
+import sys
 import threading
 import weakref
 from collections import deque
@@ -295,24 +296,23 @@ class RawSocket:
             _lib.nng_msg_free(message)
         return arrived
 
+    def remote_host(self, pipe: int) -> str:
+        """Where the other end of a pipe is; empty if it is gone, or no TCP address."""
+        address = _ffi.new("nng_sockaddr *")
+        handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
+        if _lib.nng_pipe_get_addr(handle, b"remote-address", address):
+            return ""
+        if address.s_family == _lib.NNG_AF_INET:
+            packed = int(address.s_in.sa_addr).to_bytes(4, sys.byteorder)
+            return str(ipaddress.IPv4Address(packed))
+        if address.s_family == _lib.NNG_AF_INET6:
+            return str(ipaddress.IPv6Address(bytes(address.s_in6.sa_addr)))
+        return ""
+
     def close_pipe(self, pipe: int) -> None:
         """Close one pipe; its removal is reported. No error if it is gone."""
         self._check_open()
         _lib.nng_pipe_close(_ffi.new("nng_pipe *", {"id": pipe})[0])
-
-    def remote_host(self, pipe: int) -> str:
-        """The address that a pipe's peer has connected from; empty if the pipe is gone."""
-        self._check_open()
-        place = _ffi.new("nng_sockaddr *")
-        handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
-        if _lib.nng_pipe_get_addr(handle, b"remote-address", place):
-            return ""
-        family = place.s_family
-        if family == _lib.NNG_AF_INET:
-            return socket.inet_ntop(socket.AF_INET, struct.pack("=I", place.s_in.sa_addr))
-        if family == _lib.NNG_AF_INET6:
-            return socket.inet_ntop(socket.AF_INET6, bytes(place.s_in6.sa_addr))
-        return ""
 
     def forget_pipe(self, pipe: int) -> None:
         """Remove what pynng keeps of a pipe that was started after its removal.

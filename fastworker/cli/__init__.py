@@ -26,6 +26,7 @@ from fastworker.cli._submit import submit
 from fastworker.cli._subworker import subworker
 from fastworker.cli._task_actions import purge, requeue
 from fastworker.cli._tasks import tasks
+from fastworker.cli._token import token
 from fastworker.cli._top import top
 from fastworker.cli._workers import workers
 
@@ -42,7 +43,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the task failed, 2 wrong usage, 3 unknown task or id,
     4 timed out, 5 cancelled, 69 no control plane, 75 refused: try again,
-    78 wrong configuration, 130 and 143 ended by a signal.
+    77 not permitted, 78 wrong configuration, 130 and 143 ended by a signal.
     """
 
 
@@ -61,6 +62,7 @@ for command in (
     purge,
     callbacks,
     store,
+    token,
     dashboard,
     top,
     doctor,

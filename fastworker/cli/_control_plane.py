@@ -47,7 +47,8 @@ from fastworker.cli._values import CommandWithLists
     "--insecure",
     is_flag=True,
     default=None,
-    help="Listen also where other machines can connect; there is no authentication.",
+    help="Do without authentication where it is needed: to listen where other machines can "
+    "connect, or on a store that was used with it.",
 )
 @click.option(
     "--store",

@@ -102,7 +102,13 @@ async def run_demo(path: Path | None, view: View) -> int:
     """
     files, figures = await trio.to_thread.run_sync(look_through, path)
     async with open_cluster() as discovery_address:
-        client = Client(discovery_address, "json", TASK_SECONDS, connect_timeout=START_SECONDS)
+        client = Client(
+            discovery_address,
+            "json",
+            TASK_SECONDS,
+            connect_timeout=START_SECONDS,
+            auth=False,  # its control plane has no variable of ours
+        )
         async with client:
             await wait_for_workers(client)
             started_at = trio.current_time()

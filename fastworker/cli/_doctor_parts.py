@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fastworker import _config
 from fastworker._config import CommandConfig, ControlPlaneConfig, DashboardConfig
+from fastworker._credentials import FILE_VARIABLE, TOKEN_VARIABLE, resolve_auth
 from fastworker._doctor import _checks, _reading
 from fastworker._doctor._facts import FileFacts
 from fastworker._doctor._hazards import check_hazards
@@ -26,6 +27,8 @@ from fastworker.cli import _dashboard_beside as beside
 
 # Those that are no settings of a component.
 _OTHER_VARIABLES: Final = (
+    TOKEN_VARIABLE,
+    FILE_VARIABLE,
     "FASTWORKER_CRASH",
     "FASTWORKER_GUI_TOKEN_FILE",
     "FASTWORKER_GUI_URL",
@@ -36,7 +39,6 @@ _OTHER_VARIABLES: Final = (
 _BESIDE: Final = ("-wal", "-shm", ".lock")
 # Settings that name a file, and what it is; whether others must not read it.
 _FILES: Final = {
-    "auth_token_file": ("token", True),
     "tls_key": ("TLS key", True),
     "tls_cert": ("TLS certificate", False),
     "tls_ca": ("TLS authority", False),
@@ -53,9 +55,10 @@ def read_parts(
       options: those of the command.
       environ: usually ``os.environ``.
     """
-    config, problem = _resolve(ControlPlaneConfig, said, environ)
+    has_token, token_problem = _has_token(environ)
+    config, problem = _resolve(ControlPlaneConfig, said, environ, authenticated=has_token)
     gui, gui_problem = _resolve(DashboardConfig, said, environ)
-    error = problem or gui_problem
+    error = token_problem or problem or gui_problem
     has_gui = gui.gui_enabled and not options.get("no_gui")
     listening = dict(config.listening)
     if has_gui:
@@ -67,7 +70,7 @@ def read_parts(
             *_check_modules(options, environ),
             *_checks.check_exposure(
                 _exposed(config.listening),
-                has_token=getattr(config, "auth_token_file", None) is not None,
+                has_token=has_token,
                 has_tls=getattr(config, "tls_cert", None) is not None,
                 insecure=config.insecure and not problem,
             ),
@@ -98,9 +101,24 @@ def known_variables() -> list[str]:
     return sorted(names)
 
 
-def _resolve(kind: Any, said: Callable[[str], Any], environ: Mapping[str, str]) -> Any:
+def _has_token(environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether peers would have to prove a token, and what is wrong with it."""
+    try:
+        return resolve_auth(None, environ) is not None, ""
+    except ConfigurationError as error:
+        return True, str(error)
+
+
+def _token_files(environ: Mapping[str, str]) -> list[Path]:
+    parts = [part.strip() for part in environ.get(FILE_VARIABLE, "").split(",")]
+    return [Path(part.partition("=")[2] or part) for part in parts if part]
+
+
+def _resolve(
+    kind: Any, said: Callable[[str], Any], environ: Mapping[str, str], **known: Any
+) -> Any:
     """The settings, and what is wrong with them; then the nearest that can be looked at."""
-    arguments = {field.name: said(field.name) for field in dataclasses.fields(kind)}
+    arguments = {field.name: said(field.name) for field in dataclasses.fields(kind)} | known
     try:
         return kind.resolve(environ, **arguments), ""
     except ConfigurationError as error:
@@ -115,7 +133,7 @@ def _changed(config: ControlPlaneConfig) -> dict[str, object]:
     return {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
-        if getattr(config, field.name) != field.default
+        if getattr(config, field.name) != field.default and field.name != "authenticated"
     }
 
 
@@ -168,6 +186,10 @@ def _check_store(config: ControlPlaneConfig, environ: Mapping[str, str]) -> list
         files.append(_reading.read_file(path.parent, "store's folder"))
     token = Path(f"{path}.token")
     files.append(_reading.read_file(token, "dashboard token", is_secret=True))
+    for path_of_token in _token_files(environ):
+        files.append(
+            _reading.read_file(path_of_token, "token", is_secret=True, may_be_link=True)
+        )
     for setting, (what, is_secret) in _FILES.items():
         name = getattr(config, setting, None)
         if name is not None:

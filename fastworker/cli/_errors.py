@@ -32,6 +32,7 @@ class Exit(enum.IntEnum):
     CANCELLED = 5
     NO_CONTROL_PLANE = 69
     TRY_AGAIN = 75
+    NOT_PERMITTED = 77
     BAD_CONFIGURATION = 78
     INTERRUPTED = 130
     TERMINATED = 143
@@ -45,6 +46,8 @@ _EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (_errors.NotEncodable, Exit.USAGE),
     (_errors.PayloadTooLarge, Exit.USAGE),
     (_errors.SubmitError, Exit.TRY_AGAIN),
+    (_errors.AuthenticationError, Exit.NOT_PERMITTED),
+    (_errors.NotPermitted, Exit.NOT_PERMITTED),
     (_errors.LinkError, Exit.NO_CONTROL_PLANE),
     (_errors.ClientBroken, Exit.NO_CONTROL_PLANE),
     (_errors.ConfigurationError, Exit.BAD_CONFIGURATION),

@@ -6,6 +6,7 @@ why defaults are told to ``--help`` as texts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ import click
 
 from fastworker.cli._logging import FORMAT_KEY
 from fastworker.cli._telemetry import OTEL_KEY
+
+_TOKEN_VARIABLES = ("FASTWORKER_AUTH_TOKEN", "FASTWORKER_AUTH_TOKEN_FILE")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,12 +49,51 @@ def base_address(help: str) -> Callable[[F], F]:
 
 
 def discovery_address(help: str) -> Callable[[F], F]:
-    """``--discovery-address``."""
-    return click.option(
+    """``--discovery-address``, and ``--auth-token-file``, which peers find by themselves."""
+    address = click.option(
         "--discovery-address",
         metavar="ADDRESS",
         help=with_default(help, "tcp://127.0.0.1:5550"),
     )
+    tokens = click.option(
+        "--auth-token-file",
+        "auth_token_files",
+        multiple=True,
+        metavar="[ROLE=]FILE",
+        expose_value=False,
+        callback=_keep_token_files,
+        help="The token that both sides prove to know; with ROLE=FILE, given again, one for "
+        "each of the roles client, worker and operator.",
+    )
+    return lambda command: address(tokens(command))
+
+
+def _keep_token_files(
+    context: click.Context, parameter: click.Parameter, files: tuple[str, ...]
+) -> None:
+    """Put the files' names where this process, and those that it starts, look for them.
+
+    Names are no secrets; what is in the files goes neither there nor on a command line.
+    """
+    if not files:
+        return
+    before = {name: os.environ.pop(name, None) for name in _TOKEN_VARIABLES}
+
+    def restore() -> None:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+    context.call_on_close(restore)
+    for file in files:
+        if "," in file:
+            raise click.BadParameter(
+                f"{file!r} has a comma, which separates files; give the option again for each",
+                context,
+                parameter,
+            )
+    os.environ["FASTWORKER_AUTH_TOKEN_FILE"] = ",".join(files)
 
 
 def task_modules(help: str) -> Callable[[F], F]:

@@ -14,6 +14,7 @@ import trio
 
 import fastworker
 from fastworker._control_plane import ControlPlaneWorker
+from fastworker._credentials import token_files_of_worker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
 from fastworker._unfinished import waiting
@@ -94,7 +95,11 @@ class Service:
             async with trio.open_nursery() as plane:
                 await plane.start(self._worker.run)
                 await self._start_dashboard(dashboards)
-                self._supervisor = Supervisor(self._commands(), self._note_exit)
+                self._supervisor = Supervisor(
+                    self._commands(),
+                    self._note_exit,
+                    environ=token_files_of_worker(os.environ),
+                )
                 await subworkers.start(self._supervisor.run)
                 self._announce()
                 self._drainable.is_up()

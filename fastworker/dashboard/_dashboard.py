@@ -21,6 +21,8 @@ from fastworker._client import Client
 from fastworker._client_host import current_clock
 from fastworker._config import DashboardConfig
 from fastworker._core._overview import Overview
+from fastworker._core._roles import PeerRole
+from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import FastWorkerError
 from fastworker._stores import state_folder
 from fastworker._transport._abc import Transport
@@ -66,6 +68,8 @@ class Dashboard:
         (``FASTWORKER_GUI_ALLOWED_HOSTS``).
       insecure: whether :meth:`run` may listen where other machines can connect
         (``FASTWORKER_INSECURE``).
+      auth: the token that it proves to the control plane, as for :class:`Client`; it
+        has to be the one of the role operator.
       transport: makes the connection; NNG sockets if not given.
 
     Raises:
@@ -85,6 +89,7 @@ class Dashboard:
         token_file: str | os.PathLike[str] | None = None,
         allowed_hosts: Iterable[str] | None = None,
         insecure: bool | None = None,
+        auth: Auth = None,
         transport: Transport | None = None,
     ) -> None:
         self._config = DashboardConfig.resolve(
@@ -94,6 +99,9 @@ class Dashboard:
             gui_allowed_hosts=None if allowed_hosts is None else tuple(allowed_hosts),
             insecure=insecure,
         )
+        tokens = resolve_auth(auth, os.environ)
+        if tokens is not None:
+            tokens.role_to_dial_as(PeerRole.OPERATOR)
         if token is not None:
             self.token = Token(token)
         else:
@@ -105,6 +113,7 @@ class Dashboard:
                 discovery_address,
                 timeout=ANSWER_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
+                auth=tokens or False,
                 transport=transport,
             )
 

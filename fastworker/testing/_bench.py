@@ -8,7 +8,9 @@ from random import Random
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
+from fastworker._errors import LinkClosed
 from fastworker._transport._abc import (
     Link,
     Listener,
@@ -21,15 +23,20 @@ from fastworker._transport._abc import (
 
 
 class Bench:
-    """Makes what the checks are about, and closes it."""
+    """Makes what the checks are about, lets it run in this task group, and closes it."""
 
-    def __init__(self, transport: Transport, make_address: Callable[[], str]) -> None:
+    def __init__(
+        self, transport: Transport, make_address: Callable[[], str], group: TaskGroup
+    ) -> None:
         self.transport = transport
         self.make_address = make_address
+        self._group = group
 
     @contextmanager
-    def listener(self, address: str | None = None) -> Iterator[Listener]:
+    def listener(self, address: str | None = None, *, runs: bool = True) -> Iterator[Listener]:
         listener = self.transport.listen(self.make_address() if address is None else address)
+        if runs:
+            self._group.start_soon(_run, listener.run_backlog)
         try:
             yield listener
         finally:
@@ -38,6 +45,7 @@ class Bench:
     @contextmanager
     def link(self, address: str) -> Iterator[Link]:
         link = self.transport.dial(address)
+        self._group.start_soon(_run, link.run)
         try:
             yield link
         finally:
@@ -53,6 +61,13 @@ class Bench:
     def unused_address(self) -> str:
         with self.listener() as listener:
             return listener.address
+
+
+async def _run(run: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await run()
+    except LinkClosed:
+        pass
 
 
 class News:

@@ -45,6 +45,7 @@ class Disk:
         self.rows: dict[str, StoredTask] = {}
         self.kept_keys: dict[str, StoredKey] = {}
         self.failure = ""
+        self.is_guarded = False
         self.crash_in_write = ""
 
 
@@ -81,7 +82,13 @@ class SimulatedStore:
         """Count the epoch, which is durable at once."""
         self._check()
         self._disk.epoch += 1
-        return StoreOpened(self._disk.epoch, self._disk.last_sequence)
+        return StoreOpened(
+            self._disk.epoch, self._disk.last_sequence, is_guarded=self._disk.is_guarded
+        )
+
+    def note_guarded(self) -> None:
+        """See ``Store.note_guarded``."""
+        self._disk.is_guarded = True
 
     def open_tasks(self) -> Iterator[list[StoredTask]]:
         """See ``Store.open_tasks``."""

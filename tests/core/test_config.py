@@ -166,6 +166,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "timeout": 30,
         "retries": 3,
         "connect_timeout": 5.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(ControlPlaneConfig()) == {
         "worker_id": "control-plane",
@@ -185,6 +186,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(subworker()) == {
         **REQUIRED,
@@ -194,6 +196,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "concurrency": None,
         "backend": "trio",
         "drain_timeout": 30.0,
+        "authenticated": False,
     }
     assert dataclasses.asdict(DashboardConfig()) == {
         "gui_enabled": True,

@@ -87,8 +87,9 @@ ANN_PIPE, BOB_PIPE, EVE_PIPE = 1, 2, 3
 class Hall:
     """The machine, and what it sent to each pipe."""
 
-    def __init__(self, *, is_durable: bool = False) -> None:
+    def __init__(self, *, is_durable: bool = False, authenticates: bool = False) -> None:
         self.now = 10.0
+        self.announces = True  # every pipe, as one that may do everything
         self.scheduler = Scheduler(
             epoch=EPOCH,
             results=Results(max_size=1000, ttl=600.0),
@@ -102,6 +103,7 @@ class Hall:
             base_port=5555,
             management_port=5560,
             is_durable=is_durable,
+            authenticates=authenticates,
         )
         self.sent: list[tuple[int, Frame]] = []
         self.closed: list[int] = []
@@ -133,7 +135,8 @@ class Hall:
         return [sent for to, sent in self.sent[before:] if to == pipe]
 
     def hello(self, pipe: int, session: bytes, role: Role, **changes: object) -> list[Frame]:
-        self.handle(PipeOpened(pipe))
+        if self.announces:
+            self.handle(PipeOpened(pipe))
         functions = [FunctionInfo("add", "thread")] if role is Role.SUBWORKER else []
         hello = Hello(PROTOCOL_VERSION, 7, session, role, 0, "peer", "", functions)
         fields = {name: getattr(hello, name) for name in hello.__struct_fields__}

@@ -61,7 +61,10 @@ def test_every_other_address_is_refused_unless_it_is_asked_for(setting: str, hos
     )
     for way_out in ("127.0.0.1", "insecure=True", "--insecure", "FASTWORKER_INSECURE=1"):
         assert way_out in message
+    for way_out in ("auth=", "--auth-token-file", "FASTWORKER_AUTH_TOKEN_FILE", "TLS"):
+        assert way_out in message
     assert control_plane(**{setting: address}, insecure=True).insecure
+    assert control_plane(**{setting: address}, authenticated=True).authenticated
 
 
 def test_the_variable_overrides_as_the_argument_does() -> None:
@@ -87,7 +90,7 @@ def test_a_name_is_judged_by_all_that_it_stands_for(host: str) -> None:
 
 @pytest.mark.parametrize("host", EXPOSED + NAMES)
 @pytest.mark.parametrize("insecure", [False, True])
-def test_pickle_is_refused_beyond_this_machine_whatever_is_said(
+def test_pickle_is_refused_beyond_this_machine_unless_peers_prove_who_they_are(
     host: str, insecure: bool
 ) -> None:
     # X5 in docs/faults.md.
@@ -102,6 +105,10 @@ def test_pickle_is_refused_beyond_this_machine_whatever_is_said(
         subworker(host, serialization_format="pickle")
     with pytest.raises(ConfigurationError, match=words):
         ClientConfig(discovery_address=address, serialization_format="pickle")  # type: ignore[arg-type]
+    proved = {"serialization_format": "pickle", "authenticated": True}
+    control_plane(base_address=address, **proved)
+    subworker(host, **proved)
+    ClientConfig(discovery_address=address, **proved)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("host", EXPOSED + NAMES + LOOPBACK)

@@ -143,6 +143,19 @@ def test_files_that_others_can_read_are_told(shell: Shell) -> None:
     assert advice == [f"chmod 600 {token}"]
 
 
+def test_with_a_token_others_may_connect_and_its_file_is_looked_at(shell: Shell) -> None:
+    token = shell.folder / "token"
+    assert shell.run("token", "new", str(token)).returncode == 0
+    exposed = ["--base-address", "tcp://0.0.0.0:5999", "--auth-token-file", str(token)]
+    told = diagnose(shell, *ports(), *exposed)
+    found = levels(told)
+    assert (found["exposure"], found["token"]) == ("warn", "ok")
+    assert token.read_text().strip() not in json.dumps(told)
+    token.chmod(0o644)
+    found = levels(diagnose(shell, *ports(), *exposed))
+    assert (found["configuration"], found["token"]) == ("fail", "fail")
+
+
 def test_a_low_limit_of_descriptors_is_told(shell: Shell) -> None:
     command = [
         "bash", "-c", 'ulimit -n 512; exec "$@"', "bash",

@@ -15,9 +15,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from fastworker._core._keys import keys_of
 from fastworker._core._pipes import PipeClosed, PipeOpened, Route
+from fastworker._core._roles import PeerRole
 from fastworker._errors import AddressInUse, ConfigurationError, LinkError
 from fastworker._transport import _nng
+from fastworker._transport._authenticated import AuthenticatedTransport
 from fastworker._transport._nng import NngLink, NngListener, NngTransport
 from fastworker._transport._nng_socket import News
 from fastworker.testing import check_link
@@ -58,6 +61,22 @@ async def round_trip(listener: NngListener, link: NngLink, frame: bytes) -> None
 @pytest.mark.slow
 async def test_sockets_keep_the_contract_of_links() -> None:
     await check_link(NngTransport, lambda: ANY_PORT)
+
+
+@pytest.mark.slow
+async def test_sockets_whose_peers_prove_a_role_keep_the_contract_of_links() -> None:
+    keys = keys_of({PeerRole.CLIENT: b"0123456789abcdef"})
+    await check_link(
+        lambda: AuthenticatedTransport(NngTransport(), keys, role=PeerRole.CLIENT),
+        lambda: ANY_PORT,
+    )
+
+
+async def test_a_listener_tells_where_a_peer_is() -> None:
+    with connection() as (listener, _):
+        [opened] = await listener.receive_pipe_events()
+        assert isinstance(opened, PipeOpened)
+        assert opened.remote == "127.0.0.1"
 
 
 async def test_ipv6_addresses_work() -> None:

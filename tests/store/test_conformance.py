@@ -48,6 +48,17 @@ def again(maker: StoreMaker, store: Store) -> Store:
     return store
 
 
+def test_that_peers_had_to_prove_who_they_are_is_remembered(maker: StoreMaker) -> None:
+    store = maker.make()
+    assert not store.open().is_guarded
+    store.note_guarded()
+    for _ in range(2):
+        store.close()
+        store = maker.make()
+        assert store.open().is_guarded is store.is_durable
+    store.close()
+
+
 def test_no_epoch_comes_twice(maker: StoreMaker) -> None:
     epochs: list[int] = []
     for _ in range(4):
