@@ -26,8 +26,8 @@ class Kind(enum.StrEnum):
     Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
     OUTCOME is what an await gave. OBSERVE is what a later look at the task
     gave, and CANCEL is about to be asked for. Of tasks: START and END of one
-    execution. Of the store: KEPT when a task, and TERMINAL when its end became
-    durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
+    execution. Of the store: KEPT when a task, LEASED when a lease of it, and TERMINAL
+    when its end became durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
     and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
     process's link. Of the run: CALM when all faults have ended, SETTLED when all
     tasks have, and STORM when faults begin (again).
@@ -42,6 +42,7 @@ class Kind(enum.StrEnum):
     START = "start"
     END = "end"
     KEPT = "kept"
+    LEASED = "leased"
     TERMINAL = "terminal"
     SPAWN = "spawn"
     EXIT = "exit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
@@ -22,20 +23,21 @@ class SimulatedNetwork(MemoryNetwork):
     """A network in memory whose pairs of processes can be cut off from each other.
 
     Attributes:
-      cuts: pairs (from, to) of names between which nothing arrives.
+      cuts: pairs (from, to) of names between which nothing arrives, and how many
+        cuts there are: while one of them lasts, nothing does.
       delays: mean seconds that a frame to or from a process takes longer, by its name.
     """
 
     def __init__(self, random: Random) -> None:
         super().__init__(random=random)
-        self.cuts: set[tuple[str, str]] = set()
+        self.cuts: Counter[tuple[str, str]] = Counter()
         self.delays: dict[str, float] = {}
         # Pipes of processes that went without a word; their peers do not know it.
         self._orphans: dict[str, list[Pipe]] = {}
 
     def cut(self, sender: str, receiver: str) -> None:
         """Let nothing arrive that goes this way."""
-        self.cuts.add((sender, receiver))
+        self.cuts[sender, receiver] += 1
 
     def heal_all(self) -> None:
         """End everything that was wrong; what is lost stays lost."""
@@ -62,8 +64,10 @@ class SimulatedNetwork(MemoryNetwork):
             end._ring_all()
 
     def heal_cut(self, sender: str, receiver: str) -> None:
-        """Let frames go this way again."""
-        self.cuts.discard((sender, receiver))
+        """End one cut of this way; after the last, frames go this way again."""
+        self.cuts[sender, receiver] -= 1
+        if self.cuts[sender, receiver] <= 0:
+            del self.cuts[sender, receiver]
         self.reconnect()
 
     def reconnect(self) -> None:

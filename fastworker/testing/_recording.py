@@ -62,6 +62,8 @@ class Recorder:
         # Which execution has made an outcome is not said in it. These are its marks.
         self._runs: dict[tuple[str, float], list[str]] = {}
         self._values: dict[str, str] = {}
+        # Of each task the latest lease that is durable.
+        self._leases: dict[str, tuple[int, int]] = {}
 
     def write(self, process: Process, kind: Kind, **fields: Any) -> None:
         """Write an event of a process, unless it is dead."""
@@ -74,13 +76,24 @@ class Recorder:
         """Write what has become durable."""
         for task in changes.created:
             self.write(process, Kind.KEPT, task=task.spec.id, name=task.spec.name)
-            self._note_end(process, task)
+            self._note_change(process, task)
         for task in changes.updated:
-            self._note_end(process, task)
+            self._note_change(process, task)
 
-    def _note_end(self, process: Process, task: StoredTask) -> None:
-        if task.outcome is not None:
-            life = task.life
+    def _note_change(self, process: Process, task: StoredTask) -> None:
+        life = task.life
+        if task.outcome is None:
+            lease = life.fence_epoch, life.fence
+            if life.fence and self._leases.get(task.spec.id) != lease:
+                self._leases[task.spec.id] = lease
+                self.write(
+                    process,
+                    Kind.LEASED,
+                    task=task.spec.id,
+                    epoch=life.fence_epoch,
+                    attempt=life.fence,
+                )
+        else:
             fields = self._outcome(task.outcome)
             self.write(
                 process, Kind.TERMINAL, epoch=life.fence_epoch, attempt=life.fence, **fields

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fastworker._models import DEFAULT_GRACE
 from fastworker.testing._history import Event, Kind
 from fastworker.testing._story import Execution, Story, TaskStory, Trouble
 
@@ -24,6 +25,7 @@ class Expected:
       runs_once: it is ``on_lost="fail"``.
       is_poison: it kills its worker, every time.
       fails_with: the error that each attempt of it ends with.
+      grace: how long a cancelled attempt may take to stop, in seconds.
     """
 
     is_endable: bool = False
@@ -31,6 +33,7 @@ class Expected:
     runs_once: bool = False
     is_poison: bool = False
     fails_with: str = ""
+    grace: float = DEFAULT_GRACE
 
 
 UNKNOWN = Expected()
@@ -90,6 +93,21 @@ def excuses(story: Story, rules: Rules, execution: Execution, until: float) -> l
     A fault works on for as long as a lease lasts.
     """
     return story.troubles(execution.process, execution.start.at - rules.lease, until)
+
+
+def is_forgotten_lease(
+    story: Story, rules: Rules, task: TaskStory, execution: Execution, until: float
+) -> bool:
+    """Whether the control plane has died before this lease was durable.
+
+    Leases run ahead of the store, so the next control plane knows only the one before.
+    """
+    if not rules.has_store or execution.fence in task.leases:
+        return False
+    return any(
+        trouble.event.kind is Kind.EXIT
+        for trouble in story.troubles("", execution.start.at, until)
+    )
 
 
 def may_be_forgotten(story: Story, rules: Rules, task: TaskStory) -> bool:

@@ -81,6 +81,7 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             is_endable=function.is_async,
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
+            grace=function.options.grace,
         )
         for function in registry.functions()
     }

@@ -18,6 +18,7 @@ from fastworker.testing._rules import (
     Rules,
     Violation,
     excuses,
+    is_forgotten_lease,
     may_be_forgotten,
     violation,
 )
@@ -197,7 +198,13 @@ def old_fences_say_nothing(story: Story, rules: Rules) -> Iterator[Violation]:
     for task in story.tasks.values():
         by_run = {execution.start.run: execution for execution in task.executions}
         winners = {event.run for event in task.endings if event.run}
-        newest = max(task.executions, key=lambda one: one.fence, default=None)
+        ended_at = min((event.at for event in task.endings), default=math.inf)
+        known = [
+            one
+            for one in task.executions
+            if not is_forgotten_lease(story, rules, task, one, ended_at)
+        ]
+        newest = max(known, key=lambda one: one.fence, default=None)
         for run in sorted(winners):
             winner = by_run.get(run)
             if winner is not None and newest is not None and winner.fence < newest.fence:
@@ -327,6 +334,13 @@ def ends_are_of_the_newest_lease(story: Story, rules: Rules) -> Iterator[Violati
                 )
 
 
+def _is_given_up(rules: Rules, task: TaskStory, event: Event, end: Event) -> bool:
+    """Whether an attempt was abandoned, and has ended after its grace only."""
+    asked_at = min((cancel.at for cancel in task.cancels), default=math.inf)
+    is_late = end.at >= asked_at + rules.of(task).grace
+    return event.error.startswith("abandoned:") and is_late
+
+
 def completed_tasks_are_not_cancelled(story: Story, rules: Rules) -> Iterator[Violation]:
     """S10: if a cancel and a result race, one of them has won: the one that was true."""
     for task in story.tasks.values():
@@ -336,6 +350,8 @@ def completed_tasks_are_not_cancelled(story: Story, rules: Rules) -> Iterator[Vi
             if event.status != "cancelled" or made is None or made.end is None:
                 continue
             if made.end.what != "return" or made.end.at > event.at:
+                continue
+            if _is_given_up(rules, task, event, made.end):
                 continue
             if not excuses(story, rules, made, event.at):
                 yield violation(

@@ -54,6 +54,7 @@ class TaskStory:
     cancels: list[Event] = field(default_factory=list)
     kept: list[Event] = field(default_factory=list)
     terminals: list[Event] = field(default_factory=list)
+    leases: set[tuple[int, int]] = field(default_factory=set)
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -246,6 +247,8 @@ class Story:
                     story.cancels.append(event)
                 case Kind.KEPT:
                     story.kept.append(event)
+                case Kind.LEASED:
+                    story.leases.add((event.epoch, event.attempt))
                 case Kind.TERMINAL:
                     story.terminals.append(event)
                 case Kind.START:

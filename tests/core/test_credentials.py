@@ -195,6 +195,7 @@ def test_a_subworker_that_is_started_gets_no_token_but_its_own() -> None:
 
 
 def test_a_new_token_is_for_its_owner_alone_and_no_two_are_the_same(tmp_path: Path) -> None:
+    # X18 in docs/faults.md.
     before = os.umask(0)
     try:
         for name in "ab":

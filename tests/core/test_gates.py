@@ -301,12 +301,10 @@ def test_a_lost_acceptance_is_said_again(porch: Porch) -> None:
 class Doorstep:
     """A dialer's gate, and what it wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: RoleKeys = KEYS[PeerRole.CLIENT]) -> None:
         self.now = 100.0
         chance = random.Random(2)
-        self.gate = DialerGate(
-            KEYS[PeerRole.CLIENT], PeerRole.CLIENT, protocol=4, random_bytes=chance.randbytes
-        )
+        self.gate = DialerGate(keys, PeerRole.CLIENT, protocol=4, random_bytes=chance.randbytes)
 
     def handle(self, event: DialerGateEvent) -> list[DialerGateCommand]:
         commands = self.gate.handle(event, now=self.now)
@@ -395,3 +393,37 @@ def test_once_in_nothing_of_a_handshake_is_listened_to() -> None:
         assert step.handle(AnswerArrived(message)) == []
     assert step.wait(1000.0) == []
     assert step.handle(PipeClosed(9)) == []
+
+
+# --- anything at all ---
+
+
+def test_no_bytes_break_either_gate() -> None:
+    """Promise 4, for what is heard before anybody has proved anything."""
+    chance = random.Random(3)
+    for _ in range(300):
+        porch, step = Porch(), Doorstep(WRONG)
+        (offer,) = step.handle(PipeOpened(1))
+        assert isinstance(offer, Say)
+        known = [offer.message, rejection().message, MAGIC, b""]
+        for _ in range(30):
+            message = bytearray(chance.choice(known) or chance.randbytes(40))
+            if message and chance.random() < 0.6:
+                message[chance.randrange(len(message))] ^= 1 << chance.randrange(8)
+            if chance.random() < 0.2:
+                message = message[: chance.randrange(len(message) + 1)]
+            if chance.random() < 0.1:
+                message = bytearray(chance.randbytes(chance.randrange(100)))
+            pipe = chance.randrange(3)
+            for command in porch.say(pipe, bytes(message)):
+                assert not isinstance(command, Admit)
+                if isinstance(command, SendMessage):
+                    known.append(command.message)
+            for told in step.handle(AnswerArrived(bytes(message))):
+                assert not isinstance(told, Enter)
+                if isinstance(told, Say):
+                    known.append(told.message)
+            porch.wait(chance.random())
+            step.wait(chance.random())
+            if chance.random() < 0.1:
+                porch.handle(PipeClosed(pipe))

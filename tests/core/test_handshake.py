@@ -131,6 +131,7 @@ def test_a_listener_that_does_not_know_the_token_is_refused() -> None:
 
 @pytest.mark.parametrize("which", list(Said._fields))
 def test_no_bit_of_a_handshake_can_be_changed(which: str) -> None:
+    # X8 in docs/faults.md.
     original = getattr(said(), which)
     for changed in flipped(original):
         one, other = dialer(), listener()
@@ -225,6 +226,7 @@ def test_keys_are_derived_as_rfc_5869_says() -> None:
 
 
 def test_no_bit_of_a_sealed_message_can_be_changed() -> None:
+    # X8 in docs/faults.md.
     sealed = Sealer(b"k" * 32).seal(b"a message, with slot and sequence")
     opener = Opener(b"k" * 32)
     for changed in flipped(sealed):

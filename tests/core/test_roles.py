@@ -61,6 +61,7 @@ def test_no_worker_may_do_what_a_client_or_an_operator_may_and_the_other_way_rou
 def test_a_session_is_opened_only_by_who_has_proved_its_role(
     hall: Hall, authority: Authority, role: Role
 ) -> None:
+    # X3 in docs/faults.md.
     answer = enter(hall, authority, role)
     is_open = bool(authority & OPENERS[role])
     assert isinstance(answer, Welcome if is_open else Refused)
@@ -73,6 +74,7 @@ def test_a_session_is_opened_only_by_who_has_proved_its_role(
 def test_a_request_is_heard_only_from_who_may_ask_it(
     hall: Hall, authority: Authority, role: Role, kind: Kind
 ) -> None:
+    # X3 in docs/faults.md.
     allowed = {
         each
         for proved in authority

@@ -10,6 +10,8 @@ from pathlib import Path
 import fastworker
 from fastworker import _config, testing
 from fastworker._core._callback_payload import CallbackPayload
+from fastworker._core._messages import Kind
+from fastworker._core._roles import ALLOWED_KINDS, PeerRole
 from fastworker.cli._errors import Exit
 from tests.docs.page import DOCS, ROOT
 
@@ -24,6 +26,7 @@ CONFIGS = [
 OTHER_VARIABLES = {
     *("FASTWORKER_CRASH", "FASTWORKER_PROCESSES", "FASTWORKER_VALIDATE"),
     *("FASTWORKER_GUI_URL", "FASTWORKER_GUI_TOKEN_FILE"),
+    *("FASTWORKER_AUTH_TOKEN", "FASTWORKER_AUTH_TOKEN_FILE"),
 }
 
 
@@ -74,6 +77,14 @@ def shown(default: object) -> str:
 
 def _number_or_text(default: object) -> str:
     return str(int(default)) if isinstance(default, bool) else str(default)
+
+
+def test_the_page_about_security_has_the_table_of_roles() -> None:
+    cells = [row for row in rows(DOCS / "security.md") if row[0] in Kind.__members__]
+    assert sorted(row[0] for row in cells) == sorted(Kind.__members__)
+    for kind, *said in cells:
+        for role, text in zip(PeerRole, said, strict=True):
+            assert (text != "no") == (Kind[kind] in ALLOWED_KINDS[role]), (kind, role)
 
 
 def test_every_exit_code_is_in_its_table() -> None:

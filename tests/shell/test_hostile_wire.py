@@ -131,6 +131,7 @@ async def test_no_changed_bit_of_any_message_gets_through(
 
 
 async def test_each_bit_of_one_request_is_covered(autojump_clock: trio.abc.Clock) -> None:
+    # X8 in docs/faults.md.
     async with wired() as (world, wire), world.client(auth=CLIENT) as client:
         lost: list[tuple[Way, Route, bytes]] = []
 
@@ -162,6 +163,7 @@ async def test_each_bit_of_one_request_is_covered(autojump_clock: trio.abc.Clock
 async def test_what_was_sent_before_changes_nothing_when_it_comes_again(
     seconds: float, autojump_clock: trio.abc.Clock
 ) -> None:
+    # X8 in docs/faults.md.
     async with wired() as (world, wire), world.client(auth=CLIENT) as client:
         for number in range(3):
             assert (await client.submit_task("add", (number, 1))).result == number + 1
@@ -199,6 +201,7 @@ async def test_nothing_of_before_a_restart_is_believed_after_it(
 async def test_what_an_end_has_sent_is_worth_nothing_when_it_comes_back(
     autojump_clock: trio.abc.Clock,
 ) -> None:
+    # X8 in docs/faults.md.
     async with wired() as (world, wire), world.client(auth=CLIENT) as client:
         assert (await client.submit_task("add", (1, 2))).result == 3
         before, old = what_happened(world), list(wire.seen)
