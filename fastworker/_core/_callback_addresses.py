@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ANYWHERE: Final = "*"
 OPTION: Final = "--callback-allow (FASTWORKER_CALLBACK_ALLOW, callback_allow=)"
 # Where clouds tell their machines secrets: nobody has a listener there.
 _METADATA: Final = (
@@ -27,7 +28,10 @@ _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AllowedPlace(NamedTuple):
-    """One entry of the list: a name or a network, and a port, None for any."""
+    """One entry of the list: a name or a network, and a port, None for any.
+
+    The name ``*`` stands for every place; what is always refused stays so.
+    """
 
     name: str
     network: _Network | None
@@ -111,8 +115,9 @@ class CallbackRules:
     def _lists(self, place: IpAddress, port: int) -> bool:
         place = _meant(place)
         return any(
-            network is not None and place in network and wanted in (None, port)
-            for _, network, wanted in self._allowed
+            (name == ANYWHERE or (network is not None and place in network))
+            and wanted in (None, port)
+            for name, network, wanted in self._allowed
         )
 
     def _names(self, place: IpAddress, port: int) -> bool:
@@ -128,7 +133,7 @@ class CallbackRules:
     def _lists_name(self, name: str, port: int) -> bool:
         name = _plain_name(name)
         return any(
-            name == listed and network is None and wanted in (None, port)
+            listed in (name, ANYWHERE) and network is None and wanted in (None, port)
             for listed, network, wanted in self._allowed
         )
 
@@ -148,12 +153,14 @@ class CallbackRules:
 
 
 def parse_allowed(text: str) -> AllowedPlace:
-    """Parse an entry of the list: ``HOST``, ``HOST:PORT`` or a network such as 10.0.0.0/8.
+    """Parse an entry: ``HOST``, ``HOST:PORT``, ``*``, or a network such as 10.0.0.0/8.
 
     Raises:
       ValueError: it is none of these.
     """
     entry = text.strip()
+    if entry == ANYWHERE:
+        return AllowedPlace(ANYWHERE, None, None)
     if "/" in entry:
         try:
             return AllowedPlace("", ipaddress.ip_network(entry), None)

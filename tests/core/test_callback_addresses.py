@@ -88,6 +88,9 @@ def test_a_client_of_unknown_origin_has_loopback_alone() -> None:
         ("[fd00::7]:9000", "tcp://[fd00::7]:9000", True),
         ("[fd00::7]:9000", "tcp://[fd00::7]:9001", False),
         ("fd00::7", "tcp://[fd00::7]:9001", True),
+        ("*", "tcp://10.0.0.7:9000", True),
+        ("*", "tcp://[fd00::7]:9000", True),
+        ("*", "tcp://hooks.example.com:9000", True),
     ],
 )
 def test_what_is_listed_is_allowed_and_no_more(
@@ -111,7 +114,7 @@ def test_what_is_listed_is_allowed_and_no_more(
 )
 def test_a_port_of_our_own_is_refused_whatever_is_listed(address: str) -> None:
     # X19 in docs/faults.md.
-    strict = rules("0.0.0.0/0", "::/0", "localhost", HERE)
+    strict = rules("*", "0.0.0.0/0", "::/0", "localhost", HERE)
     reason = strict.refuse(address, HERE)
     assert reason is not None
     assert "is a port of this control plane itself" in reason
@@ -132,7 +135,7 @@ def test_where_clouds_answer_questions_is_refused_unless_it_is_listed_itself(
 ) -> None:
     # X19 in docs/faults.md.
     address = f"tcp://{place}:80"
-    everything = rules("0.0.0.0/0", "::/0")
+    everything = rules("*", "0.0.0.0/0", "::/0")
     for client in (CLIENT, place.strip("[]")):
         assert "link-local" in (everything.refuse(address, client) or "")
     listed = place.strip("[]").removeprefix("::ffff:")
