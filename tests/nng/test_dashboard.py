@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fastworker import ConfigurationError, SyncClient
 from tests.nng.shell import Background, Plane, Shell, open_shell, wait_until
 from tests.ports import free_port
 
@@ -282,3 +283,14 @@ def test_what_somebody_does_leaves_a_line(shell: Shell) -> None:
         "signed_in_by": "token",
         "task_ids": [task_id],
     }
+
+
+def test_no_callback_goes_to_it(shell: Shell) -> None:
+    # X19 in docs/faults.md.
+    port = free_port()
+    plane = start(shell, port)
+    with (
+        SyncClient(plane.discovery) as client,
+        pytest.raises(ConfigurationError, match="a port of this control plane itself"),
+    ):
+        client.delay_with_callback("add", f"tcp://127.0.0.1:{port}", 1, 2)
