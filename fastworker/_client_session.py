@@ -52,6 +52,7 @@ from fastworker._core._link_requester import (
 )
 from fastworker._core._messages import (
     LEASE_SECONDS,
+    Kind,
     RefusalCode,
     StreamValue,
     TaskEvent,
@@ -512,7 +513,7 @@ class ClientSession:
           NotPermitted: it is for operators.
           or what :meth:`close` was given.
         """
-        self._check_permitted(question)
+        self._check_permitted(QUESTIONS[type(question)][0])
         call = await self._ask(lambda query_id: QuestionAsked(query_id, question))
         assert isinstance(call.reply, reply_type)
         return call.reply
@@ -522,9 +523,11 @@ class ClientSession:
 
         Raises:
           LocalProtocolError: too many are open.
+          NotPermitted: they are for operators.
           or what :meth:`close` was given.
         """
         self._check_open()
+        self._check_permitted(Kind.EVENTS)
         if self._listeners >= MAX_SUBSCRIPTIONS_OF_A_SESSION:
             raise LocalProtocolError(
                 f"this client has {self._listeners} streams of events open, which is the "
@@ -541,7 +544,6 @@ class ClientSession:
           what :meth:`close` was given.
         """
         self._check_open()
-        self._check_permitted(asked)
         return self._start(lambda query_id: QuestionAsked(query_id, asked))
 
     def heard(self, call: Call) -> EventsReply:
@@ -604,8 +606,7 @@ class ClientSession:
             self._taken_back.set()
             self._taken_back = None
 
-    def _check_permitted(self, question: Question) -> None:
-        kind, _ = QUESTIONS[type(question)]
+    def _check_permitted(self, kind: Kind) -> None:
         if not self._is_operator and kind not in ALLOWED_KINDS[PeerRole.CLIENT]:
             raise NotPermitted(
                 f"{kind.name} is for operators, and the token of this client is for the role "

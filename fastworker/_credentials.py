@@ -235,8 +235,11 @@ def _read(path: Path) -> bytes:
         _check_owner(os.lstat(path), path)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
+        # Somebody may have given the token where the name of its file belongs.
+        is_name = any(sign in str(path) for sign in "/.") or len(str(path)) < MIN_TOKEN_BYTES
+        shown = str(path) if is_name else "(a name that may be a token, and is not shown)"
         raise ConfigurationError(
-            f"the token file {path} cannot be read: {error.strerror}; {_MAKE_ONE}"
+            f"the token file {shown} cannot be read: {error.strerror}; {_MAKE_ONE}"
         ) from None
     try:
         facts = os.fstat(descriptor)

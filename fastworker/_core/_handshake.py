@@ -198,13 +198,15 @@ class ListenerHandshake:
             return Answer(reply=self._accepted) if message == self._proof else _NOTHING
         if step is Step.OFFER:
             return self._on_offer(message)
-        if step is Step.PROOF and self._offer:
-            return self._on_proof(message)
+        if step is Step.PROOF:
+            # Without an offer it was meant for an earlier pipe.
+            return self._on_proof(message) if self._offer else _NOTHING
         return Answer(problem="what it sends is no handshake")
 
     def _on_offer(self, offer: bytes) -> Answer:
-        if self._offer and offer != self._offer:
-            return Answer(problem="it offers two things at once")
+        # One that was meant for an earlier pipe may have come by this one; the latest
+        # counts. What is proved is about one offer and this challenge, whose nonce is
+        # this pipe's alone.
         number = _body(offer)[2]
         role = _ROLES[number - 1] if 1 <= number <= len(_ROLES) else None
         if role is None or role not in self._keys:

@@ -121,6 +121,13 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
             AuthTokens.from_file(path)
 
 
+def test_a_token_in_the_place_of_a_file_s_name_is_not_shown() -> None:
+    # X17: an easy mistake.
+    with pytest.raises(ConfigurationError, match="cannot be read") as caught:
+        resolve_auth(None, {"FASTWORKER_AUTH_TOKEN_FILE": SECRET})
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["a line of its own\nanother line", "x" * 5000])
 def test_a_file_with_more_than_a_token_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match="more than one line"):

@@ -264,6 +264,14 @@ def test_places_are_forgotten_in_time_and_never_too_many(porch: Porch) -> None:
     assert porch.gate._places[f"place-{MAX_PLACES}"].failures == 1
 
 
+def test_a_proof_that_was_meant_for_an_earlier_pipe_is_no_wrong_token(porch: Porch) -> None:
+    porch.handle(PipeOpened(1))
+    late = MAGIC + bytes([Step.PROOF]) + bytes(32)
+    assert porch.say(1, late) == []
+    assert porch.gate.statistics().wrong_tokens == 0
+    assert admitted(porch.knock(1, KEYS[PeerRole.CLIENT]))
+
+
 def test_a_pipe_that_closes_leaves_nothing(porch: Porch) -> None:
     porch.knock(1, KEYS[PeerRole.CLIENT])
     porch.knock(2, WRONG)
@@ -377,8 +385,12 @@ def test_a_control_plane_that_only_closes_pipes_runs_without_authentication() ->
 
 def test_once_in_nothing_of_a_handshake_is_listened_to() -> None:
     step, porch = Doorstep(), Porch()
+    step.handle(PipeOpened(8))
+    step.handle(rejection())  # so the next offer waits
+    step.handle(PipeClosed(8))
+    step.handle(PipeOpened(9))
     porch.handle(PipeOpened(1))
-    (offer,) = step.handle(PipeOpened(9))
+    (offer,) = step.wait(LONGEST_PAUSE - 1.5)
     assert isinstance(offer, Say)
     (challenge,) = porch.say(1, offer.message)
     assert isinstance(challenge, SendMessage)
@@ -389,6 +401,7 @@ def test_once_in_nothing_of_a_handshake_is_listened_to() -> None:
     (enter,) = step.handle(AnswerArrived(accepted.message))
     assert isinstance(enter, Enter)
     assert enter.pipe == 9
+    assert step.gate._failures == 0
     for message in (accepted.message, challenge.message, rejection().message):
         assert step.handle(AnswerArrived(message)) == []
     assert step.wait(1000.0) == []

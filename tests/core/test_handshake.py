@@ -187,10 +187,21 @@ def test_repeats_are_answered_as_before_and_change_nothing() -> None:
     assert one.receive(reply(first)) == Answer()
 
 
-def test_a_second_offer_on_one_pipe_is_no_handshake() -> None:
+def test_of_two_offers_on_one_pipe_the_latest_counts() -> None:
+    """One that was meant for an earlier pipe may come by the next one."""
+    other, earlier, one = listener(), dialer(PeerRole.OPERATOR), dialer(seed=4)
+    challenge = reply(other.receive(earlier.last_sent))
+    assert reply(other.receive(one.last_sent)) == challenge
+    accepted = other.receive(reply(one.receive(challenge)))
+    assert accepted.seals is not None
+    assert other.role is PeerRole.CLIENT
+    assert one.receive(reply(accepted)).seals is not None
+    # And what the other one proves, it proves too late, or of another offer.
+    assert other.receive(reply(earlier.receive(challenge))) == Answer()
     other = listener()
-    other.receive(dialer().last_sent)
-    assert other.receive(dialer(PeerRole.OPERATOR, seed=4).last_sent).problem
+    other.receive(earlier.last_sent)
+    other.receive(dialer(seed=4).last_sent)
+    assert other.receive(earlier.last_sent[:5] + bytes(32)).seals is None
 
 
 @pytest.mark.parametrize("size", range(60))

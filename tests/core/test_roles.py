@@ -6,7 +6,23 @@ import itertools
 
 import pytest
 
-from fastworker._core._messages import Closed, Kind, Nothing, Refused, Rehello, Role, Welcome
+from fastworker._core._codec import decode_body
+from fastworker._core._messages import (
+    Closed,
+    Frame,
+    Kind,
+    Nothing,
+    Refused,
+    Rehello,
+    Reply,
+    Role,
+    Submit,
+    TaskEvents,
+    TaskIds,
+    TaskSpec,
+    Welcome,
+    WireStatus,
+)
 from fastworker._core._pipes import PipeClosed, PipeOpened
 from fastworker._core._roles import (
     ALLOWED_KINDS,
@@ -17,7 +33,15 @@ from fastworker._core._roles import (
     allowed_kinds,
     may_open,
 )
-from tests.core.test_control_plane_machine import EVE, EVE_PIPE, Hall
+from tests.core.test_control_plane_machine import (
+    ANN,
+    ANN_PIPE,
+    EVE,
+    EVE_PIPE,
+    Hall,
+    an_open_hall,
+    work_goes_on,
+)
 
 AUTHORITIES = [
     frozenset(some)
@@ -112,3 +136,56 @@ def test_what_a_pipe_has_proved_is_forgotten_with_it(hall: Hall) -> None:
     hall.handle(PipeClosed(EVE_PIPE))
     (answer,) = hall.hello(EVE_PIPE, EVE, Role.CLIENT)
     assert isinstance(answer, Refused)
+
+
+# --- whose a task is ---
+
+
+def statuses(frames: list[Frame]) -> list[WireStatus]:
+    replies = [decode_body(TaskEvents, f.body) for f in frames if isinstance(f, Reply)]
+    return [event.status for reply in replies for event in reply.events]
+
+
+@pytest.mark.parametrize("role", [PeerRole.CLIENT, PeerRole.OPERATOR])
+@pytest.mark.parametrize("watches", [False, True])
+def test_only_an_operator_cancels_what_a_client_that_is_there_has_submitted(
+    role: PeerRole, watches: bool
+) -> None:
+    """Also if the other one has called the task its own: whoever knows an id could."""
+    hall = an_open_hall()
+    hall.handle(PipeOpened(EVE_PIPE, frozenset({role})))
+    hall.announces = False
+    hall.hello(EVE_PIPE, EVE, Role.CLIENT)
+    if watches:
+        hall.ask(EVE_PIPE, EVE, Kind.WATCH, TaskIds(["a1", "a2"]))
+    answer = hall.ask(EVE_PIPE, EVE, Kind.CANCEL, TaskIds(["a1", "a2", "none"]), slot=15)
+    if role is PeerRole.CLIENT:
+        assert statuses(answer) == [WireStatus.DENIED, WireStatus.DENIED, WireStatus.UNKNOWN]
+        assert hall.scheduler.statistics().cancelled == 0
+        work_goes_on(hall)
+    else:
+        assert statuses(answer) == [
+            WireStatus.PENDING,  # Bob has it, and is told to stop
+            WireStatus.CANCELLED,
+            WireStatus.UNKNOWN,
+        ]
+
+
+def test_a_client_cancels_its_own_and_what_is_nobody_s_any_more() -> None:
+    hall = an_open_hall()
+    hall.handle(PipeOpened(EVE_PIPE, frozenset({PeerRole.CLIENT})))
+    hall.announces = False
+    hall.hello(EVE_PIPE, EVE, Role.CLIENT)
+    spec = TaskSpec("left", "add", 2, 1, b"()", 0.0)  # detached, so it stays
+    hall.ask(ANN_PIPE, ANN, Kind.SUBMIT, Submit([spec]))
+    own = TaskSpec("own", "add", 2, 1, b"()", 0.0)
+    hall.ask(EVE_PIPE, EVE, Kind.SUBMIT, Submit([own]))
+    assert statuses(
+        hall.ask(EVE_PIPE, EVE, Kind.CANCEL, TaskIds(["own", "left"]), slot=15)
+    ) == [
+        WireStatus.CANCELLED,
+        WireStatus.DENIED,
+    ]
+    hall.ask(ANN_PIPE, ANN, Kind.BYE, Nothing(), slot=15)
+    answer = hall.ask(EVE_PIPE, EVE, Kind.CANCEL, TaskIds(["left"]), slot=15)
+    assert statuses(answer) == [WireStatus.CANCELLED]

@@ -21,6 +21,7 @@ from fastworker import (
     NotPermitted,
 )
 from fastworker._core._stored import TasksAsked
+from fastworker.testing import Faults
 from tests.kept_store import KeptStore
 from tests.shell.world import DISCOVERY, World, open_world, settle
 
@@ -165,6 +166,22 @@ async def test_peers_come_back_to_a_control_plane_that_was_started_again(
         assert (await client.submit_task("add", (3, 4))).result == 7
 
 
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_network_that_loses_and_doubles_keeps_nobody_out(
+    seed: int, autojump_clock: trio.abc.Clock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, seed)
+        world.network.faults = Faults(loss=0.2, duplicate=0.2)
+        await world.start_plane(auth=ALL)
+        await world.start_worker(auth=AS_WORKER, connect_timeout=100.0)
+        async with world.client(auth=AS_CLIENT, connect_timeout=100.0, timeout=300) as client:
+            for number in range(5):
+                assert (await client.submit_task("add", (number, 1))).result == number + 1
+        nursery.cancel_scope.cancel()
+    assert len(world.ran) >= 5
+
+
 async def test_a_client_sees_and_changes_what_is_an_operator_s_only_as_one(
     autojump_clock: trio.abc.Clock,
 ) -> None:
@@ -178,7 +195,13 @@ async def test_a_client_sees_and_changes_what_is_an_operator_s_only_as_one(
             ):
                 with pytest.raises(NotPermitted, match="is for operators"):
                     await question()
+            with pytest.raises(NotPermitted, match="EVENTS is for operators"):
+                async with client.events() as changes:
+                    await anext(aiter(changes))
             assert (await client.submit_task("add", (1, 2))).result == 3
+            statistics = world.plane.statistics()
+            assert statistics is not None
+            assert statistics.closed_sessions == 0  # it was not even asked
         async with world.client(auth=AS_OPERATOR) as client:
             assert (await client._overview()).workers == 1
             assert (await client.submit_task("add", (1, 2))).result == 3
@@ -218,13 +241,19 @@ async def test_a_control_plane_that_had_tokens_does_not_start_open_by_accident(
             await world.start_plane(store=store, auth=ALL)
         with world.restarting():
             await settle()
-            with pytest.raises(ConfigurationError, match="now there is no token"):
+            with (
+                trio.fail_after(5),
+                pytest.raises(ConfigurationError, match="now there is no token"),
+            ):
                 await world.new_plane(store=store).run()
             assert not world.network._listeners
             await world.start_plane(store=store, insecure=True)
         with world.restarting():  # that was said for once, not for ever
             await settle()
-            with pytest.raises(ConfigurationError, match="now there is no token"):
+            with (
+                trio.fail_after(5),
+                pytest.raises(ConfigurationError, match="now there is no token"),
+            ):
                 await world.new_plane(store=store).run()
         nursery.cancel_scope.cancel()
 
