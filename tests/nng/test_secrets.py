@@ -114,6 +114,10 @@ def test_no_log_error_repr_or_process_list_has_a_secret(shell: Shell) -> None:
     }
     shell.environ["OTEL_EXPORTER_OTLP_HEADERS"] = f"authorization=Bearer {secrets['exporter']}"
     options = ["--task-modules=mytasks", "--log-level=DEBUG"]
+    for name in ("shared", "other"):
+        assert shell.run("token", "new", name).returncode == 0
+        secrets[name] = (shell.folder / name).read_text().strip()
+    shell.environ["FASTWORKER_AUTH_TOKEN_FILE"] = "shared"
     plane = Plane(shell, *options, "--processes=2", f"--gui-port={gui}")
     apart = shell.start(
         "subworker", "--worker-id=far", f"--control-plane-address={plane.management}", *options
@@ -143,6 +147,9 @@ def test_no_log_error_repr_or_process_list_has_a_secret(shell: Shell) -> None:
         ["doctor", *plane.addresses(), f"--gui-port={gui}", "--task-modules=mytasks"],
         ["status", *where, "--task-id", "nobody"],
         ["submit", *where, "--task-name", "nobody"],
+        ["submit", *where, "--task-name", "greet", "--auth-token-file", "other"],
+        ["submit", *where, "--task-name", "greet", "--auth-token-file", "nowhere"],
+        ["doctor", "--base-address=tcp://0.0.0.0:0", "--auth-token-file=client=other"],
     ):
         done = shell.run(*command)
         shown += [done.stdout, done.stderr, command_lines(shell)]
