@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from fastworker._task_handle import Progress as Progress
     from fastworker._task_handle import TaskHandle as TaskHandle
     from fastworker._task_stream import Stream as Stream
+    from fastworker._tls import TlsSettings as TlsSettings
 
     __version__: str
 
@@ -99,6 +100,7 @@ __all__ = [
     "SyncClient",
     "local",
     "AuthTokens",
+    "TlsSettings",
     # what clients give
     "ClientWithOptions",
     "TaskGroup",
@@ -191,6 +193,7 @@ _HOMES = {
     "ControlPlaneWorker": "_control_plane",
     "SubWorker": "_subworker",
     "AuthTokens": "_credentials",
+    "TlsSettings": "_tls",
     "SyncClient": "_sync_client",
     "SyncClientWithOptions": "_sync_submitter",
     "SyncTaskGroup": "_sync_group",

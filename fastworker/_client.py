@@ -86,6 +86,7 @@ from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
 from fastworker._task_events import EventStream, OneOrMore, open_events, wanted_events
 from fastworker._task_ids import new_task_id
+from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
@@ -120,6 +121,8 @@ class Client(Submitter):
         of a file that has it, or of one for each role (``{"client": path}``); by
         default what ``FASTWORKER_AUTH_TOKEN_FILE`` or ``FASTWORKER_AUTH_TOKEN``
         says, and False for none. With one, no control plane without it is spoken to.
+      tls: files for ``tls+tcp://`` addresses, with which both sides prove who they
+        are; by default what the variables ``FASTWORKER_TLS_…`` say, and False for none.
       max_results, max_result_bytes: bounds of the local cache of outcomes.
       transport: makes the connection; NNG sockets if not given.
       registry: names the task functions that are passed instead of names.
@@ -137,6 +140,7 @@ class Client(Submitter):
         *,
         connect_timeout: float | None = None,
         auth: Auth = None,
+        tls: Tls = None,
         max_results: int = 10_000,
         max_result_bytes: int = 256 * 1024 * 1024,
         transport: Transport | None = None,
@@ -147,9 +151,11 @@ class Client(Submitter):
     ) -> None:
         self._tokens = resolve_auth(auth, os.environ)
         check_roles(self._tokens, CLIENT_ROLES)
+        settings = resolve_tls(tls if transport is None else False, os.environ)
+        has_certificate = settings is not None and settings.cert is not None
         config = ClientConfig.resolve(
             os.environ,
-            authenticated=self._tokens is not None,
+            authenticated=self._tokens is not None or has_certificate,
             discovery_address=discovery_address,
             serialization_format=serialization_format,
             timeout=timeout,
@@ -161,6 +167,11 @@ class Client(Submitter):
         self.timeout = config.timeout
         self.retries = config.retries
         self.connect_timeout = config.connect_timeout
+        self._tls = (
+            tls_context(settings, {"discovery_address": config.discovery}, listening=False)
+            if transport is None
+            else None
+        )
         self._max_results = max_results
         self._max_result_bytes = max_result_bytes
         self._transport = transport
@@ -311,11 +322,15 @@ class Client(Submitter):
         self._pid = os.getpid()
         self._error = None
         self._state = self._new_state()
+
+        def note_trouble(reason: str, is_final: bool) -> None:
+            session.note_not_proved(reason, is_final=is_final)
+
         transport = prove_when_dialing(
-            self._transport or NngTransport(),
+            self._transport or NngTransport(self._tls, on_trouble=note_trouble),
             self._tokens,
             CLIENT_ROLES,
-            lambda reason, is_final: session.note_not_proved(reason, is_final=is_final),
+            note_trouble,
         )
         session = self._session = ClientSession(
             self._state, transport, self.discovery_address, current_clock()

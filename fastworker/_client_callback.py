@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastworker._core._messages import MAX_CALLBACK_DATA_BYTES, Callback
 from fastworker._errors import ConfigurationError, NotEncodable, PayloadTooLarge
 from fastworker._json_encoder import encode_json_value
-from fastworker._transport._address import parse_tcp_address
+from fastworker._transport._address import split_address
 
 _MAX_HOST_LENGTH: Final = 255
 
@@ -25,9 +25,14 @@ def make_callback(address: str, data: dict[str, Any] | None, event_id: str) -> C
             f"callback_address={address!r}: write it as a text such as 'tcp://127.0.0.1:9000'"
         )
     try:
-        host, port = parse_tcp_address(address, listening=False)
+        scheme, host, port = split_address(address, listening=False)
     except ConfigurationError as error:
         raise ConfigurationError(f"callback_address: {error}") from None
+    if scheme != "tcp":
+        raise ConfigurationError(
+            f"callback_address={address[:80]!r}: a listener for callbacks is a plain socket; "
+            f"write it as 'tcp://{host}:{port}'"
+        )
     if len(host) > _MAX_HOST_LENGTH:
         raise ConfigurationError(
             f"callback_address={address[:80]!r}...: a host has at most "

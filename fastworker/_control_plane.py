@@ -75,6 +75,7 @@ from fastworker._store_writer import StoreEvent, StoreWriter
 from fastworker._stores import make_store
 from fastworker._subworker import SubWorker
 from fastworker._task_function import Backend
+from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
@@ -124,6 +125,9 @@ class ControlPlaneWorker:
         also needed to run without it on a store that was used with it.
       auth: the tokens of the roles that are let in, as for :class:`Client`. With
         them, nobody is heard who has not proved to know one.
+      tls: files for ``tls+tcp://`` addresses, by default what the variables
+        ``FASTWORKER_TLS_…`` say, and False for none. Whoever connects needs a
+        certificate, too, and the name in it decides what may be asked.
       executes: whether it runs tasks itself, in lanes of this process.
       concurrency, backend: of those lanes, as for SubWorker.
       drain_timeout: seconds that running tasks get when drained, by default 30.
@@ -154,6 +158,7 @@ class ControlPlaneWorker:
         max_queued_bytes: int | None = None,
         insecure: bool | None = None,
         auth: Auth = None,
+        tls: Tls = None,
         executes: bool = True,
         concurrency: int | None = None,
         backend: Backend | None = None,
@@ -169,7 +174,10 @@ class ControlPlaneWorker:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._tokens = resolve_auth(auth, os.environ)
-        self._authenticates = self._tokens is not None
+        self.tls = resolve_tls(tls if transport is None else False, os.environ)
+        self._authenticates = self._tokens is not None or (
+            self.tls is not None and self.tls.mutual
+        )
         config = ControlPlaneConfig.resolve(
             os.environ,
             authenticated=self._authenticates,
@@ -190,6 +198,11 @@ class ControlPlaneWorker:
             history_max_size=history_max_size,
             history_ttl_seconds=history_ttl_seconds,
             callback_allow=callback_allow,
+        )
+        self._tls = (
+            tls_context(self.tls, config.listening, listening=True)
+            if transport is None
+            else None
         )
         self.worker_id = config.worker_id
         self.base_address = config.base_address
@@ -395,7 +408,7 @@ class ControlPlaneWorker:
     # --- inside: life ---
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
-        transport = self._transport or NngTransport()
+        transport = self._transport or NngTransport(self._tls, on_warning=log.warning)
         rules = self._callback_rules = CallbackRules(
             map(parse_allowed, self.callback_allow), is_here=is_of_this_machine
         )

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 from fastworker._core._callback_addresses import parse_allowed
 from fastworker._errors import ConfigurationError
 from fastworker._models import SerializationFormat
-from fastworker._transport._address import parse_tcp_address
+from fastworker._transport._address import TLS_SCHEME, split_address
 
 T = TypeVar("T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -73,17 +73,23 @@ class Kind(Protocol[_T_co]):
 
 @dataclass(frozen=True)
 class Address:
-    """A TCP address; ``host`` keeps the brackets of IPv6."""
+    """An address of a socket; ``host`` keeps the brackets of IPv6."""
 
     host: str
     port: int
+    scheme: str = "tcp"
 
     def __str__(self) -> str:
-        return f"tcp://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def with_port(self, port: int) -> Address:
         """The same host at another port."""
-        return Address(self.host, port)
+        return Address(self.host, port, self.scheme)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether TLS is spoken there."""
+        return self.scheme == TLS_SCHEME
 
     @property
     def is_loopback(self) -> bool:
@@ -100,12 +106,15 @@ class Address:
 
 
 def parse_address(text: str, *, listening: bool = True) -> Address:
-    """Parse ``tcp://host:port``. Port 0, any free one, makes sense to listen only.
+    """Parse ``tcp://host:port`` or ``tls+tcp://host:port``.
+
+    Port 0, any free one, makes sense to listen only.
 
     Raises:
       ConfigurationError: it is no such address. The message shows it.
     """
-    return Address(*parse_tcp_address(text, listening=listening))
+    scheme, host, port = split_address(text, listening=listening)
+    return Address(host, port, scheme)
 
 
 @dataclass(frozen=True)

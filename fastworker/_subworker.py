@@ -24,6 +24,7 @@ from fastworker._models import SerializationFormat
 from fastworker._registry import Registry, registry
 from fastworker._subworker_session import SubworkerSession
 from fastworker._task_function import Backend, TaskFunction, TaskOptions
+from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
 
@@ -59,6 +60,8 @@ class SubWorker:
         two seconds later at most the worker has ended.
       auth: the token that both sides prove to know, as for :class:`Client`; it is
         the one of the role worker.
+      tls: files for a ``tls+tcp://`` address, as for :class:`Client`; the certificate
+        is one of the role worker.
       ends_when_worn_out: drain and end once all slots of a lane are taken by
         tasks that were stopped and run on; ``is_worn_out`` then says so.
 
@@ -79,6 +82,7 @@ class SubWorker:
         connect_timeout: float = 5.0,
         drain_timeout: float | None = None,
         auth: Auth = None,
+        tls: Tls = None,
         ends_when_worn_out: bool = False,
         transport: Transport | None = None,
         registry: Registry = registry,
@@ -87,9 +91,11 @@ class SubWorker:
     ) -> None:
         self._tokens = resolve_auth(auth, os.environ)
         check_roles(self._tokens, WORKER_ROLES)
+        settings = resolve_tls(tls if transport is None else False, os.environ)
+        has_certificate = settings is not None and settings.cert is not None
         config = SubWorkerConfig.resolve(
             os.environ,
-            authenticated=self._tokens is not None,
+            authenticated=self._tokens is not None or has_certificate,
             worker_id=worker_id,
             control_plane_address=control_plane_address,
             base_address=base_address,
@@ -111,6 +117,13 @@ class SubWorker:
         self.drain_timeout = config.drain_timeout
         self.ends_when_worn_out = ends_when_worn_out
         self.is_worn_out = False
+        self._tls = (
+            tls_context(
+                settings, {"control_plane_address": config.control_plane}, listening=False
+            )
+            if transport is None
+            else None
+        )
         self._transport = transport
         self._registry = registry
         self._make_lane = make_lane
@@ -228,11 +241,14 @@ class SubWorker:
         lanes: dict[str, Lane],
         sink: TrioSink,
     ) -> SubworkerSession:
+        def note_trouble(reason: str, is_final: bool) -> None:
+            session.note_not_proved(reason, is_final=is_final)
+
         transport = prove_when_dialing(
-            self._transport or NngTransport(),
+            self._transport or NngTransport(self._tls, on_trouble=note_trouble),
             self._tokens,
             WORKER_ROLES,
-            lambda reason, is_final: session.note_not_proved(reason, is_final=is_final),
+            note_trouble,
         )
         session = SubworkerSession(
             state,

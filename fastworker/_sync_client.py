@@ -34,6 +34,7 @@ from fastworker._sync_stream import OpenSyncBlock
 from fastworker._sync_submitter import SyncSubmitter
 from fastworker._task_events import OneOrMore
 from fastworker._task_function import Backend
+from fastworker._tls import Tls
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class SyncClient(SyncSubmitter):
 
     Args:
       discovery_address, serialization_format, timeout: as for :class:`Client`.
-      retries, connect_timeout, auth: as for :class:`Client`.
+      retries, connect_timeout, auth, tls: as for :class:`Client`.
 
     Raises:
       ConfigurationError: a value cannot be used.
@@ -72,6 +73,7 @@ class SyncClient(SyncSubmitter):
         *,
         connect_timeout: float | None = None,
         auth: Auth = None,
+        tls: Tls = None,
     ) -> None:
         self._adopt(
             Client(
@@ -81,6 +83,7 @@ class SyncClient(SyncSubmitter):
                 retries,
                 connect_timeout=connect_timeout,
                 auth=auth,
+                tls=tls,
             )
         )
 

@@ -41,6 +41,9 @@ GROUP_OF: dict[str, str] = {
     "_serialization": "serialization",
     "_logs": "_lanes",
     "_credentials": "config",
+    "_private_file": "config",
+    "_tls": "config",
+    "_certificates": "config",
     "_exposure": "config",
     "_settings": "config",
     "_config": "config",
@@ -62,6 +65,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("cli/",),
     "cachetools": ("_core/_results",),
     "opentelemetry": ("telemetry/",),
+    "cryptography": ("_certificates",),
 }
 
 # A machine gets time, randomness and ids as arguments and does nothing itself.

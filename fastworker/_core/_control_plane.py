@@ -469,7 +469,10 @@ class ControlPlaneState:
             self._send(route, Refused(hello.nonce, reason))
             return
         if not may_open(self._authority_of(route), hello.role):
-            reason = f"this token is not good for a {hello.role.name.lower()}"
+            reason = (
+                f"what this peer has proved, by token or certificate, is not good for a "
+                f"{hello.role.name.lower()}"
+            )
             self._send(route, Refused(hello.nonce, reason))
             return
         if port is Port.DISCOVERY:

@@ -142,7 +142,7 @@ def _check_file(file: FileFacts) -> Row:
     if writable or (mode & 0o077 and file.is_secret):
         whom = "write to" if writable else "read"
         return fail(check, f"{found}: others can {whom} it", f"chmod {wanted:o} {path}")
-    if mode & 0o077 and not file.is_folder:
+    if mode & 0o077 and not (file.is_folder or file.is_public):
         return warn(check, f"{found}: others can read it", f"chmod {wanted:o} {path}")
     return ok(check, found)
 
@@ -191,24 +191,24 @@ def check_machine(machine: Machine) -> list[Row]:
 
 
 def check_exposure(
-    exposed: Sequence[str], *, has_token: bool, has_tls: bool, insecure: bool
+    exposed: Sequence[str], *, is_authenticated: bool, has_tls: bool, insecure: bool
 ) -> list[Row]:
     """Who else can connect, and what he then may do (X1)."""
     if not exposed:
         return [ok("exposure", "only this machine can connect")]
     where = f"other machines can connect: {', '.join(exposed)}"
-    if not has_token:
+    if not is_authenticated:
         advice = (
             "listen on 127.0.0.1, or give a token: fastworker token new FILE, then "
-            "--auth-token-file FILE"
+            "--auth-token-file FILE; or certificates: fastworker certs init DIR"
         )
         if insecure:
             return [warn("exposure", f"{where}, and do everything (insecure)", advice)]
-        return [fail("exposure", f"{where}, and nobody is asked for a token", advice)]
+        return [fail("exposure", f"{where}, and nobody has to prove anything", advice)]
     if not has_tls:
-        advice = "fastworker certs init DIR, then --tls-cert, --tls-key and --tls-ca"
+        advice = "fastworker certs init DIR, then tls+tcp:// and --tls-ca, -cert and -key"
         return [warn("exposure", f"{where}; what they say can be read on the way", advice)]
-    return [ok("exposure", f"{where}, with a token and TLS")]
+    return [ok("exposure", f"{where}, with authentication and TLS")]
 
 
 def check_dashboard(

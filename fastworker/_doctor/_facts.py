@@ -44,6 +44,7 @@ class FileFacts:
     is_link: bool = False
     is_folder: bool = False
     is_secret: bool = False
+    is_public: bool = False
     error: str = ""
 
 

@@ -73,7 +73,12 @@ def read_disk(folder: Path) -> Disk:
 
 
 def read_file(
-    path: Path, what: str, *, is_secret: bool = False, may_be_link: bool = False
+    path: Path,
+    what: str,
+    *,
+    is_secret: bool = False,
+    is_public: bool = False,
+    may_be_link: bool = False,
 ) -> FileFacts:
     """Whose it is and who may read it."""
     try:
@@ -95,6 +100,7 @@ def read_file(
         is_link=is_link and not may_be_link,
         is_folder=stat.S_ISDIR(facts.st_mode),
         is_secret=is_secret,
+        is_public=is_public,
     )
 
 

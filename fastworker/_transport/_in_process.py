@@ -24,7 +24,10 @@ import sniffio
 
 from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened, Route
 from fastworker._errors import AddressInUse, LinkClosed
-from fastworker._transport._address import is_memory_address, parse_tcp_address
+from fastworker._transport._address import (
+    is_memory_address,
+    split_address,
+)
 from fastworker._transport._limits import MAX_BATCH_BYTES, MAX_BATCH_FRAMES, check_frame_size
 from fastworker._transport._memory_ends import MAX_FRAMES_UNDER_WAY
 
@@ -50,7 +53,7 @@ class InProcessNetwork:
 
     def dial(self, address: str) -> InProcessLink:
         if not is_memory_address(address):
-            parse_tcp_address(address, listening=False)
+            split_address(address, listening=False)
         with self._lock:
             link = InProcessLink(self, address)
             self._links.setdefault(address, []).append(link)
@@ -73,12 +76,12 @@ class InProcessNetwork:
         return listener
 
     def _with_port(self, address: str) -> str:
-        host, port = parse_tcp_address(address, listening=True)
+        scheme, host, port = split_address(address, listening=True)
         while port == 0:
             invented = next(self._ports)
-            if f"tcp://{host}:{invented}" not in self._listeners:
+            if f"{scheme}://{host}:{invented}" not in self._listeners:
                 port = invented
-        return f"tcp://{host}:{port}"
+        return f"{scheme}://{host}:{port}"
 
     # --- under the lock ---
 

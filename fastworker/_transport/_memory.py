@@ -19,7 +19,10 @@ import anyio
 
 from fastworker._core._pipes import Route
 from fastworker._errors import AddressInUse, ConfigurationError
-from fastworker._transport._address import is_memory_address, parse_tcp_address
+from fastworker._transport._address import (
+    is_memory_address,
+    split_address,
+)
 from fastworker._transport._memory_ends import (
     Bell,
     MemoryLink,
@@ -99,7 +102,7 @@ class MemoryNetwork:
 
     def dial(self, address: str) -> MemoryLink:
         if not is_memory_address(address):
-            parse_tcp_address(address, listening=False)
+            split_address(address, listening=False)
         link = MemoryLink(self, address)
         self._links.setdefault(address, []).append(link)
         self._connect(link)
@@ -115,12 +118,12 @@ class MemoryNetwork:
 
     def listen(self, address: str) -> MemoryListener:
         if not is_memory_address(address):
-            host, port = parse_tcp_address(address, listening=True)
+            scheme, host, port = split_address(address, listening=True)
             while port == 0:
                 invented = next(self._ports)
-                if f"tcp://{host}:{invented}" not in self._listeners:
+                if f"{scheme}://{host}:{invented}" not in self._listeners:
                     port = invented
-            address = f"tcp://{host}:{port}"
+            address = f"{scheme}://{host}:{port}"
         if address in self._listeners:
             raise AddressInUse(address)
         listener = MemoryListener(self, address)

@@ -17,7 +17,8 @@ import sys
 import threading
 import weakref
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import pynng
 
@@ -29,6 +30,7 @@ from fastworker._errors import (
     LinkError,
 )
 from fastworker._transport._abc import MAX_FRAME_BYTES
+from fastworker._transport._tls import TlsContext
 
 # One flooding peer fills this queue, so it is what such a peer can make us hold.
 RECEIVE_QUEUE_FRAMES = 32
@@ -163,6 +165,7 @@ class RawSocket:
         send_queue_frames: int,
         receive_queue_frames: int = RECEIVE_QUEUE_FRAMES,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        tls: Any = None,
     ) -> None:
         global _owner_pid
         check_process()
@@ -180,6 +183,7 @@ class RawSocket:
                 send_buffer_size=send_queue_frames,
                 reconnect_time_min=RECONNECT_MIN_MS,
                 reconnect_time_max=RECONNECT_MAX_MS,
+                tls_config=tls,
             )
         except pynng.NNGException as exc:
             self.bell.close()
@@ -194,21 +198,29 @@ class RawSocket:
         self._socket.add_post_pipe_connect_cb(lambda pipe: self._note(News.STARTED, pipe))
         self._socket.add_post_pipe_remove_cb(lambda pipe: self._note(News.REMOVED, pipe))
         self._handle: Any = self._socket.socket
+        self._listener: Any = None
         self._slot: Any = _ffi.new("nng_msg **")
         # NNG makes these on first use and closes them with the socket.
         self.recv_fd = int(self._socket.recv_fd)
         self.send_fd = int(self._socket.send_fd)
 
     @classmethod
-    def open_req(cls) -> RawSocket:
-        """Make a dialing socket; it queues nothing while nobody is there."""
-        return cls(_lib.nng_req0_open_raw, send_queue_frames=0)
+    def open_req(cls, tls: TlsContext | None = None, host: str = "") -> RawSocket:
+        """Make a dialing socket; it queues nothing while nobody is there.
+
+        Args:
+          tls: if it is to speak TLS.
+          host: that is dialed then, without brackets.
+        """
+        config = None if tls is None else _client_config(tls, host)
+        return cls(_lib.nng_req0_open_raw, send_queue_frames=0, tls=config)
 
     @classmethod
-    def open_rep(cls) -> RawSocket:
+    def open_rep(cls, tls: TlsContext | None = None) -> RawSocket:
         """Make a listening socket."""
         return_large_blocks()
-        return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES)
+        config = None if tls is None else _server_config(tls)
+        return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES, tls=config)
 
     @classmethod
     def open_pair(cls) -> RawSocket:
@@ -232,6 +244,7 @@ class RawSocket:
         """Listen, and return the port, which NNG chose if it was given as 0."""
         try:
             listener = self._socket.listen(address)
+            self._listener = listener.listener
             port = listener.local_address.port
         except pynng.AddressInUse as exc:
             raise AddressInUse(address) from exc
@@ -298,16 +311,46 @@ class RawSocket:
 
     def remote_host(self, pipe: int) -> str:
         """Where the other end of a pipe is; empty if it is gone, or no TCP address."""
+        return self.remote_place(pipe)[0]
+
+    def remote_place(self, pipe: int) -> tuple[str, int]:
+        """As :meth:`remote_host`, with the port."""
         address = _ffi.new("nng_sockaddr *")
         handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
         if _lib.nng_pipe_get_addr(handle, b"remote-address", address):
-            return ""
+            return "", 0
         if address.s_family == _lib.NNG_AF_INET:
             packed = int(address.s_in.sa_addr).to_bytes(4, sys.byteorder)
-            return str(ipaddress.IPv4Address(packed))
+            return str(ipaddress.IPv4Address(packed)), socket.ntohs(address.s_in.sa_port)
         if address.s_family == _lib.NNG_AF_INET6:
-            return str(ipaddress.IPv6Address(bytes(address.s_in6.sa_addr)))
-        return ""
+            host = ipaddress.IPv6Address(bytes(address.s_in6.sa_addr))
+            return str(host), socket.ntohs(address.s_in6.sa_port)
+        return "", 0
+
+    def peer_name(self, pipe: int) -> str:
+        """The common name in the certificate of a peer; empty if it has shown none.
+
+        pynng has no name for this (H21). NNG has checked the certificate before.
+        """
+        handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
+        slot = _ffi.new("char **")
+        if _lib.nng_pipe_get_string(handle, b"tls-peer-cn", slot) or not slot[0]:
+            return ""
+        try:
+            return bytes(_ffi.string(slot[0])).decode(errors="replace")
+        finally:
+            _lib.nng_strfree(slot[0])
+
+    def failed_handshakes(self) -> int:
+        """How many connections to this listener have failed before there was a pipe."""
+        root = _ffi.new("nng_stat **")
+        if self._listener is None or _lib.nng_stats_get(root):
+            return 0
+        try:
+            found = _lib.nng_stat_find_listener(root[0], self._listener)
+            return 0 if not found else sum(_counted(found))
+        finally:
+            _lib.nng_stats_free(root[0])
 
     def close_pipe(self, pipe: int) -> None:
         """Close one pipe; its removal is reported. No error if it is gone."""
@@ -353,6 +396,48 @@ class RawSocket:
     def _note(self, news: News, pipe: Any) -> None:
         self.news.append((news, pipe.id))
         self.bell.ring()
+
+
+def _client_config(tls: TlsContext, host: str) -> Any:
+    # Without a name NNG refuses every server (H20).
+    return _tls_config(tls, pynng.TLSConfig.MODE_CLIENT, server_name=tls.server_name or host)
+
+
+def _server_config(tls: TlsContext) -> Any:
+    return _tls_config(tls, pynng.TLSConfig.MODE_SERVER, is_required=tls.is_mutual)
+
+
+def _tls_config(
+    tls: TlsContext, mode: int, *, server_name: str | None = None, is_required: bool = True
+) -> Any:
+    try:
+        return pynng.TLSConfig(
+            mode,
+            server_name=server_name,
+            ca_string=tls.authority,
+            own_cert_string=tls.certificate or None,
+            own_key_string=tls.key or None,
+            # By default a listener asks nobody for a certificate (H20).
+            auth_mode=pynng.TLSConfig.AUTH_MODE_REQUIRED if is_required else None,
+        )
+    except pynng.NNGException as exc:
+        raise ConfigurationError(
+            f"NNG cannot use the TLS files: {exc}; keys of RSA (2048 bits or more) and of "
+            f"the elliptic curves P-256 and P-384 work, without a password"
+        ) from exc
+
+
+# What NNG counts of a listener when a connection came to nothing; "other" also has pipes
+# that ended as they should.
+_FAILURES: Final = frozenset({b"auth", b"proto", b"timeout"})
+
+
+def _counted(statistics: Any) -> Iterator[int]:
+    each = _lib.nng_stat_child(statistics)
+    while each:
+        if _ffi.string(_lib.nng_stat_name(each)) in _FAILURES:
+            yield int(_lib.nng_stat_value(each))
+        each = _lib.nng_stat_next(each)
 
 
 def _error(status: int) -> LinkError:

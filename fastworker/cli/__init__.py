@@ -11,6 +11,7 @@ import click
 
 from fastworker.cli._callbacks import callbacks
 from fastworker.cli._cancel import cancel
+from fastworker.cli._certs import certs
 from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._dashboard import dashboard
@@ -63,6 +64,7 @@ for command in (
     callbacks,
     store,
     token,
+    certs,
     dashboard,
     top,
     doctor,

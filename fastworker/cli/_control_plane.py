@@ -12,6 +12,7 @@ from fastworker.cli._logging import set_up_logging
 from fastworker.cli._options import with_default
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._telemetry import set_up_telemetry
+from fastworker.cli._tls_options import tls_to_listen
 from fastworker.cli._values import CommandWithLists
 
 
@@ -77,6 +78,7 @@ from fastworker.cli._values import CommandWithLists
     help="Where callbacks may go beside loopback and their client's own host; also a "
     "network such as 10.0.0.0/8; may be given again.",
 )
+@tls_to_listen
 @_options.task_modules("Task modules to load.")
 @click.option(
     "--processes",

@@ -14,6 +14,7 @@ from fastworker._config import DashboardConfig
 from fastworker._errors import ConfigurationError
 from fastworker._settings import parse_address
 from fastworker._stores import default_path
+from fastworker._tls import settings_on_this_machine
 from fastworker.cli._supervised import address_to_dial
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def dashboard_beside(
                 ),
                 allowed_hosts=allowed_hosts,
                 insecure=insecure,
+                tls=None if worker.tls is None else settings_on_this_machine(worker.tls),
             )
         except ConfigurationError as error:
             log.error("there is no dashboard: %s", error)

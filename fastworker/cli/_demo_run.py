@@ -108,6 +108,7 @@ async def run_demo(path: Path | None, view: View) -> int:
             TASK_SECONDS,
             connect_timeout=START_SECONDS,
             auth=False,  # its control plane has no variable of ours
+            tls=False,
         )
         async with client:
             await wait_for_workers(client)

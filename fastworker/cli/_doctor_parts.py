@@ -23,12 +23,25 @@ from fastworker._modules import load_task_modules, split_module_names
 from fastworker._registry import registry
 from fastworker._settings import Address
 from fastworker._stores import MEMORY, default_path
+from fastworker._tls import (
+    ALLOW_VARIABLE,
+    AUTHORITY_VARIABLE,
+    CERTIFICATE_VARIABLE,
+    KEY_VARIABLE,
+    MUTUAL_VARIABLE,
+    SERVER_NAME_VARIABLE,
+    TlsSettings,
+    resolve_tls,
+    tls_context,
+)
 from fastworker.cli import _dashboard_beside as beside
 
 # Those that are no settings of a component.
 _OTHER_VARIABLES: Final = (
     TOKEN_VARIABLE,
     FILE_VARIABLE,
+    *(AUTHORITY_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE),
+    *(SERVER_NAME_VARIABLE, MUTUAL_VARIABLE, ALLOW_VARIABLE),
     "FASTWORKER_CRASH",
     "FASTWORKER_GUI_TOKEN_FILE",
     "FASTWORKER_GUI_URL",
@@ -37,12 +50,6 @@ _OTHER_VARIABLES: Final = (
 )
 # Beside the file of the store, if they are there: its log, its lock, its index.
 _BESIDE: Final = ("-wal", "-shm", ".lock")
-# Settings that name a file, and what it is; whether others must not read it.
-_FILES: Final = {
-    "tls_key": ("TLS key", True),
-    "tls_cert": ("TLS certificate", False),
-    "tls_ca": ("TLS authority", False),
-}
 
 
 def read_parts(
@@ -56,9 +63,14 @@ def read_parts(
       environ: usually ``os.environ``.
     """
     has_token, token_problem = _has_token(environ)
-    config, problem = _resolve(ControlPlaneConfig, said, environ, authenticated=has_token)
+    tls, tls_problem = _tls_of(environ)
+    is_mutual = tls is not None and tls.mutual
+    config, problem = _resolve(
+        ControlPlaneConfig, said, environ, authenticated=has_token or is_mutual
+    )
+    tls_problem = tls_problem or _tls_trouble(tls, config)
     gui, gui_problem = _resolve(DashboardConfig, said, environ)
-    error = token_problem or problem or gui_problem
+    error = token_problem or tls_problem or problem or gui_problem
     has_gui = gui.gui_enabled and not options.get("no_gui")
     listening = dict(config.listening)
     if has_gui:
@@ -70,8 +82,8 @@ def read_parts(
             *_check_modules(options, environ),
             *_checks.check_exposure(
                 _exposed(config.listening),
-                has_token=has_token,
-                has_tls=getattr(config, "tls_cert", None) is not None,
+                is_authenticated=has_token or is_mutual,
+                has_tls=all(address.has_tls for address in config.addresses),
                 insecure=config.insecure and not problem,
             ),
             *_checks.check_dashboard(
@@ -84,7 +96,7 @@ def read_parts(
         "machine": [
             *_checks.check_versions(_reading.read_versions()),
             *_checks.check_ports(_reading.read_ports(listening)),
-            *_check_store(config, environ),
+            *_check_store(config, tls, environ),
             *_checks.check_machine(_reading.read_machine()),
         ],
         "network library": check_hazards(read_library()),
@@ -107,6 +119,22 @@ def _has_token(environ: Mapping[str, str]) -> tuple[bool, str]:
         return resolve_auth(None, environ) is not None, ""
     except ConfigurationError as error:
         return True, str(error)
+
+
+def _tls_of(environ: Mapping[str, str]) -> tuple[TlsSettings | None, str]:
+    try:
+        return resolve_tls(None, environ), ""
+    except ConfigurationError as error:
+        return None, str(error)
+
+
+def _tls_trouble(tls: TlsSettings | None, config: ControlPlaneConfig) -> str:
+    """Why these files and addresses do not go together, empty if they do."""
+    try:
+        tls_context(tls, config.listening, listening=True)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def _token_files(environ: Mapping[str, str]) -> list[Path]:
@@ -170,7 +198,9 @@ def _check_modules(options: Mapping[str, Any], environ: Mapping[str, str]) -> li
     return [ok("task modules", f"{', '.join(modules)}: {count} tasks")]
 
 
-def _check_store(config: ControlPlaneConfig, environ: Mapping[str, str]) -> list[Row]:
+def _check_store(
+    config: ControlPlaneConfig, tls: TlsSettings | None, environ: Mapping[str, str]
+) -> list[Row]:
     files: list[FileFacts] = []
     if config.store == MEMORY:
         path = default_path(environ, config.worker_id, config.base.port)
@@ -190,8 +220,11 @@ def _check_store(config: ControlPlaneConfig, environ: Mapping[str, str]) -> list
         files.append(
             _reading.read_file(path_of_token, "token", is_secret=True, may_be_link=True)
         )
-    for setting, (what, is_secret) in _FILES.items():
-        name = getattr(config, setting, None)
-        if name is not None:
-            files.append(_reading.read_file(Path(name), what, is_secret=is_secret))
+    if tls is not None:
+        for what, name in (("authority", tls.ca), ("certificate", tls.cert)):
+            if name is not None:
+                files.append(_reading.read_file(Path(name), what, is_public=True))
+        if tls.key is not None:
+            key = Path(tls.key)
+            files.append(_reading.read_file(key, "TLS key", is_secret=True, may_be_link=True))
     return [*_checks.check_files(files), *_checks.check_disk(_reading.read_disk(path.parent))]

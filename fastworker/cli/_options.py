@@ -14,6 +14,7 @@ import click
 
 from fastworker.cli._logging import FORMAT_KEY
 from fastworker.cli._telemetry import OTEL_KEY
+from fastworker.cli._tls_options import tls_to_dial
 
 _TOKEN_VARIABLES = ("FASTWORKER_AUTH_TOKEN", "FASTWORKER_AUTH_TOKEN_FILE")
 
@@ -49,7 +50,7 @@ def base_address(help: str) -> Callable[[F], F]:
 
 
 def discovery_address(help: str) -> Callable[[F], F]:
-    """``--discovery-address``, and ``--auth-token-file``, which peers find by themselves."""
+    """``--discovery-address``, and the options of tokens and TLS, which peers look up."""
     address = click.option(
         "--discovery-address",
         metavar="ADDRESS",
@@ -65,7 +66,7 @@ def discovery_address(help: str) -> Callable[[F], F]:
         help="The token that both sides prove to know; with ROLE=FILE, given again, one for "
         "each of the roles client, worker and operator.",
     )
-    return lambda command: address(tokens(command))
+    return lambda command: address(tokens(tls_to_dial(command)))
 
 
 def _keep_token_files(

@@ -17,6 +17,7 @@ from fastworker._control_plane import ControlPlaneWorker
 from fastworker._credentials import token_files_of_worker
 from fastworker._registry import registry
 from fastworker._supervisor import Supervisor
+from fastworker._tls import environ_on_this_machine
 from fastworker._unfinished import waiting
 from fastworker.cli._dashboard_beside import DashboardMissing, address_to_open
 from fastworker.cli._errors import count
@@ -98,7 +99,9 @@ class Service:
                 self._supervisor = Supervisor(
                     self._commands(),
                     self._note_exit,
-                    environ=token_files_of_worker(os.environ),
+                    environ=environ_on_this_machine(
+                        token_files_of_worker(os.environ), self._worker.tls
+                    ),
                 )
                 await subworkers.start(self._supervisor.run)
                 self._announce()

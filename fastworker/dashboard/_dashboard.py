@@ -25,6 +25,7 @@ from fastworker._core._roles import PeerRole
 from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import FastWorkerError
 from fastworker._stores import state_folder
+from fastworker._tls import Tls
 from fastworker._transport._abc import Transport
 from fastworker.dashboard._guard import Guard, refusal_of, refusal_response
 from fastworker.dashboard._hub import Hub
@@ -70,6 +71,8 @@ class Dashboard:
         (``FASTWORKER_INSECURE``).
       auth: the token that it proves to the control plane, as for :class:`Client`; it
         has to be the one of the role operator.
+      tls: files for a ``tls+tcp://`` address, as for :class:`Client`; the certificate
+        is one of the role operator.
       transport: makes the connection; NNG sockets if not given.
 
     Raises:
@@ -90,6 +93,7 @@ class Dashboard:
         allowed_hosts: Iterable[str] | None = None,
         insecure: bool | None = None,
         auth: Auth = None,
+        tls: Tls = None,
         transport: Transport | None = None,
     ) -> None:
         self._config = DashboardConfig.resolve(
@@ -114,6 +118,7 @@ class Dashboard:
                 timeout=ANSWER_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
                 auth=tokens or False,
+                tls=tls,
                 transport=transport,
             )
 

@@ -75,7 +75,13 @@ class Recorder:
     def note_written(self, process: Process, changes: Changes) -> None:
         """Write what has become durable."""
         for task in changes.created:
-            self.write(process, Kind.KEPT, task=task.spec.id, name=task.spec.name)
+            self.write(
+                process,
+                Kind.KEPT,
+                task=task.spec.id,
+                name=task.spec.name,
+                priority=task.spec.priority,
+            )
             self._note_change(process, task)
         for task in changes.updated:
             self._note_change(process, task)

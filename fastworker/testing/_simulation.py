@@ -16,7 +16,6 @@ from uuid import UUID
 import trio
 
 from fastworker._client import Client
-from fastworker._control_plane import ControlPlaneWorker
 from fastworker._core._stored import Changes
 from fastworker._errors import ConfigurationError, ControlPlaneUnreachable, StoreUnavailable
 from fastworker._registry import Registry
@@ -28,6 +27,7 @@ from fastworker.testing._lane import Nursery, SimulatedLane
 from fastworker.testing._network import SimulatedNetwork
 from fastworker.testing._plan import CONTROL, Fault, Plan
 from fastworker.testing._process import Process
+from fastworker.testing._recorded_plane import SimulatedControlPlane
 from fastworker.testing._recording import (
     RecordedSink,
     Recorder,
@@ -86,7 +86,7 @@ class Simulation:
         self._dead: list[Process] = []
         self._programs: dict[str, ClientProgram] = {}
         self._nursery: trio.Nursery
-        self._planes: dict[int, ControlPlaneWorker] = {}
+        self._planes: dict[int, SimulatedControlPlane] = {}
         self._programs_left: set[str] = set()
         self._is_calm = trio.Event()
         self._ended = trio.Event()
@@ -389,7 +389,9 @@ class Simulation:
             )
         else:
             store = RecordedMemoryStore(process, written)
-        plane = ControlPlaneWorker(
+        plane = SimulatedControlPlane(
+            process,
+            self._recorder,
             CONTROL,
             BASE,
             DISCOVERY,

@@ -55,6 +55,9 @@ class TaskStory:
     kept: list[Event] = field(default_factory=list)
     terminals: list[Event] = field(default_factory=list)
     leases: set[tuple[int, int]] = field(default_factory=set)
+    durable: list[Event] = field(default_factory=list)
+    assigned: list[Event] = field(default_factory=list)
+    callbacks: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -62,6 +65,13 @@ class TaskStory:
         """What was said of its end, by whomever."""
         said = [*self.outcomes, *self.observed]
         return [event for event in said if event.status in TERMINAL]
+
+    def lease_ended_at(self, lease: Event) -> float:
+        """When what was leased ended, or was leased to another; inf if it has not."""
+        later = [one.at for one in self.assigned if one.at > lease.at]
+        ran = [one for one in self.executions if one.fence == (lease.epoch, lease.attempt)]
+        ends = [one.ended_at for one in ran] or [one.at for one in self.terminals]
+        return min([*later, *ends], default=math.inf)
 
     @property
     def is_acked(self) -> bool:
@@ -169,6 +179,12 @@ class Story:
                 return life
         return None
 
+    def ended(self, process: str, since: float, until: float) -> bool:
+        """Whether a life of this process ended in this time."""
+        return any(
+            life.process == process and since <= life.until <= until for life in self.lives
+        )
+
     def stopped(self, process: str, since: float, until: float) -> float:
         """For how long of this time the process was stopped."""
         return sum(
@@ -246,10 +262,17 @@ class Story:
                 case Kind.CANCEL:
                     story.cancels.append(event)
                 case Kind.KEPT:
+                    story.durable.append(event)
                     story.kept.append(event)
+                case Kind.ASSIGN:
+                    story.assigned.append(event)
+                case Kind.CALLBACK:
+                    story.callbacks.append(event)
                 case Kind.LEASED:
+                    story.durable.append(event)
                     story.leases.add((event.epoch, event.attempt))
                 case Kind.TERMINAL:
+                    story.durable.append(event)
                     story.terminals.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastworker._core._callback_addresses import CallbackRules, parse_allowed
@@ -193,6 +193,7 @@ def is_or_holds_loopback(place: ipaddress.IPv4Address | ipaddress.IPv6Address) -
     )
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(), st.integers(1, 65535), st.ip_addresses())
 def test_without_a_list_only_loopback_and_the_client_are_ever_allowed(
     place: ipaddress.IPv4Address | ipaddress.IPv6Address,

@@ -62,7 +62,7 @@ def test_whatever_is_not_right_comes_with_what_to_do() -> None:
         *check_ports([Port("base_address", "tcp://127.0.0.1:1", "in use", True)]),
         *check_files([FileFacts("/x", "token", 0o100644, is_secret=True)]),
         *check_machine(Machine(100, 0.0, None)),
-        *check_exposure(["a"], has_token=False, has_tls=False, insecure=False),
+        *check_exposure(["a"], is_authenticated=False, has_tls=False, insecure=False),
         *check_settings("timeout=0", {}),
         *check_variables(["FASTWORKER_X"], []),
     ]
@@ -149,6 +149,8 @@ def test_a_port_is_free_or_has_its_own_control_plane_or_is_told_by_whom_it_is_ta
         (0o100604, {"is_secret": True}, Level.FAIL),
         (0o100600, {"is_secret": True, "is_link": True}, Level.FAIL),
         (0o100600, {"is_mine": False}, Level.FAIL),
+        (0o100644, {"is_public": True}, Level.OK),
+        (0o100664, {"is_public": True}, Level.FAIL),
         (0o40700, {"is_folder": True}, Level.OK),
         (0o40755, {"is_folder": True}, Level.OK),
         (0o40777, {"is_folder": True}, Level.FAIL),
@@ -202,7 +204,7 @@ def test_few_descriptors_and_a_wrong_clock_are_told(
 
 
 @pytest.mark.parametrize(
-    ("exposed", "has_token", "has_tls", "insecure", "level"),
+    ("exposed", "is_authenticated", "has_tls", "insecure", "level"),
     [
         ([], False, False, False, Level.OK),
         (["a"], False, False, False, Level.FAIL),
@@ -213,10 +215,12 @@ def test_few_descriptors_and_a_wrong_clock_are_told(
     ],
 )
 def test_who_can_connect_is_weighed_with_what_he_then_may_do(
-    exposed: list[str], has_token: bool, has_tls: bool, insecure: bool, level: Level
+    exposed: list[str], is_authenticated: bool, has_tls: bool, insecure: bool, level: Level
 ) -> None:
     # X1 in docs/faults.md.
-    rows = check_exposure(exposed, has_token=has_token, has_tls=has_tls, insecure=insecure)
+    rows = check_exposure(
+        exposed, is_authenticated=is_authenticated, has_tls=has_tls, insecure=insecure
+    )
     assert levels(rows) == {level}
 
 

@@ -156,6 +156,25 @@ def test_with_a_token_others_may_connect_and_its_file_is_looked_at(shell: Shell)
     assert (found["configuration"], found["token"]) == ("fail", "fail")
 
 
+def test_certificates_are_looked_at_and_make_an_exposed_address_good(shell: Shell) -> None:
+    assert shell.run("certs", "init", "certs").returncode == 0
+    own = "certs/control-plane"
+    files = ["--tls-ca=certs/ca.pem", f"--tls-cert={own}.pem", f"--tls-key={own}.key"]
+    exposed = [
+        "--base-address=tls+tcp://0.0.0.0:5999",
+        f"--discovery-address={free_address().replace('tcp://', 'tls+tcp://')}",
+    ]
+    told = diagnose(shell, *ports(), *exposed, *files)
+    found = levels(told)
+    assert (found["exposure"], found["TLS key"], found["certificate"]) == ("ok", "ok", "ok")
+    assert told["exit"] == Exit.OK
+    # Files with an address that is not encrypted are of no use.
+    assert levels(diagnose(shell, *ports(), *files))["configuration"] == "fail"
+    (shell.folder / f"{own}.key").chmod(0o640)
+    found = levels(diagnose(shell, *ports(), *exposed, *files))
+    assert (found["configuration"], found["TLS key"]) == ("fail", "fail")
+
+
 def test_a_low_limit_of_descriptors_is_told(shell: Shell) -> None:
     command = [
         "bash", "-c", 'ulimit -n 512; exec "$@"', "bash",

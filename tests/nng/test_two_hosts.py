@@ -75,6 +75,22 @@ def test_a_cluster_of_two_hosts_works_as_the_page_says(hosts: TwoHosts) -> None:
         assert secret not in hosts.logs(host)
 
 
+def test_a_cluster_of_two_hosts_works_with_certificates(hosts: TwoHosts) -> None:
+    assert set_up(hosts, 2) == "3\n"
+    # Without a certificate, or with another authority's, nobody is let in.
+    hosts.type(SECOND, f"fastworker certs init others --host {FIRST}")
+    submit = "fastworker submit --task-name add --args 1 2 --timeout 5"
+    for own in (
+        "--tls-ca ca.pem",
+        "--tls-ca ca.pem --tls-cert others/client.pem --tls-key others/client.key",
+        "--tls-ca others/ca.pem --tls-cert client.pem --tls-key client.key",
+    ):
+        assert hosts.run(SECOND, f"{submit} {own}").returncode != Exit.OK
+    keys = list((hosts.hosts[FIRST].folder / "certs").glob("*.key"))
+    assert len(keys) > 1
+    assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
+
+
 def test_a_callback_finds_its_client_on_the_other_host_and_goes_nowhere_else(
     hosts: TwoHosts,
 ) -> None:
