@@ -202,9 +202,9 @@ async def test_a_fast_load_costs_a_few_frames_a_second(autojump_clock: MockClock
         assert state is not None
         execute = state._execute
 
-        def count(session: Any, request: Any) -> None:
+        def count(session: Any, request: Any, *rest: Any) -> None:
             asked.append(request.kind)
-            execute(session, request)
+            execute(session, request, *rest)
 
         state._execute = count  # type: ignore[method-assign]
         told: list[TaskChange] = []
