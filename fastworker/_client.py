@@ -208,7 +208,7 @@ class Client(Submitter):
           ControlPlaneUnreachable: none was found within ``connect_timeout``
             seconds. Nothing is left behind.
           LinkBroken: the control plane refused this client.
-          AuthenticationError: one side did not prove that it knows the token.
+          AuthenticationError: one side did not prove who it is.
           ForkedClient: this is a fork of a process that had opened a client.
           ClientClosed: it was stopped meanwhile.
           ClientBroken: the background work failed, now or, if the client was

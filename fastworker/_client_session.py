@@ -224,7 +224,7 @@ class ClientSession:
         Raises:
           ControlPlaneUnreachable: it is not, after ``within`` seconds.
           LinkBroken: the control plane refused the session.
-          AuthenticationError: one side did not prove that it knows the token.
+          AuthenticationError: one side did not prove who it is.
           or what :meth:`close` was given.
         """
         with anyio.move_on_after(within):
@@ -241,7 +241,7 @@ class ClientSession:
             raise ControlPlaneUnreachable(self._address, f"no answer within {within:g} s")
 
     def note_not_proved(self, reason: str, *, is_final: bool) -> None:
-        """One side did not prove that it knows the token; it is tried again."""
+        """One side did not prove who it is; it is tried again."""
         if self._is_connected and reason != self._not_proved:
             log.warning("no connection to %s any more: %s", self._address, reason)
         self._not_proved = reason
@@ -609,8 +609,8 @@ class ClientSession:
     def _check_permitted(self, kind: Kind) -> None:
         if not self._is_operator and kind not in ALLOWED_KINDS[PeerRole.CLIENT]:
             raise NotPermitted(
-                f"{kind.name} is for operators, and the token of this client is for the role "
-                f"client; use that of the role operator"
+                f"{kind.name} is for operators, and this client has proved the role client "
+                f"only; use the token or certificate of the role operator"
             )
 
     def _check_open(self) -> None:

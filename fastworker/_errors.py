@@ -76,7 +76,7 @@ class LinkBroken(LinkError):
 
 
 class AuthenticationError(LinkBroken):
-    """One side did not prove that it knows the token, so nothing was said."""
+    """One side did not prove who it is, so nothing was said."""
 
 
 class LinkClosed(LinkError):

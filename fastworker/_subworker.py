@@ -148,7 +148,7 @@ class SubWorker:
         Raises:
           ControlPlaneUnreachable: none was found within ``connect_timeout``.
           LinkBroken: the control plane refused this worker.
-          AuthenticationError: one side did not prove that it knows the token.
+          AuthenticationError: one side did not prove who it is.
 
         Cancellation:
           Running attempts are asked to stop and given up; the control plane

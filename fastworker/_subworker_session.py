@@ -187,7 +187,7 @@ class SubworkerSession:
         self._connection.wake()
 
     def note_not_proved(self, reason: str, *, is_final: bool) -> None:
-        """One side did not prove that it knows the token; it is tried again."""
+        """One side did not prove who it is; it is tried again."""
         if self._settled.is_set() and reason != self._not_proved:
             log.warning("no connection to %s: %s", self._address, reason)
         self._not_proved = reason

@@ -201,7 +201,7 @@ def load(settings: TlsSettings, *, listening: bool) -> TlsContext:
     certificate = _read(Path(settings.cert), "certificate")
     key = read_private_file(
         Path(settings.key), "the TLS key", max_bytes=_MAX_FILE_BYTES, hint=_MAKE_SOME
-    ).decode("ascii", errors="replace")
+    ).decode("ascii", errors="ignore")
     identity = check_files(settings, listening=listening)
     return TlsContext(
         authority,
@@ -342,7 +342,7 @@ def _read(path: Path, what: str) -> str:
         raise ConfigurationError(
             f"the TLS {what} {path} has no certificate in PEM; {_MAKE_SOME}"
         )
-    return content.decode("ascii", errors="replace")
+    return content.decode("ascii", errors="ignore")
 
 
 def _shown(addresses: Mapping[str, Address]) -> str:

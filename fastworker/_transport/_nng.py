@@ -192,7 +192,7 @@ class NngLink(_Endpoint):
                 continue
             trouble = await find_trouble(self._address, self._tls)
             if trouble is not None and self._pipe is None and not self._closed:
-                self._on_trouble(trouble, True)
+                self._on_trouble(trouble.reason, trouble.is_final)
             pause = min(2 * pause, LONGEST_DOUBT_SECONDS)
 
     def drop_pipe(self) -> None:

@@ -8,7 +8,7 @@ once: Python's own TLS, with the same files.
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 from anyio.abc import ByteStream
@@ -24,7 +24,14 @@ _GREETING: Final = b"\0SP\0"
 _FILES: Final = "--tls-ca, --tls-cert and --tls-key"
 
 
-async def find_trouble(address: str, tls: TlsContext | None) -> str | None:
+class Trouble(NamedTuple):
+    """What is wrong, and whether it will be so until somebody changes something."""
+
+    reason: str
+    is_final: bool
+
+
+async def find_trouble(address: str, tls: TlsContext | None) -> Trouble | None:
     """Try to connect once, and say what is wrong.
 
     Returns:
@@ -38,61 +45,65 @@ async def find_trouble(address: str, tls: TlsContext | None) -> str | None:
     if tls is not None:
         return await _trouble_with_tls(host, port, tls)
     if await _speaks_tls_only(host, port):
-        return (
+        reason = (
             f"{address} speaks TLS; write it as tls+tcp://, and give {_FILES} or "
             f"FASTWORKER_TLS_…"
         )
+        return Trouble(reason, is_final=True)
     return None
 
 
-async def _trouble_with_tls(host: str, port: int, tls: TlsContext) -> str | None:
-    name = tls.server_name or host
+async def _trouble_with_tls(host: str, port: int, tls: TlsContext) -> Trouble | None:
     try:
         context = _context(tls)
     except (OSError, ValueError) as error:
-        return f"the TLS files cannot be used any more: {error}"
-    trouble = "there is no answer in TLS; it may listen without (tcp://)"
+        return Trouble(f"the TLS files cannot be used any more: {error}", is_final=False)
+    trouble = None
     with anyio.move_on_after(3 * STEP_SECONDS):
         try:
             stream = await anyio.connect_tcp(host, port)
         except OSError:
             return None  # nobody is there, which is no trouble of TLS
+        # Unless the handshake says otherwise in time.
+        trouble = Trouble("there is no answer in TLS; it may listen without", is_final=False)
         async with stream:
-            trouble = await _trouble_in_handshake(stream, name, context)
-    return trouble or None
+            trouble = await _trouble_in_handshake(stream, tls.server_name or host, context)
+        if trouble is not None and tls.files is None:
+            return _WANTS_ONE if trouble == _BROKEN_OFF else trouble
+    return trouble
 
 
-async def _trouble_in_handshake(stream: ByteStream, name: str, context: ssl.SSLContext) -> str:
+async def _trouble_in_handshake(
+    stream: ByteStream, name: str, context: ssl.SSLContext
+) -> Trouble | None:
     try:
-        secured = await TLSStream.wrap(
+        await TLSStream.wrap(
             stream, hostname=name, ssl_context=context, standard_compatible=False
         )
     except ssl.SSLCertVerificationError as error:
-        return (
+        reason = (
             f"the certificate of the control plane is not accepted: {error.verify_message}; "
             f"compare --tls-ca and --tls-server-name with it"
         )
+        return Trouble(reason, is_final=True)
     except ssl.SSLError as error:
-        return _said(error) or (
-            "it speaks no TLS; write the address as tcp://, or start the control plane with TLS"
-        )
+        return Trouble(_said(error) or _PLAIN, is_final=True)
     except (anyio.BrokenResourceError, anyio.EndOfStream, OSError):
-        return (
-            "it closed the connection in the TLS handshake: it wants a certificate "
-            "(--tls-cert, --tls-key), or speaks no TLS"
-        )
-    # It may have something against our certificate that it says only now.
-    try:
-        with anyio.move_on_after(STEP_SECONDS):
-            await secured.receive(len(_GREETING))
-    except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream, OSError):
-        return _REFUSED
-    return ""
+        return _BROKEN_OFF
+    return None
 
 
-_REFUSED: Final = (
-    "the control plane refused our certificate; it has to be one of an authority that is in "
-    "its --tls-ca, and valid today"
+_PLAIN: Final = (
+    "it speaks no TLS; write the address as tcp://, or start the control plane with TLS"
+)
+_BROKEN_OFF: Final = Trouble(
+    "it closed the connection in the TLS handshake; it may end just now, or speak no TLS",
+    is_final=False,
+)
+_WANTS_ONE: Final = Trouble(
+    "it closed the connection in the TLS handshake: it wants a certificate (--tls-cert, "
+    "--tls-key)",
+    is_final=True,
 )
 
 
@@ -104,7 +115,10 @@ def _said(error: ssl.SSLError) -> str:
     words = reason.partition("alert ")[2]
     if words == "handshake failure":
         return f"the control plane has no certificate that is one for a server ({words})"
-    return f"{_REFUSED} ({words})"
+    return (
+        f"the control plane refused our certificate; it has to be one of an authority that "
+        f"is in its --tls-ca, and valid today ({words})"
+    )
 
 
 async def _speaks_tls_only(host: str, port: int) -> bool:

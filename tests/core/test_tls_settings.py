@@ -245,6 +245,7 @@ def test_a_key_of_another_certificate_is_refused(
 def test_a_certificate_that_every_peer_would_refuse_is_refused_here(
     tmp_path: Path, issued: Any, reason: str
 ) -> None:
+    # X9 in docs/faults.md.
     said = refusal(made.files(tmp_path, "bad", issued))
     assert "would be refused by every peer" in said
     assert reason in said

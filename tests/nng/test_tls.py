@@ -131,6 +131,7 @@ class Ends:
         self._tell()
 
     def _note(self, text: str, is_final: bool) -> None:
+        assert is_final
         self.troubles.append(text)
         self._tell()
 
@@ -162,6 +163,7 @@ class Ends:
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_no_pipe_opens_and_both_sides_say_why_within_5_seconds(case: Case) -> None:
+    # X9, H20 in docs/faults.md.
     ends = Ends(case.listens, case.dials)
     async with anyio.create_task_group() as group:
         group.start_soon(ends.run)
@@ -188,6 +190,7 @@ async def test_no_pipe_opens_and_both_sides_say_why_within_5_seconds(case: Case)
 async def test_the_name_in_a_certificate_says_what_its_owner_may_do(
     name: str, authority: frozenset[PeerRole]
 ) -> None:
+    # H21 in docs/faults.md.
     listens = dataclasses.replace(plane(), own_name="fastworker-control-plane")
     ends = Ends(listens, client(made.of(name)))
     async with anyio.create_task_group() as group:
@@ -217,6 +220,7 @@ async def test_frames_go_both_ways_also_large_ones() -> None:
 
 
 async def test_without_mutual_tls_nobody_is_asked_for_a_certificate() -> None:
+    # H20 in docs/faults.md.
     ends = Ends(dataclasses.replace(plane(), is_mutual=False), client(None))
     async with anyio.create_task_group() as group:
         group.start_soon(ends.run)
@@ -228,6 +232,7 @@ async def test_without_mutual_tls_nobody_is_asked_for_a_certificate() -> None:
 
 @pytest.mark.slow
 async def test_peers_that_do_not_go_on_with_the_handshake_are_closed_and_others_stay() -> None:
+    # H19 in docs/faults.md.
     ends = Ends(plane(), client())
     port = int(ends.listener.address.rpartition(":")[2])
     async with anyio.create_task_group() as group:

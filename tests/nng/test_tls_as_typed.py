@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from fastworker import SyncClient, TlsSettings
 from fastworker._errors import AuthenticationError, LinkBroken
 from fastworker.cli._errors import Exit
 from tests.certificates import Certificates
-from tests.nng.shell import Background, Shell, open_shell
+from tests.nng.shell import Background, Shell, open_shell, wait_until
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.nng, pytest.mark.slow]
@@ -39,7 +41,7 @@ def options(name: str, folder: str = "certs") -> list[str]:
 class Cluster:
     """A control plane with TLS, and what is typed at it."""
 
-    def __init__(self, shell: Shell, *arguments: str) -> None:
+    def __init__(self, shell: Shell, *arguments: str, certs: str = "certs") -> None:
         self.shell = shell
         base, discovery, self.port = free_port(), free_port(), free_port()
         self.discovery = f"tls+tcp://127.0.0.1:{discovery}"
@@ -51,7 +53,7 @@ class Cluster:
             f"--subworker-port={self.port}",
             "--task-modules=mytasks",
             "--store=memory",
-            *options("control-plane"),
+            *options("control-plane", certs),
             *arguments,
         )
         self.plane.wait_for("  run by ")
@@ -129,7 +131,7 @@ def test_a_plain_client_is_told_to_use_tls(cluster: Cluster) -> None:
         f"--discovery-address={cluster.discovery.removeprefix('tls+')}",
         *("--task-name=add", "--args", "1", "2"),
     )
-    assert refused.returncode == Exit.NO_CONTROL_PLANE
+    assert refused.returncode == Exit.NOT_PERMITTED
     assert "speaks TLS; write it as tls+tcp://" in refused.stderr
 
 
@@ -137,7 +139,7 @@ def test_a_client_that_knows_another_authority_says_so(cluster: Cluster) -> None
     others = cluster.shell.run("certs", "init", "others")
     assert others.returncode == 0
     refused = cluster.add(*options("client", "others"))
-    assert refused.returncode == Exit.NO_CONTROL_PLANE
+    assert refused.returncode == Exit.NOT_PERMITTED
     assert "is not accepted: unable to get local issuer certificate" in refused.stderr
     cluster.plane.wait_for("failed in the TLS handshake")
 
@@ -145,6 +147,7 @@ def test_a_client_that_knows_another_authority_says_so(cluster: Cluster) -> None
 def test_a_name_that_nobody_allowed_is_refused_and_logged(
     cluster: Cluster, tmp_path: Path
 ) -> None:
+    # X9 in docs/faults.md.
     made = Certificates.from_folder(cluster.shell.folder / "certs")
     settings = made.files(tmp_path, "eve", made.of("eve"))
     with pytest.raises(LinkBroken, match="not good for a client"), client(cluster, settings):
@@ -181,6 +184,43 @@ def test_the_names_of_a_role_can_be_others(shell: Shell, tmp_path: Path) -> None
     # Whose name it was before has no role now.
     refused = cluster.add(*options("client"))
     assert "is not good for a client" in refused.stderr
+
+
+def test_what_is_beside_a_control_plane_uses_its_certificate_wherever_that_is_for(
+    shell: Shell,
+) -> None:
+    # Not for 127.0.0.1, where its own processes and its dashboard dial it.
+    made = Certificates.from_folder(shell.folder / "certs")
+    far = shell.folder / "far"
+    far.mkdir()
+    for name, issued in (
+        ("control-plane", made.plane("queue.example")),
+        ("client", made.of("fastworker-client")),
+    ):
+        (far / "ca.pem").write_text(made.ca)
+        (far / f"{name}.pem").write_bytes(issued.certificate)
+        (far / f"{name}.key").touch(0o600)
+        (far / f"{name}.key").write_bytes(issued.key)
+    port = free_port()
+    shell.environ["FASTWORKER_GUI_ENABLED"] = "1"
+    try:
+        cluster = Cluster(shell, f"--gui-port={port}", certs="far")
+    finally:
+        shell.environ["FASTWORKER_GUI_ENABLED"] = "0"
+    done = cluster.add(*options("client", "far"), "--tls-server-name=queue.example")
+    assert (done.stdout, done.returncode) == ("3\n", 0), done.stderr
+    # To be ready it has asked the control plane what only operators may.
+    wait_until(lambda: status_of(f"http://127.0.0.1:{port}/readyz") == 200, "ready")
+
+
+def status_of(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 def test_without_mutual_tls_a_client_needs_no_certificate(shell: Shell) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fastworker._errors import ConfigurationError
-from fastworker._transport._address import is_memory_address, parse_tcp_address
+from fastworker._transport._address import (
+    is_memory_address,
+    parse_tcp_address,
+    replace_port,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,8 @@ from fastworker._transport._address import is_memory_address, parse_tcp_address
         ("tcp://my_service:5555", "my_service", 5555),
         ("tcp://[::1]:5555", "[::1]", 5555),
         ("tcp://[fe80::1%eth0]:5555", "[fe80::1%eth0]", 5555),
+        ("tls+tcp://queue.example:5555", "queue.example", 5555),
+        ("tls+tcp://[::1]:5555", "[::1]", 5555),
     ],
 )
 def test_a_tcp_address_has_a_host_and_a_port(address: str, host: str, port: int) -> None:
@@ -39,6 +45,9 @@ def test_a_tcp_address_has_a_host_and_a_port(address: str, host: str, port: int)
         "tcp://127.0.0.1:5555/",
         "tcp://127.0.0.1:5555\n",
         "tcp://127.0.0.1:\u0665\u0665\u0665\u0665",
+        "tls://127.0.0.1:5555",
+        "tls+tcp:127.0.0.1:5555",
+        "TLS+TCP://127.0.0.1:5555",
         "tcp://user@127.0.0.1:5555",
         "tcp://:5555",
         "tcp://*:5555",
@@ -60,6 +69,11 @@ def test_port_zero_is_only_for_listening() -> None:
     assert parse_tcp_address("tcp://127.0.0.1:0", listening=True) == ("127.0.0.1", 0)
     with pytest.raises(ConfigurationError, match="port 0"):
         parse_tcp_address("tcp://127.0.0.1:0", listening=False)
+
+
+def test_another_port_has_the_same_host_and_speaks_the_same() -> None:
+    assert replace_port("tls+tcp://[::1]:5550", 5555) == "tls+tcp://[::1]:5555"
+    assert replace_port("tcp://queue:5550", 5555) == "tcp://queue:5555"
 
 
 def test_memory_addresses_are_names() -> None:
