@@ -192,8 +192,10 @@ def test_every_command_of_the_files_is_one_that_is_there(
     monkeypatch.setenv("FASTWORKER_WORKER_ID", "x")
     monkeypatch.setenv("FASTWORKER_CONTROL_PLANE_ADDRESS", "tcp://127.0.0.1:5555")
     command = main.commands[arguments[0]]
-    context = command.make_context(arguments[0], arguments[1:], click.Context(main))
-    assert context.params
+    # The settings too: click keeps what --help is called, the first time it is asked.
+    parent = click.Context(main, **main.context_settings)
+    with command.make_context(arguments[0], arguments[1:], parent) as context:
+        assert context.params
 
 
 def test_every_variable_of_the_files_is_one_that_is_read() -> None:
