@@ -88,6 +88,7 @@ def test_whatever_is_not_right_comes_with_what_to_do() -> None:
 def test_a_version_that_is_not_the_one_that_is_tested_is_told(
     changes: dict[str, Any], check: str, level: Level
 ) -> None:
+    # X22 in docs/faults.md.
     rows = check_versions(dataclasses.replace(GOOD, **changes))
     assert [row.level for row in rows if row.check == check] == [level]
     assert worst(row for row in rows if row.check != check) is Level.OK
@@ -283,6 +284,7 @@ def _socket(**changes: Any) -> dict[str, Any]:
 def test_a_library_that_is_not_as_it_must_be_fails_by_the_hazards_number(
     changes: dict[str, Any], numbers: set[int]
 ) -> None:
+    # X22 in docs/faults.md.
     rows = check_hazards(dataclasses.replace(LIBRARY, **changes))
     failed = {row.check.partition(" ")[0] for row in rows if row.level is Level.FAIL}
     assert failed == {f"H{number}" for number in numbers}

@@ -190,6 +190,7 @@ def test_a_low_limit_of_descriptors_is_told(shell: Shell) -> None:
 
 
 def test_the_sockets_of_this_version_pass_every_self_test() -> None:
+    # X22 in docs/faults.md.
     library = read_library()
     assert library.nng
     assert [each.protocol for each in library.sockets] == ["req", "rep", "pair"]
