@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
@@ -17,6 +16,7 @@ from typing import Final, NoReturn, TypeAlias
 from fastworker._core._keys import MIN_TOKEN_BYTES, RoleKeys, keys_of
 from fastworker._core._roles import PeerRole
 from fastworker._errors import ConfigurationError
+from fastworker._private_file import read_private_file
 
 __all__ = ["Auth", "AuthTokens", "new_token_file", "resolve_auth", "token_files_of_worker"]
 
@@ -24,6 +24,7 @@ TOKEN_VARIABLE: Final = "FASTWORKER_AUTH_TOKEN"  # noqa: S105 - its name only
 FILE_VARIABLE: Final = "FASTWORKER_AUTH_TOKEN_FILE"
 
 _MAX_TOKEN_BYTES: Final = 4096
+_MAX_FILE_BYTES: Final = 64 * 1024
 _MAKE_ONE: Final = "make one with 'fastworker token new FILE'"
 _ROLE_NAMES: Final = ", ".join(role.value for role in PeerRole)
 
@@ -227,45 +228,19 @@ def _checked(token: str | bytes, what: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """Read a token from a file that nobody else may read or have put there.
-
-    A link is followed only if it belongs to us or to root, as its file must.
-    """
-    try:
-        _check_owner(os.lstat(path), path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        # Somebody may have given the token where the name of its file belongs.
-        is_name = any(sign in str(path) for sign in "/.") or len(str(path)) < MIN_TOKEN_BYTES
-        shown = str(path) if is_name else "(a name that may be a token, and is not shown)"
-        raise ConfigurationError(
-            f"the token file {shown} cannot be read: {error.strerror}; {_MAKE_ONE}"
-        ) from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise ConfigurationError(f"the token file {path} is no file; {_MAKE_ONE}")
-        _check_owner(facts, path)
-        mode = stat.S_IMODE(facts.st_mode)
-        if mode & 0o077:
-            raise ConfigurationError(
-                f"the token file {path} can be used by others (mode {mode:04o}); run "
-                f"'chmod 600 {path}', and make a new token if others may have read it"
-            )
-        secret = os.read(descriptor, _MAX_TOKEN_BYTES + 1).strip()
-    finally:
-        os.close(descriptor)
+    """Read a token from a file that nobody else may read or have put there."""
+    # Somebody may have given the token where the name of its file belongs.
+    is_name = any(sign in str(path) for sign in "/.") or len(str(path)) < MIN_TOKEN_BYTES
+    secret = read_private_file(
+        path,
+        "the token file",
+        max_bytes=_MAX_FILE_BYTES,
+        hint=_MAKE_ONE,
+        name=str(path) if is_name else "(a name that may be a token, and is not shown)",
+    ).strip()
     if len(secret) > _MAX_TOKEN_BYTES or b"\n" in secret or b"\0" in secret:
         raise ConfigurationError(
             f"the token file {path} has more than one line of up to {_MAX_TOKEN_BYTES} bytes; "
             f"{_MAKE_ONE}"
         )
     return _checked(secret, f"the token in {path}")
-
-
-def _check_owner(facts: os.stat_result, path: Path) -> None:
-    if facts.st_uid not in (os.geteuid(), 0):
-        raise ConfigurationError(
-            f"the token file {path} belongs to another user (id {facts.st_uid}), who could "
-            f"change it; use a file of your own, and {_MAKE_ONE}"
-        )

@@ -9,7 +9,9 @@ from pathlib import Path
 from fastworker._errors import ConfigurationError
 
 
-def read_private_file(path: Path, what: str, *, max_bytes: int, hint: str) -> bytes:
+def read_private_file(
+    path: Path, what: str, *, max_bytes: int, hint: str, name: str = ""
+) -> bytes:
     """Read a file that is for its owner alone, who is us or root.
 
     A link is followed only if it belongs to us or to root, as its file must.
@@ -19,6 +21,7 @@ def read_private_file(path: Path, what: str, *, max_bytes: int, hint: str) -> by
       what: what it is, for messages, such as "the TLS key".
       max_bytes: it is refused if it is longer.
       hint: what to do instead, for messages.
+      name: what it is called if it is not there, if that may not be its path.
 
     Raises:
       ConfigurationError: it cannot be read, or others can.
@@ -28,7 +31,7 @@ def read_private_file(path: Path, what: str, *, max_bytes: int, hint: str) -> by
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigurationError(
-            f"{what} {path} cannot be read: {error.strerror}; {hint}"
+            f"{what} {name or path} cannot be read: {error.strerror}; {hint}"
         ) from None
     with open(descriptor, "rb") as file:
         facts = os.fstat(descriptor)

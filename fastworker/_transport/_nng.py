@@ -23,6 +23,7 @@ from fastworker._errors import ConfigurationError, LinkClosed
 from fastworker._transport._address import TLS_SCHEME, split_address
 from fastworker._transport._limits import MAX_BATCH_BYTES, MAX_BATCH_FRAMES, check_frame_size
 from fastworker._transport._nng_socket import Arrived, News, RawSocket, check_process
+from fastworker._transport._nng_tls import peer_name
 from fastworker._transport._silent_peers import LOOK_SECONDS, Place, SilentPeers, place
 from fastworker._transport._tls import TlsContext
 from fastworker._transport._trouble import find_trouble
@@ -279,12 +280,12 @@ class NngListener(_Endpoint):
         NNG has no event for a connection that is no pipe, so it is looked for now and then.
         """
         _, _, port = split_address(self._address, listening=True)
-        silent = SilentPeers(port, lambda place: place in self._places.values())
+        silent = SilentPeers(port)
         told, tell_at, pause = 0, -math.inf, LOOK_SECONDS
         while not self._closed:
             self._note_news()
             now = anyio.current_time()
-            silent.end_overdue(now)
+            silent.end_overdue(now, frozenset(self._places.values()))
             failed = self._socket.failed_handshakes()
             if failed == told:
                 pause = LOOK_SECONDS
@@ -335,7 +336,7 @@ class NngListener(_Endpoint):
         """
         if self._tls is None or not self._tls.is_mutual:
             return EVERYTHING
-        name = self._socket.peer_name(pipe)
+        name = peer_name(pipe)
         authority = self._tls.roles_of(name)
         if not authority and len(self._refused_names) < _MAX_COUNTED_NAMES:
             self._refused_names[name] += 1

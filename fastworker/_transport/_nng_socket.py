@@ -17,8 +17,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import pynng
 
@@ -30,6 +29,7 @@ from fastworker._errors import (
     LinkError,
 )
 from fastworker._transport._abc import MAX_FRAME_BYTES
+from fastworker._transport._nng_tls import client_config, failed_handshakes, server_config
 from fastworker._transport._tls import TlsContext
 
 # One flooding peer fills this queue, so it is what such a peer can make us hold.
@@ -212,14 +212,14 @@ class RawSocket:
           tls: if it is to speak TLS.
           host: that is dialed then, without brackets.
         """
-        config = None if tls is None else _client_config(tls, host)
+        config = None if tls is None else client_config(tls, host)
         return cls(_lib.nng_req0_open_raw, send_queue_frames=0, tls=config)
 
     @classmethod
     def open_rep(cls, tls: TlsContext | None = None) -> RawSocket:
         """Make a listening socket."""
         return_large_blocks()
-        config = None if tls is None else _server_config(tls)
+        config = None if tls is None else server_config(tls)
         return cls(_lib.nng_rep0_open_raw, send_queue_frames=REPLY_QUEUE_FRAMES, tls=config)
 
     @classmethod
@@ -327,30 +327,9 @@ class RawSocket:
             return str(host), socket.ntohs(address.s_in6.sa_port)
         return "", 0
 
-    def peer_name(self, pipe: int) -> str:
-        """The common name in the certificate of a peer; empty if it has shown none.
-
-        pynng has no name for this (H21). NNG has checked the certificate before.
-        """
-        handle = _ffi.new("nng_pipe *", {"id": pipe})[0]
-        slot = _ffi.new("char **")
-        if _lib.nng_pipe_get_string(handle, b"tls-peer-cn", slot) or not slot[0]:
-            return ""
-        try:
-            return bytes(_ffi.string(slot[0])).decode(errors="replace")
-        finally:
-            _lib.nng_strfree(slot[0])
-
     def failed_handshakes(self) -> int:
-        """How many connections to this listener have failed before there was a pipe."""
-        root = _ffi.new("nng_stat **")
-        if self._listener is None or _lib.nng_stats_get(root):
-            return 0
-        try:
-            found = _lib.nng_stat_find_listener(root[0], self._listener)
-            return 0 if not found else sum(_counted(found))
-        finally:
-            _lib.nng_stats_free(root[0])
+        """How many connections to this listener were refused, or refused us, in TLS."""
+        return 0 if self._listener is None else failed_handshakes(self._listener)
 
     def close_pipe(self, pipe: int) -> None:
         """Close one pipe; its removal is reported. No error if it is gone."""
@@ -396,48 +375,6 @@ class RawSocket:
     def _note(self, news: News, pipe: Any) -> None:
         self.news.append((news, pipe.id))
         self.bell.ring()
-
-
-def _client_config(tls: TlsContext, host: str) -> Any:
-    # Without a name NNG refuses every server (H20).
-    return _tls_config(tls, pynng.TLSConfig.MODE_CLIENT, server_name=tls.server_name or host)
-
-
-def _server_config(tls: TlsContext) -> Any:
-    return _tls_config(tls, pynng.TLSConfig.MODE_SERVER, is_required=tls.is_mutual)
-
-
-def _tls_config(
-    tls: TlsContext, mode: int, *, server_name: str | None = None, is_required: bool = True
-) -> Any:
-    try:
-        return pynng.TLSConfig(
-            mode,
-            server_name=server_name,
-            ca_string=tls.authority,
-            own_cert_string=tls.certificate or None,
-            own_key_string=tls.key or None,
-            # By default a listener asks nobody for a certificate (H20).
-            auth_mode=pynng.TLSConfig.AUTH_MODE_REQUIRED if is_required else None,
-        )
-    except pynng.NNGException as exc:
-        raise ConfigurationError(
-            f"NNG cannot use the TLS files: {exc}; keys of RSA (2048 bits or more) and of "
-            f"the elliptic curves P-256 and P-384 work, without a password"
-        ) from exc
-
-
-# What NNG counts of a listener when a connection came to nothing; "other" also has pipes
-# that ended as they should.
-_FAILURES: Final = frozenset({b"auth", b"proto", b"timeout"})
-
-
-def _counted(statistics: Any) -> Iterator[int]:
-    each = _lib.nng_stat_child(statistics)
-    while each:
-        if _ffi.string(_lib.nng_stat_name(each)) in _FAILURES:
-            yield int(_lib.nng_stat_value(each))
-        each = _lib.nng_stat_next(each)
 
 
 def _error(status: int) -> LinkError:

@@ -12,7 +12,7 @@ import ipaddress
 import math
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Final, TypeAlias
 
 # A peer gets as long as for the HELLO that has to follow.
@@ -41,32 +41,37 @@ class SilentPeers:
 
     Args:
       port: where the listener is.
-      has_pipe: whether a pipe comes from there.
     """
 
-    def __init__(self, port: int, has_pipe: Callable[[Place], bool]) -> None:
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._has_pipe = has_pipe
         # By what the descriptor is, which never becomes something else: since when it
         # has been there, infinity for what needs no more looking at.
         self._since: dict[str, float] = {}
 
-    def end_overdue(self, now: float) -> int:
-        """Look once, and return how many connections were ended."""
+    def end_overdue(self, now: float, with_pipe: Collection[Place]) -> int:
+        """Look once, and return how many connections were ended.
+
+        Args:
+          now: any clock's time, in seconds.
+          with_pipe: where those are that have a pipe.
+        """
         ended = 0
         present: dict[str, float] = {}
         for descriptor, name in _sockets():
             since = self._since.get(name, now)
             if since != math.inf:
                 is_over = now - since >= HANDSHAKE_SECONDS
-                verdict = self._look_at(descriptor, end=is_over)
-                since = math.inf if verdict is None else since
+                verdict = self._look_at(descriptor, with_pipe, end=is_over)
+                since = since if verdict is False else math.inf
                 ended += verdict is True
             present[name] = since
         self._since = present
         return ended
 
-    def _look_at(self, descriptor: int, *, end: bool) -> bool | None:
+    def _look_at(
+        self, descriptor: int, with_pipe: Collection[Place], *, end: bool
+    ) -> bool | None:
         """Whether it was ended; None if it is none of ours, or has a pipe."""
         try:
             # A copy of our own: the number may be somebody else's in a moment.
@@ -79,7 +84,7 @@ class SilentPeers:
                     return None
                 if connection.getsockname()[1] != self._port:
                     return None
-                if self._has_pipe(place(*connection.getpeername()[:2])):
+                if place(*connection.getpeername()[:2]) in with_pipe:
                     return None
                 if end:
                     connection.shutdown(socket.SHUT_RDWR)
