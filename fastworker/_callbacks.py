@@ -14,6 +14,8 @@ from typing import Final
 
 import trio
 
+from fastworker._callback_places import place_to_dial
+from fastworker._core._callback_addresses import CallbackRules
 from fastworker._core._callback_events import (
     CallbackDue,
     CallbackEvent,
@@ -43,6 +45,7 @@ class Callbacks:
       transport: makes the connections.
       rng: draws how long is waited after a failure.
       on_settled: takes the ids of tasks of whose ends nobody has to be told any more.
+      rules: where it may connect to.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class Callbacks:
         transport: Transport,
         rng: random.Random,
         on_settled: Callable[[list[str]], None],
+        rules: CallbackRules,
     ) -> None:
+        self._rules = rules
         self._on_settled = on_settled
         self._transport = transport
         self._state = CallbackState(rng=rng)
@@ -129,7 +134,8 @@ class Callbacks:
         self, nursery: trio.Nursery, address: str, payloads: list[bytes]
     ) -> None:
         try:
-            delivery = await self._connection(nursery, address).sender.deliver(payloads)
+            connection = await self._connection(nursery, address)
+            delivery = await connection.sender.deliver(payloads)
         except (LinkError, ConfigurationError, OSError) as error:
             # For example: no descriptors are left.
             delivery = Delivery(0, str(error))
@@ -137,10 +143,10 @@ class Callbacks:
             log.info("callback to %s: %s", address, delivery.error)
         self._apply(DeliveryEnded(address, *delivery))
 
-    def _connection(self, nursery: trio.Nursery, address: str) -> _Connection:
+    async def _connection(self, nursery: trio.Nursery, address: str) -> _Connection:
         connection = self._connections.get(address)
         if connection is None:
-            link = self._transport.dial_pair(address)
+            link = self._transport.dial_pair(await place_to_dial(address, self._rules))
             connection = self._connections[address] = _Connection(link)
             nursery.start_soon(connection.sender.run)
         return connection

@@ -65,6 +65,7 @@ from fastworker._crash import crash_point
 from fastworker._errors import (
     AuthenticationError,
     ClientClosed,
+    ConfigurationError,
     Conflict,
     ControlPlaneUnreachable,
     FastWorkerError,
@@ -734,4 +735,5 @@ _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] =
     RefusalCode.STOPPING: SubmitRefused,
     RefusalCode.STORE: StoreUnavailable,
     RefusalCode.NOT_PERMITTED: NotPermitted,
+    RefusalCode.CALLBACK: ConfigurationError,
 }

@@ -23,6 +23,7 @@ from fastworker._exposure import (
 from fastworker._models import SerializationFormat, shown
 from fastworker._settings import (
     BACKEND,
+    CALLBACK_PLACES,
     DIAL_ADDRESS,
     FORMAT,
     HOST,
@@ -205,6 +206,7 @@ class ControlPlaneConfig(_WorkerConfig):
     ``max_queued`` and ``max_queued_bytes`` bound the tasks that have not ended.
     ``insecure`` lets it listen where other machines can connect. ``store`` is
     "memory" or a path; so many ended tasks are kept there, for so many seconds.
+    ``callback_allow``: where callbacks may go beside loopback and their client's host.
     """
 
     worker_id: str = _setting("control-plane", LABEL, "WORKER_ID")
@@ -217,6 +219,7 @@ class ControlPlaneConfig(_WorkerConfig):
     store: str | None = _setting(None, STORE, "STORE")
     history_max_size: int = _setting(100_000, _QUEUE_SIZE, "HISTORY_SIZE")
     history_ttl_seconds: float = _setting(604_800, SECONDS, "HISTORY_TTL")
+    callback_allow: tuple[str, ...] = _setting((), CALLBACK_PLACES, "CALLBACK_ALLOW")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,9 +19,12 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from fastworker._audit import note_action
+from fastworker._callback_places import is_of_this_machine
 from fastworker._callbacks import Callbacks
 from fastworker._config import ControlPlaneConfig
 from fastworker._core._bundle import first_bundle, join, split
+from fastworker._core._callback_addresses import CallbackRules, parse_allowed
 from fastworker._core._control_plane import (
     ControlPlaneState,
     ControlPlaneStatistics,
@@ -38,6 +41,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    NoteAction,
     OldProcessesEnded,
     PageRead,
     Port,
@@ -129,6 +133,9 @@ class ControlPlaneWorker:
       drain_timeout: seconds that running tasks get when drained, by default 30.
       store: where tasks are kept, by default in memory: the path of a file, which is
         made if need be, "memory", or a store of your own making.
+      callback_allow: where callbacks may go beside loopback and their client's own
+        host: names, addresses, each with a port or without, and networks such as
+        ``10.0.0.0/8``.
       history_max_size, history_ttl_seconds: how many ended tasks are kept there, and
         for how long, by default 100,000 and 604,800 (7 days).
 
@@ -159,6 +166,7 @@ class ControlPlaneWorker:
         store: Store | str | os.PathLike[str] | None = None,
         history_max_size: int | None = None,
         history_ttl_seconds: float | None = None,
+        callback_allow: Sequence[str] | None = None,
         transport: Transport | None = None,
         registry: Registry = registry,
         make_lane: Callable[..., Lane] = make_lane,
@@ -189,6 +197,7 @@ class ControlPlaneWorker:
             store=store if isinstance(store, (str, os.PathLike)) else None,
             history_max_size=history_max_size,
             history_ttl_seconds=history_ttl_seconds,
+            callback_allow=callback_allow,
         )
         self._tls = (
             tls_context(self.tls, config.listening, listening=True)
@@ -211,6 +220,7 @@ class ControlPlaneWorker:
         self.drain_timeout = config.drain_timeout
         self.history_max_size = config.history_max_size
         self.history_ttl_seconds = config.history_ttl_seconds
+        self.callback_allow = config.callback_allow
         if store is None or isinstance(store, (str, os.PathLike)):
             store = make_store(config.store)
         self._store = store
@@ -220,6 +230,7 @@ class ControlPlaneWorker:
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, hides nothing
         self._wall_clock = wall_clock
         self._callbacks: Callbacks
+        self._callback_rules = CallbackRules()
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
         self._listeners: dict[int, Listener] = {}  # by pipe
@@ -322,6 +333,13 @@ class ControlPlaneWorker:
         """
         self._soon(self._drain_requested.set)
 
+    def keep_callbacks_from(self, port: int) -> None:
+        """Say that something else of this process listens there, such as its dashboard.
+
+        While it runs, no callback goes to this port of this machine.
+        """
+        self._callback_rules.add_own_port(port)
+
     def note_process_exit(self, worker_id: str) -> None:
         """Say that the process of this subworker has ended for certain.
 
@@ -391,7 +409,10 @@ class ControlPlaneWorker:
 
     def _listen(self, stack: ExitStack) -> list[tuple[Port, Listener]]:
         transport = self._transport or NngTransport(self._tls, on_warning=log.warning)
-        self._callbacks = Callbacks(transport, self._rng, self._on_called_back)
+        rules = self._callback_rules = CallbackRules(
+            map(parse_allowed, self.callback_allow), is_here=is_of_this_machine
+        )
+        self._callbacks = Callbacks(transport, self._rng, self._on_called_back, rules)
         stack.callback(self._callbacks.close, are_kept=self._store.is_durable)
         # Pipes have numbers that are unique within one network, and negative in
         # memory; so two networks in memory would get in each other's way.
@@ -407,6 +428,8 @@ class ControlPlaneWorker:
             listener = self._listen_at(transport, address)
             stack.callback(listener.close)
             listeners.append((port, listener))
+            _, number = parse_tcp_address(listener.address, listening=True)
+            rules.add_own_port(number)
         self.base_address = listeners[0][1].address
         _, self.subworker_management_port = parse_tcp_address(
             listeners[1][1].address, listening=True
@@ -455,6 +478,7 @@ class ControlPlaneWorker:
             is_durable=self._store.is_durable,
             authenticates=self._authenticates,
             about=About(installed_version(), self._store.name, self._wall_clock()),
+            callback_rules=self._callback_rules,
         )
         self.replayed = await replay(
             self._store,
@@ -673,6 +697,8 @@ class ControlPlaneWorker:
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
                     self._callbacks.tell(callback, ended)
+                case NoteAction():
+                    _write_down(command)
                 case ReadPage() | ReadTasks():
                     self._questions.ask(command)
                 case DescribeCallbacks(session=session, ticket=ticket, asked=asked):
@@ -711,6 +737,15 @@ class ControlPlaneWorker:
                 token.run_sync_soon(call)
             except trio.RunFinishedError:
                 pass
+
+
+def _write_down(noted: NoteAction) -> None:
+    about: dict[str, Any] = (
+        {"worker_id": noted.worker_id} if noted.worker_id else {"task_ids": noted.task_ids}
+    )
+    note_action(
+        noted.action, noted.outcome, session=noted.session, address=noted.address, **about
+    )
 
 
 def _frames(message: bytes) -> list[bytes]:

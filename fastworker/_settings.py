@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from fastworker._core._callback_addresses import parse_allowed
 from fastworker._errors import ConfigurationError
 from fastworker._models import SerializationFormat
 from fastworker._transport._address import TLS_SCHEME, split_address
@@ -255,6 +256,22 @@ class HostNames:
         return self.check(tuple(text.replace(",", " ").split()))
 
 
+@dataclass(frozen=True)
+class CallbackPlaces:
+    """Where callbacks may go; as text, separated by commas or spaces."""
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        is_list = isinstance(value, (list, tuple))
+        if not is_list or not all(isinstance(place, str) for place in value):
+            raise _wrong_type(value, "a list of hosts and networks")
+        for place in value:
+            parse_allowed(place)
+        return tuple(value)
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self.check(tuple(text.replace(",", " ").split()))
+
+
 def _host_name(text: str) -> str:
     name = text.strip().lower()
     if name.count(":") > 1 and not name.startswith("["):
@@ -333,6 +350,7 @@ LISTEN_ADDRESS: Final = AddressText(listening=True)
 DIAL_ADDRESS: Final = AddressText(listening=False)
 HOST: Final = Host()
 HOST_NAMES: Final = HostNames()
+CALLBACK_PLACES: Final = CallbackPlaces()
 PORT: Final = WholeNumber(0, 65535)
 SECONDS: Final = Seconds()
 SWITCH: Final = Switch()

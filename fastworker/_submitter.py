@@ -211,7 +211,8 @@ class Submitter(abc.ABC):
           priority: with a name only.
 
         Raises:
-          ConfigurationError: the address cannot be one. Nothing was sent.
+          ConfigurationError: the address cannot be one, or the control plane does not
+            send callbacks there; the message says how it would.
           NotEncodable: an argument or ``callback_data`` cannot travel. Nothing
             was sent.
           PayloadTooLarge: the arguments are larger than 16 MiB, or

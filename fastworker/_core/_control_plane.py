@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fastworker._core._callback_addresses import CallbackRules
 from fastworker._core._callbacks import CallbackStatistics
 from fastworker._core._codec import REQUEST_BODIES, AnyBody, decode_body, decode_frame, encode
 from fastworker._core._control_plane_events import (
@@ -27,6 +28,7 @@ from fastworker._core._control_plane_events import (
     DescribeCallbacks,
     DrainRequested,
     FrameArrived,
+    NoteAction,
     OldProcessesEnded,
     PageRead,
     Port,
@@ -83,6 +85,7 @@ from fastworker._core._messages import (
     TaskEvent,
     TaskEvents,
     TaskIds,
+    TaskSpec,
     Welcome,
     WireStatus,
 )
@@ -198,6 +201,7 @@ class ControlPlaneState:
       authenticates: whether peers have to prove who they are. Then a pipe of which
         there was no news may do nothing, else everything.
       about: what operators are told of it.
+      callback_rules: where callbacks may go.
     """
 
     def __init__(
@@ -211,11 +215,14 @@ class ControlPlaneState:
         is_durable: bool = False,
         authenticates: bool = False,
         about: About | None = None,
+        callback_rules: CallbackRules | None = None,
     ) -> None:
         self._epoch = epoch
         self._authenticates = authenticates
         self._authority: dict[int, Authority] = {}  # by pipe, where it is not the usual
         self._about = about or About()
+        self._callback_rules = callback_rules or CallbackRules()
+        self._remotes: dict[int, str] = {}  # by pipe, where its peer has come from
         self._is_durable = is_durable
         self._store_error = ""  # why nothing can be written now
         self._scheduler = scheduler
@@ -292,9 +299,10 @@ class ControlPlaneState:
             case CalledBack(task_ids=task_ids):
                 for task_id in task_ids:
                     self._changes.mark_called_back(task_id)
-            case PipeOpened(pipe=pipe, authority=authority):
+            case PipeOpened(pipe=pipe, authority=authority, remote=remote):
                 if authority != self._usual_authority:
                     self._authority[pipe] = authority
+                self._note_remote(pipe, remote)
                 # Its first frames may have come before the news of it.
                 if pipe not in self._by_pipe:
                     self._deadlines.set(pipe, now + HELLO_SECONDS)
@@ -551,6 +559,8 @@ class ControlPlaneState:
         if session.pipe is not None:
             del self._by_pipe[session.pipe]
         session.pipe = route.pipe
+        # The news of the pipe may come later; until then, the peer is where it was.
+        session.remote = self._remotes.get(route.pipe, session.remote)
         self._by_pipe[route.pipe] = session.key
         self._deadlines.clear(route.pipe)
 
@@ -562,8 +572,17 @@ class ControlPlaneState:
         """What the peer behind this route has proved to be."""
         return self._authority.get(route.pipe, self._usual_authority)
 
+    def _note_remote(self, pipe: int, remote: str) -> None:
+        if not remote:
+            return
+        self._remotes[pipe] = remote
+        key = self._by_pipe.get(pipe)
+        if key is not None:
+            self._sessions[key].remote = remote
+
     def _on_pipe_closed(self, pipe: int) -> None:
         self._authority.pop(pipe, None)
+        self._remotes.pop(pipe, None)
         self._deadlines.clear(pipe)
         key = self._by_pipe.get(pipe)
         if key is not None:
@@ -690,7 +709,9 @@ class ControlPlaneState:
                 ]
                 self._answer(session, ticket, SubmitReply(refusals), keep=False)
             case Submit(tasks=tasks, hurry=hurry):
-                submitted = TasksSubmitted(session.key, tasks)
+                submitted = TasksSubmitted(
+                    session.key, tasks, self._misdirected(session, tasks)
+                )
                 commands = self._scheduler.handle(submitted, now=self._now)
                 ids = [spec.id for spec in tasks]
                 self._carry_out(commands, _Asker(session, ticket, hurry, ids))
@@ -737,7 +758,9 @@ class ControlPlaneState:
                     session, ticket, self._scheduler.metrics.list_series(after), keep=False
                 )
             case DrainAsked(worker_id=worker_id):
-                self._answer(session, ticket, DrainReply(self._drain_subworker(worker_id)))
+                problem = self._drain_subworker(worker_id)
+                self._note(session, "drain", problem or "done", worker_id=worker_id)
+                self._answer(session, ticket, DrainReply(problem))
             case EventsAsked():
                 self._tell_listeners(self._feed.ask(session.key, ticket, body, now=self._now))
             case CallbacksAsked():
@@ -745,6 +768,16 @@ class ControlPlaneState:
             case _:
                 self._answer(session, ticket, Nothing())
                 self._end_session(session, f"{session.label} said goodbye", is_clean=True)
+
+    def _misdirected(self, session: Session, tasks: list[TaskSpec]) -> dict[int, str]:
+        """Which tasks' callbacks may not go where their client wants them to, and why."""
+        reasons: dict[int, str] = {}
+        for index, spec in enumerate(tasks):
+            if spec.callback is not None:
+                reason = self._callback_rules.refuse(spec.callback.address, session.remote)
+                if reason is not None:
+                    reasons[index] = reason
+        return reasons
 
     def _subworker_sessions(self) -> list[Session]:
         return [s for s in self._sessions.values() if s.role is Role.SUBWORKER]
@@ -799,6 +832,8 @@ class ControlPlaneState:
         if kind is Kind.CANCEL:
             watcher = session.key if asked.wants_end else None
             leaver = session.key if asked.leaves else None
+            if not asked.leaves:
+                self._note(session, "cancel", "asked", ids)
             only_of = None if is_operator else session.key
             event = TasksCancelled(ids, asked.grace, watcher, leaver, only_of)
         else:
@@ -869,10 +904,12 @@ class ControlPlaneState:
             self._answer(session, ticket, TaskEvents(_cut(events)), keep=False)
 
     def _act_on_tasks(self, session: Session, ticket: Ticket, read: TasksRead) -> None:
+        question = read.question
+        verb = "requeue" if question.action is TaskAction.REQUEUE else "purge"
         if read.problem:
+            self._note(session, verb, read.problem, question.ids)
             self._answer(session, ticket, TasksDone(problem=read.problem), keep=False)
             return
-        question = read.question
         tasks = [task for task in read.tasks if task.sequence <= question.newest]
         is_requeue = question.action is TaskAction.REQUEUE
         action = TasksRequeued(tasks) if is_requeue else TasksPurged(tasks)
@@ -884,7 +921,26 @@ class ControlPlaneState:
                 asker.untouched.append(Untouched(task_id, self._why_missing(task_id)))
             elif found[task_id] > question.newest:
                 asker.untouched.append(Untouched(task_id, "it was queued again meanwhile"))
+        acted = [command for command in commands if isinstance(command, ActionDone)]
+        done = [task_id for each in acted for task_id in each.done]
+        left = len(asker.untouched) + sum(len(each.untouched) for each in acted)
+        self._note(session, verb, f"done, except {left}" if left else "done", done)
         self._carry_out(commands, asker)
+
+    def _note(
+        self,
+        session: Session,
+        action: str,
+        outcome: str,
+        task_ids: list[str] | None = None,
+        worker_id: str = "",
+    ) -> None:
+        """Have it written down that this client has asked for something (X21)."""
+        self._out.append(
+            NoteAction(
+                action, outcome, session.label, session.remote, task_ids or [], worker_id
+            )
+        )
 
     def _why_missing(self, task_id: str) -> str:
         status = self._scheduler.describe(task_id, now=self._now).status

@@ -177,6 +177,28 @@ class DescribeCallbacks(msgspec.Struct, frozen=True, gc=False):
     asked: CallbacksAsked
 
 
+class NoteAction(msgspec.Struct, frozen=True, gc=False):
+    """Write down what a client has asked for, and what came of it.
+
+    ``session`` is the label that it has given itself, ``address`` the host that it has
+    connected from.
+    """
+
+    action: str
+    outcome: str
+    session: str
+    address: str
+    task_ids: list[str] = []
+    worker_id: str = ""
+
+
 ControlPlaneCommand = (
-    SendTo | ClosePipe | AppendRecords | CallBack | DescribeCallbacks | ReadPage | ReadTasks
+    SendTo
+    | ClosePipe
+    | AppendRecords
+    | CallBack
+    | DescribeCallbacks
+    | ReadPage
+    | ReadTasks
+    | NoteAction
 )

@@ -340,6 +340,7 @@ class RefusalCode(enum.IntEnum):
     STOPPING = 4
     STORE = 5
     NOT_PERMITTED = 6
+    CALLBACK = 7
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -198,8 +198,8 @@ class Scheduler:
                 return self._on_dispatch(event, now)
             case AttemptsReported(key=key, report=report):
                 return self._on_report(key, report, now)
-            case TasksSubmitted(owner=owner, tasks=tasks):
-                return self._on_submit(owner, tasks, now)
+            case TasksSubmitted():
+                return self._on_submit(event, now)
             case CapacityStated(key=key, lease=lease):
                 return self._on_capacity(key, lease)
             case SubworkerJoined():
@@ -384,9 +384,8 @@ class Scheduler:
 
     # --- submitting ---
 
-    def _on_submit(
-        self, owner: bytes, tasks: list[TaskSpec], now: float
-    ) -> list[SchedulerCommand]:
+    def _on_submit(self, submitted: TasksSubmitted, now: float) -> list[SchedulerCommand]:
+        owner, tasks = submitted.owner, submitted.tasks
         commands: list[SchedulerCommand] = []
         refusals: list[Refusal] = []
         held: list[int] = []
@@ -412,6 +411,11 @@ class Scheduler:
             self._submitted += 1
             self._sequence += 1
             record = TaskRecord(spec, self._sequence, owner)
+            if index in submitted.misdirected:
+                self._refused += 1
+                reason = submitted.misdirected[index]
+                refusals.append(Refusal(index, RefusalCode.CALLBACK, reason))
+                continue
             full = self._fullness(spec)
             if full is not None:
                 self._refused += 1

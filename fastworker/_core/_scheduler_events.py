@@ -28,10 +28,15 @@ from fastworker._core._task_states import TaskRecord
 
 
 class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
-    """A client hands in tasks and wants to hear of them under ``owner``."""
+    """A client hands in tasks and wants to hear of them under ``owner``.
+
+    ``misdirected`` are those, by index, whose callback may not go where it should,
+    with the reason; they are refused unless they are known already.
+    """
 
     owner: bytes
     tasks: list[TaskSpec]
+    misdirected: dict[int, str] = {}
 
 
 class SubworkerJoined(msgspec.Struct, frozen=True, gc=False):

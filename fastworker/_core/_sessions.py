@@ -203,6 +203,7 @@ class Session:
         "parked",
         "pipe",
         "receipts",
+        "remote",
         "role",
         "seen_at",
     )
@@ -216,6 +217,7 @@ class Session:
         self.address = address
         self.link = ResponderLink(key, epoch)
         self.pipe: int | None = None
+        self.remote = ""  # the host that its pipe comes from, as far as is known
         self.opened_on = 0  # the pipe that its first HELLO came by
         self.seen_at = now
         self.parked: Ticket | None = None  # the POLL or LEASE that waits

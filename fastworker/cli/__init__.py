@@ -16,6 +16,7 @@ from fastworker.cli._completion import completion
 from fastworker.cli._control_plane import control_plane
 from fastworker.cli._dashboard import dashboard
 from fastworker.cli._demo import demo
+from fastworker.cli._doctor import doctor
 from fastworker.cli._events import events
 from fastworker.cli._list import list_tasks
 from fastworker.cli._queues import queues
@@ -66,6 +67,7 @@ for command in (
     certs,
     dashboard,
     top,
+    doctor,
     demo,
     simulate,
     completion,

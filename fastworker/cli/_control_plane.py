@@ -71,6 +71,13 @@ from fastworker.cli._values import CommandWithLists
     metavar="SECONDS",
     help=with_default("And for how long.", "604800"),
 )
+@click.option(
+    "--callback-allow",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Where callbacks may go beside loopback and their client's own host; also a "
+    "network such as 10.0.0.0/8; may be given again.",
+)
 @tls_to_listen
 @_options.task_modules("Task modules to load.")
 @click.option(
@@ -113,6 +120,7 @@ def control_plane(
     store: str | None,
     history_size: int | None,
     history_ttl: float | None,
+    callback_allow: tuple[str, ...],
     task_modules: tuple[str, ...],
     processes: int,
     concurrency: int | None,
@@ -164,6 +172,7 @@ def control_plane(
             store=store_to_use(store, worker_id, base_address),
             history_max_size=history_size,
             history_ttl_seconds=history_ttl,
+            callback_allow=callback_allow or None,
             executes=processes == 0,
             concurrency=concurrency,
             backend=backend,  # type: ignore[arg-type]  # checked by click

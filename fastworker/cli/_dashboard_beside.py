@@ -64,6 +64,9 @@ def dashboard_beside(
     def make() -> Dashboard | None:
         if not is_installed():
             raise DashboardMissing(f"none; it needs: {INSTALL}")
+        if config.gui_port:
+            # Also while somebody else has the port, and it is tried again.
+            worker.keep_callbacks_from(config.gui_port)
         from fastworker.dashboard import Dashboard
 
         try:

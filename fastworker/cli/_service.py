@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import click
 import trio
@@ -121,6 +122,7 @@ class Service:
             return
         address = await nursery.start(dashboard.run)
         if address is not None:
+            self._worker.keep_callbacks_from(urlsplit(address).port or 80)
             self._dashboard_address = address_to_open(address, dashboard.token.text)
 
     async def _outlive_old_processes(self) -> None:

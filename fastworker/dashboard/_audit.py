@@ -1,20 +1,17 @@
 """One line for each thing that somebody has done here, with who it was.
 
-Logged by ``fastworker.audit``, as JSON: no name of a task can break out of its line.
+Logged by ``fastworker.audit``; see ``fastworker._audit``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import Any, Final
+from typing import Any
 
+from fastworker._audit import write
 from fastworker.dashboard._policy import Visitor
 
 log = logging.getLogger("fastworker.audit")
-
-# A thousand ids are no line any more; how many there were is said.
-_SHOWN_IDS: Final = 20
 
 
 def note(visitor: Visitor, action: str, outcome: str, **facts: Any) -> None:
@@ -25,16 +22,5 @@ def note(visitor: Visitor, action: str, outcome: str, **facts: Any) -> None:
       outcome: "done", or why not.
       **facts: to what it was done; a long list is cut.
     """
-    line: dict[str, Any] = {
-        "action": action,
-        "outcome": outcome,
-        "address": visitor.address,
-        "signed_in_by": visitor.by,
-    }
-    for name, value in facts.items():
-        if isinstance(value, list) and len(value) > _SHOWN_IDS:
-            line[name] = value[:_SHOWN_IDS]
-            line[f"{name}_count"] = len(value)
-        else:
-            line[name] = value
-    log.info("%s", json.dumps(line))  # ASCII only
+    who = {"address": visitor.address, "signed_in_by": visitor.by}
+    write(log, action, outcome, who, facts)

@@ -52,6 +52,8 @@ def complete_in_bash(*words: str) -> list[str]:
         (["fastworker", "ce"], ["certs"]),
         (["fastworker", "control-plane", "--tls-a"], ["--tls-allow"]),
         (["fastworker", "submit", "--auth"], ["--auth-token-file"]),
+        (["fastworker", "do"], ["doctor"]),
+        (["fastworker", "doctor", "--call"], ["--callback-allow"]),
         (["fastworker", "top", "--tok"], ["--token-file"]),
         (["fastworker", "submit", "--kw"], ["--kwargs"]),
         (["fastworker", "submit", "--args", "1", "2", "--non"], ["--non-blocking"]),

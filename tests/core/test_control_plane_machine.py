@@ -40,6 +40,7 @@ from fastworker._core._messages import (
     PROTOCOL_VERSION,
     URGENT_SLOT,
     Body,
+    Callback,
     CallOptions,
     Closed,
     Credits,
@@ -56,6 +57,7 @@ from fastworker._core._messages import (
     PollReply,
     ReadUpTo,
     Redirect,
+    RefusalCode,
     Refused,
     Rehello,
     Reply,
@@ -65,6 +67,7 @@ from fastworker._core._messages import (
     StartedAttempt,
     StopOrder,
     Submit,
+    SubmitReply,
     TaskIds,
     TaskSpec,
     Welcome,
@@ -203,6 +206,36 @@ def work_goes_on(hall: Hall) -> None:
     }
     assert told == {"a1": WireStatus.SUCCESS, "a2": WireStatus.SUCCESS}
     assert not {ANN_PIPE, BOB_PIPE} & set(hall.closed)
+
+
+# --- where callbacks go -----------------------------------------------------
+
+
+def test_a_callback_may_go_to_the_host_that_its_client_has_connected_from() -> None:
+    # X19 in docs/faults.md.
+    hall = Hall()
+    hall.hello(ANN_PIPE, ANN, Role.CLIENT)
+    hall.hello(BOB_PIPE, BOB, Role.SUBWORKER)
+    hall.handle(PipeOpened(ANN_PIPE, remote="192.0.2.5"))
+    hall.handle(PipeOpened(EVE_PIPE, remote="192.0.2.6"))
+    hall.hello(EVE_PIPE, EVE, Role.CLIENT)
+    callback = Callback("tcp://192.0.2.5:9000", "e1")
+
+    def refused(pipe: int, session: bytes, task_id: str) -> list[RefusalCode]:
+        spec = TaskSpec(task_id, "add", 2, 1, b"()", 0.0, callback=callback)
+        [reply] = hall.ask(pipe, session, Kind.SUBMIT, Submit([spec], hurry=True))
+        assert isinstance(reply, Reply)
+        return [refusal.code for refusal in decode_body(SubmitReply, reply.body).refusals]
+
+    assert refused(ANN_PIPE, ANN, "a1") == []
+    assert refused(EVE_PIPE, EVE, "e1") == [RefusalCode.CALLBACK]
+    # She is where she was until there is news of her new pipe, and then is not.
+    hall.hello(9, ANN, Role.CLIENT)
+    assert refused(9, ANN, "a2") == []
+    hall.handle(PipeOpened(9, remote="192.0.2.9"))
+    assert refused(9, ANN, "a3") == [RefusalCode.CALLBACK]
+    # What was taken stays taken, from wherever it is submitted again.
+    assert refused(9, ANN, "a1") == []
 
 
 # --- strangers --------------------------------------------------------------

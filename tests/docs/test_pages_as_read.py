@@ -14,7 +14,9 @@ from tests.docs.reader import open_reader, pattern_of
 NOT_RUN = {
     "sh": "installs the package, which whoever runs the tests has done",
     "ini": "units of a service manager that a test machine need not have",
-    "text": "words, not commands",
+    "text": "words, not commands, or those of machines that a test cannot have",
+    "bash": "typed on two hosts, which tests/nng/test_two_hosts.py has",
+    "{literalinclude}": "files, which tests/docs/test_deploy_files.py reads",
     "{toctree}": "a list of pages",
 }
 # Files that a page speaks of without showing them.

@@ -146,9 +146,13 @@ def lines_of_commands() -> Iterator[tuple[str, str]]:
             commands |= {f"{name} {sub}": each for sub, each in command.commands.items()}
         else:
             commands[name] = command
+    # The doctor's are the very same, and have their lines there.
+    shared = main.commands["control-plane"].params
     for name, command in commands.items():
         for parameter in command.params:
             if getattr(parameter, "hidden", False):
+                continue
+            if name == "doctor" and parameter in shared:
                 continue
             yield f"fastworker {name} {option_name(parameter)}", option_default(parameter)
 

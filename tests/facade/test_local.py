@@ -326,6 +326,13 @@ async def test_if_it_cannot_start_the_caller_is_told_why(
 
 
 @pytest.mark.nng
+async def test_callbacks_may_go_anywhere_since_nobody_else_submits(registry: Registry) -> None:
+    async with fastworker.local(registry=registry) as client:
+        for address in ("tcp://192.0.2.77:9000", "tcp://hooks.invalid:9000"):
+            assert await client.delay_with_callback("add", address, 1, 2)
+
+
+@pytest.mark.nng
 async def test_callbacks_reach_a_real_listener(registry: Registry) -> None:
     address = free_address()
     with pynng.Pair0(listen=address, recv_timeout=5000) as listener:

@@ -20,7 +20,7 @@ import pynng
 import pytest
 import trio
 
-from fastworker import Client, ControlPlaneWorker
+from fastworker import Client, ConfigurationError, ControlPlaneWorker
 from fastworker._core import _callbacks
 from fastworker._core._callbacks import CallbackStatistics
 from fastworker._registry import Registry
@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.nng, pytest.mark.trio]
 
 LISTENER = Path(__file__).with_name("pair_listener.py")
 ANY_PORT = "tcp://127.0.0.1:0"
+NO_HOST = "no-such-host.invalid"
 MIB = 1024 * 1024
 
 
@@ -134,7 +135,7 @@ async def open_cluster(format: str = "json") -> AsyncIterator[Cluster]:
     async with trio.open_nursery() as nursery:
         plane = ControlPlaneWorker(
             "plane", ANY_PORT, ANY_PORT, format, 0,
-            concurrency=2, registry=registry, rng=Random(0),
+            concurrency=2, registry=registry, rng=Random(0), callback_allow=[NO_HOST],
         )  # fmt: skip
         await nursery.start(plane.run)
         async with Client(plane.discovery_address, format) as client:
@@ -288,12 +289,23 @@ async def test_whoever_else_listens_there_is_no_delivery() -> None:
             wrong = free_address()
             rep.listen(wrong)
             silent = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
-            own = cluster.plane.base_address
-            for address in (silent, wrong, own, "tcp://no-such-host.invalid:9000"):
+            for address in (silent, wrong, f"tcp://{NO_HOST}:9000"):
                 await cluster.call(address, "add", 1, 2)
-            await cluster.until("it.failed_deliveries >= 8")
+            await cluster.until("it.failed_deliveries >= 6")
             assert cluster.callbacks.delivered == 0
         assert (await cluster.client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_no_callback_goes_to_a_port_of_the_control_plane_or_to_anywhere_else() -> None:
+    # X19 in docs/faults.md.
+    async with open_cluster() as cluster:
+        plane = cluster.plane
+        own = plane.base_address, plane.discovery_address, plane.management_address
+        elsewhere = "tcp://192.0.2.7:9000", "tcp://169.254.169.254:80", "tcp://other.invalid:1"
+        for address in (*own, *elsewhere):
+            with pytest.raises(ConfigurationError, match="callback_address="):
+                await cluster.call(address, "add", 1, 2)
+        assert cluster.callbacks.due == 0
 
 
 @pytest.mark.usefixtures("impatient")

@@ -144,3 +144,24 @@ def test_callbacks_that_have_not_arrived_are_shown(shell: Shell) -> None:
 def test_the_label_of_a_control_plane_is_shown(shell: Shell) -> None:
     plane = Plane(shell, "--worker-id", "north")
     assert "control plane 'north'" in plane.command.stderr
+
+
+def test_callbacks_go_where_the_control_plane_was_told(shell: Shell) -> None:
+    plane = Plane(
+        shell, "--task-modules", "mytasks",
+        "--callback-allow", "192.0.2.0/24", "--callback-allow", "hooks.invalid:9000",
+    )  # fmt: skip
+    (shell.folder / "call.py").write_text(
+        "import sys\n"
+        "from fastworker import SyncClient\n"
+        f"with SyncClient({plane.discovery!r}) as client:\n"
+        "    client.delay_with_callback('add', sys.argv[1], 1, 2)\n"
+    )
+
+    def call(address: str) -> str:
+        command = [sys.executable, "call.py", address]
+        return subprocess.run(command, cwd=shell.folder, capture_output=True, text=True).stderr
+
+    assert call("tcp://192.0.2.7:9000") == call("tcp://hooks.invalid:9000") == ""
+    for refused in ("tcp://hooks.invalid:9001", "tcp://198.51.100.1:9000", plane.discovery):
+        assert f"fastworker.ConfigurationError: callback_address={refused}" in call(refused)

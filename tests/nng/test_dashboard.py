@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fastworker import ConfigurationError, SyncClient
 from tests.nng.shell import Background, Plane, Shell, open_shell, wait_until
 from tests.ports import free_port
 
@@ -282,3 +284,20 @@ def test_what_somebody_does_leaves_a_line(shell: Shell) -> None:
         "signed_in_by": "token",
         "task_ids": [task_id],
     }
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_no_callback_goes_to_it_nor_to_where_it_will_be(
+    shell: Shell, *, is_taken: bool
+) -> None:
+    # X19 in docs/faults.md.
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        if is_taken:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        plane = start(shell, port)
+    with (
+        SyncClient(plane.discovery) as client,
+        pytest.raises(ConfigurationError, match="a port of this control plane itself"),
+    ):
+        client.delay_with_callback("add", f"tcp://127.0.0.1:{port}", 1, 2)
