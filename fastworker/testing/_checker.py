@@ -7,6 +7,7 @@ S for what must never happen, L for what must happen in time.
 from __future__ import annotations
 
 from fastworker.testing import _liveness as liveness
+from fastworker.testing import _order as order
 from fastworker.testing import _safety as safety
 from fastworker.testing._history import Event
 from fastworker.testing._rules import Check, Rules, Violation
@@ -26,6 +27,8 @@ CHECKS: tuple[Check, ...] = (
     safety.nothing_is_told_before_it_is_kept,
     safety.ends_are_of_the_newest_lease,
     safety.completed_tasks_are_not_cancelled,
+    order.work_is_given_in_order,
+    order.retries_are_not_early,
     safety.machines_hold,
     safety.tasks_assert_nothing_wrong,
     liveness.awaits_resolve_once,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
-from fastworker.testing._virtual_time import WALL_AT_START, Held
+from fastworker.testing._virtual_time import WALL_AT_START, Held, current_process
 
 
 class Process(Held):
@@ -20,6 +21,9 @@ class Process(Held):
       is_dead: whether it was killed. Its Trio tasks are held from then on until the
         run is over, since Python cannot end them without running their cleanup.
       is_done: whether it has ended by itself; nothing happens to it any more.
+      is_draining: whether it was asked to end, and to let end first what it has begun.
+      drain: asks it to; None for processes that cannot be asked.
+      simulation: that it is in.
       on_session: called when it has opened a session that is new.
       scope: ends it, once the run is over.
     """
@@ -32,6 +36,9 @@ class Process(Held):
         self.skew = skew
         self.is_dead = False
         self.is_done = False
+        self.is_draining = False
+        self.drain: Callable[[], None] | None = None
+        self.simulation: Any = None
         self.on_session: list[Callable[[], None]] = []
         self.scope = trio.CancelScope()
 
@@ -41,3 +48,10 @@ class Process(Held):
     def wall_clock(self) -> float:
         """Seconds since 1970 as this process sees it."""
         return WALL_AT_START + self.skew + trio.current_time()
+
+
+def this_simulation() -> Any:
+    """The simulation that this task runs in, for tasks that do something to it."""
+    process = current_process.get()
+    assert process is not None, "only in a task of a simulation"
+    return process.simulation

@@ -26,6 +26,9 @@ class Expected:
       is_poison: it kills its worker, every time.
       fails_with: the error that each attempt of it ends with.
       grace: how long a cancelled attempt may take to stop, in seconds.
+      lane: where it runs; empty if that is not known, and then there is one for all.
+      retry_delay: how long it waits at least before it is tried again, in seconds.
+      is_stream: it gives its values one by one.
     """
 
     is_endable: bool = False
@@ -34,6 +37,9 @@ class Expected:
     is_poison: bool = False
     fails_with: str = ""
     grace: float = DEFAULT_GRACE
+    lane: str = ""
+    retry_delay: float = 0.0
+    is_stream: bool = False
 
 
 UNKNOWN = Expected()
@@ -61,7 +67,11 @@ class Rules:
 
     def of(self, task: TaskStory) -> Expected:
         """What is known of the function of this task."""
-        return self.functions.get(task.name, UNKNOWN)
+        return self.expected(task.name)
+
+    def expected(self, name: str) -> Expected:
+        """What is known of a function."""
+        return self.functions.get(name, UNKNOWN)
 
 
 @dataclass(frozen=True)

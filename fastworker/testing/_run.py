@@ -82,6 +82,10 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
             grace=function.options.grace,
+            lane=function.lane_for("trio"),
+            retry_delay=function.options.retry_delay * (1 - function.options.jitter),
+            is_poison=getattr(function.function, "kills_its_worker", False),
+            is_stream=function.is_stream is True,
         )
         for function in registry.functions()
     }

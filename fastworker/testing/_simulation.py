@@ -16,17 +16,18 @@ from uuid import UUID
 import trio
 
 from fastworker._client import Client
-from fastworker._control_plane import ControlPlaneWorker
 from fastworker._core._stored import Changes
 from fastworker._errors import ConfigurationError, ControlPlaneUnreachable, StoreUnavailable
 from fastworker._registry import Registry
 from fastworker._store._abc import Store
 from fastworker._transport._memory import Faults
 from fastworker.testing import _plan
+from fastworker.testing._control_plane import SimulatedControlPlane
 from fastworker.testing._history import History, Kind
 from fastworker.testing._lane import Nursery, SimulatedLane
+from fastworker.testing._listener import listen
 from fastworker.testing._network import SimulatedNetwork
-from fastworker.testing._plan import CONTROL, Fault, Plan
+from fastworker.testing._plan import CONTROL, DRAIN, LISTENER, Fault, Plan
 from fastworker.testing._process import Process
 from fastworker.testing._recording import (
     RecordedSink,
@@ -86,7 +87,7 @@ class Simulation:
         self._dead: list[Process] = []
         self._programs: dict[str, ClientProgram] = {}
         self._nursery: trio.Nursery
-        self._planes: dict[int, ControlPlaneWorker] = {}
+        self._planes: dict[int, SimulatedControlPlane] = {}
         self._programs_left: set[str] = set()
         self._is_calm = trio.Event()
         self._ended = trio.Event()
@@ -141,12 +142,12 @@ class Simulation:
 
     # --- faults ---
 
-    def crash(self, name: str, *, silently: bool = False) -> None:
+    def crash(self, name: str, *, silently: bool = False, what: str = "crash") -> None:
         """Kill a process: nothing of it runs, is sent or is written from now on."""
         process = self._processes.get(name)
         if process is None or process.is_dead or process.is_done or self._is_over:
             return
-        self._recorder.write(process, Kind.EXIT, what="silent" if silently else "crash")
+        self._recorder.write(process, Kind.EXIT, what="silent" if silently else what)
         process.is_dead = True
         self.network.kill(process, silently=silently)
         self._queue.hold(process)
@@ -158,6 +159,21 @@ class Simulation:
         if process is not None and process.is_dead and not self._is_over:
             self.network.bury(name)
             self._spawn(name, process.role)
+
+    def crash_by_itself(self, name: str) -> None:
+        """Kill a process as a task of its own can; it is started again soon."""
+        self.crash(name, what="")
+        self._nursery.start_soon(self._restart_later, name)
+
+    def drain(self, name: str) -> None:
+        """Have a process end as SIGTERM does; it is started again soon."""
+        process = self._processes.get(name)
+        if process is None or process.is_dead or process.drain is None or self._is_over:
+            return
+        if not process.is_draining:
+            process.is_draining = True
+            self._recorder.write(process, Kind.FAULT, what=DRAIN, run=f"drain {process.pid}")
+            process.drain()
 
     def pause(self, name: str) -> None:
         """Stop a process, as SIGSTOP does."""
@@ -185,6 +201,8 @@ class Simulation:
             self._spawn(CONTROL, "control_plane")
             for name in self.plan.names[1 : 1 + self.plan.workers]:
                 self._spawn(name, "subworker")
+            if self.plan.listens:
+                self._spawn(LISTENER, "listener")
             program = Process(PROGRAM, "client", next(self._pids), 0.0)
             self._processes[PROGRAM] = program
             self.history.write(Kind.SPAWN, process=PROGRAM, pid=program.pid)
@@ -244,7 +262,9 @@ class Simulation:
         self.network.heal_all()
         self.disk.failure = ""
         self.disk.crash_in_write = ""
-        for name in list(self._processes):
+        for name, process in list(self._processes.items()):
+            if process.is_draining:
+                self.crash(name)  # its time is over, as a service manager says
             self.history.write(Kind.HEAL, process=name)
             self.resume(name)
             self.restart(name)
@@ -306,6 +326,8 @@ class Simulation:
                 await trio.sleep(fault.seconds)
                 self.disk.crash_in_write = ""
                 self.restart(name)
+            case _plan.DRAIN:
+                self.drain(name)
             case kind:
                 raise AssertionError(kind)
 
@@ -336,6 +358,7 @@ class Simulation:
         if self.plan.skew:
             skew = self._stream(f"skew/{name}").uniform(-1, 1) * self.plan.skew
         process = Process(name, role, next(self._pids), skew)
+        process.simulation = self
         self._processes[name] = process
         self.history.write(Kind.SPAWN, process=name, pid=process.pid)
         self._nursery.start_soon(self._live, process)
@@ -349,6 +372,8 @@ class Simulation:
                         await self._run_control_plane(process)
                     case "subworker":
                         await self._run_subworker(process)
+                    case "listener":
+                        await listen(self.network, self._recorder, process)
                     case _:
                         await self._run_client(process)
             except* StoreUnavailable:
@@ -359,6 +384,16 @@ class Simulation:
                 if not process.is_dead:
                     self._note_broken(process, errors)
                     self.crash(process.name)
+        if process.is_draining and not (process.is_dead or self._is_over):
+            self._note_drained(process)
+
+    def _note_drained(self, process: Process) -> None:
+        run = f"drain {process.pid}"
+        self._recorder.write(process, Kind.EXIT, what="drained")
+        self.history.write(Kind.HEAL, process=process.name, run=run)
+        process.is_dead = True
+        self.network.kill(process, silently=False)
+        self._nursery.start_soon(self._restart_later, process.name)
 
     async def _restart_later(self, name: str) -> None:
         current_process.set(None)
@@ -388,10 +423,13 @@ class Simulation:
             )
         else:
             store = RecordedMemoryStore(process, written)
-        plane = ControlPlaneWorker(
-            CONTROL,
-            BASE,
-            DISCOVERY,
+        plane = SimulatedControlPlane(
+            process,
+            self._recorder,
+            worker_id=CONTROL,
+            base_address=BASE,
+            discovery_address=DISCOVERY,
+            max_queued=self.plan.max_queued,
             subworker_management_port=MANAGEMENT_PORT,
             executes=False,
             store=store,
@@ -401,6 +439,7 @@ class Simulation:
             wall_clock=process.wall_clock,
         )
         self._planes[process.pid] = plane
+        process.drain = plane.drain
         async with trio.open_nursery() as nursery:
             await nursery.start(plane.run)
             self._recorder.write(process, Kind.LINK, what="open")
@@ -435,6 +474,7 @@ class Simulation:
                 make_lane=make_lane,
                 new_session_id=self._new_session_id,
             )
+            process.drain = worker.drain
             await worker.run()
 
     def _seconds(self, name: str) -> float:

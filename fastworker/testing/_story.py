@@ -56,6 +56,11 @@ class TaskStory:
     terminals: list[Event] = field(default_factory=list)
     leases: set[tuple[int, int]] = field(default_factory=set)
     executions: list[Execution] = field(default_factory=list)
+    queue: list[Event] = field(default_factory=list)
+    items: list[Event] = field(default_factory=list)
+    yields: list[Event] = field(default_factory=list)
+    calls: list[Event] = field(default_factory=list)
+    parked: list[Event] = field(default_factory=list)
 
     @property
     def endings(self) -> list[Event]:
@@ -251,6 +256,16 @@ class Story:
                     story.leases.add((event.epoch, event.attempt))
                 case Kind.TERMINAL:
                     story.terminals.append(event)
+                case Kind.READY | Kind.UNREADY | Kind.GIVEN:
+                    story.queue.append(event)
+                case Kind.ITEM:
+                    story.items.append(event)
+                case Kind.YIELD:
+                    story.yields.append(event)
+                case Kind.CALLED:
+                    story.calls.append(event)
+                case Kind.PARKED:
+                    story.parked.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)
                     story.executions.append(by_run[event.run])
