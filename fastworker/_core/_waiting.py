@@ -106,16 +106,16 @@ class WaitingTasks:
         hopeless: dict[str, bool] = {}
         for record in [r for r in self._suspects if r.spec.priority == priority]:
             name = record.spec.name
-            if name in hopeless:
+            if name in hopeless and record.parent is None:
                 continue
-            able = [w for w in workers if w.can_run_alone(name)]
+            able = [w for w in workers if w.can_run_alone(record)]
             if not able:
                 hopeless[name] = True
                 continue
             kept = reserved.get(record.spec.id)
-            idle = [g for g in rounds if not g.worker.leased_count and g.worker in able]
+            idle = [g for g in rounds if g.worker in able and g.worker.is_idle_for(record)]
             if idle:
-                given = next((g for g in idle if g.worker is kept), idle[0])
+                given = min(idle, key=lambda g: (g.worker.leased_count, g.worker is not kept))
                 self._suspects.remove(record)
                 given.lease(record)
                 given.worker.solo = record

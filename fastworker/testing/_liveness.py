@@ -24,22 +24,34 @@ def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
         for submit in task.submits:
             if submit.mode == "delay":
                 continue
-            ends = [
-                event
-                for event in [*task.outcomes, *task.rejects]
-                if (event.pid, event.mode) == (submit.pid, submit.mode)
-            ]
+            who = submit.pid, submit.mode
+            ends = [one for one in [*task.outcomes, *task.rejects] if (one.pid, one.mode) == who]
+            # Under one key one client may wait several times, one after the other.
+            awaits = sum((one.pid, one.mode) == who for one in task.submits)
             left = [one for one in task.cancels if one.what == "left" and one.pid == submit.pid]
-            life = story.life_of(submit.process, submit.at)
-            if len(ends) > 1:
-                yield violation("S12", task, f"one await ended {len(ends)} times", *ends)
+            if len(ends) > awaits:
+                message = f"{awaits} awaits ended {len(ends)} times"
+                yield violation("S12", task, message, *ends)
             elif (
-                not (ends or left)
+                not left
+                and len(ends) < awaits
                 and story.is_settled
-                and (life is None or life.until == math.inf)
+                and _is_waited_for(story, submit)
             ):
                 yield violation("S12", task, "its caller waits for ever", submit, *task.acks)
         yield from _delivered_in_time(story, rules, task)
+
+
+def _is_waited_for(story: Story, submit: Event) -> bool:
+    """Whether whoever has submitted this lives, and is still there to wait."""
+    life = story.life_of(submit.process, submit.at)
+    if life is not None and life.until < math.inf:
+        return False
+    parent = story.tasks.get(submit.parent)
+    return parent is None or not any(
+        execution.start.pid == submit.pid and execution.end is not None
+        for execution in parent.executions
+    )
 
 
 def _delivered_in_time(story: Story, rules: Rules, task: TaskStory) -> Iterator[Violation]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from fastworker.testing._virtual_time import WALL_AT_START, Held, current_process
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Process(Held):
@@ -24,6 +27,7 @@ class Process(Held):
       is_draining: whether it was asked to end, and to let end first what it has begun.
       drain: asks it to; None for processes that cannot be asked.
       simulation: that it is in.
+      is_given_up: says of an attempt whether it has no lease any more.
       on_session: called when it has opened a session that is new.
       scope: ends it, once the run is over.
     """
@@ -39,6 +43,7 @@ class Process(Held):
         self.is_draining = False
         self.drain: Callable[[], None] | None = None
         self.simulation: Any = None
+        self.is_given_up: Callable[[Any], bool] = lambda key: False
         self.on_session: list[Callable[[], None]] = []
         self.scope = trio.CancelScope()
 
@@ -50,8 +55,19 @@ class Process(Held):
         return WALL_AT_START + self.skew + trio.current_time()
 
 
+def this_process() -> Process:
+    """The process that this task runs in, for tasks that do something to it."""
+    process = current_process.get()
+    assert isinstance(process, Process), "only in a task of a simulation"
+    return process
+
+
 def this_simulation() -> Any:
     """The simulation that this task runs in, for tasks that do something to it."""
-    process = current_process.get()
-    assert process is not None, "only in a task of a simulation"
-    return process.simulation
+    return this_process().simulation
+
+
+def kills_its_worker(function: F) -> F:
+    """Say that no attempt of this function ever ends: each takes its worker with it."""
+    function.kills_its_worker = True  # type: ignore[attr-defined]
+    return function

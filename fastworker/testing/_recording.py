@@ -294,7 +294,12 @@ class RecordedSink:
         self._attempts[attempt.key] = attempt
         ahead = len(self._leased) - len(self._lent)
         if ahead >= self._slots and attempt.name not in self._measured:
-            self._complain(f"{ahead + 1} attempts were leased ahead, how long is not known")
+            # What was given up is leased no more, although a thread may still run it.
+            ahead -= sum(self._process.is_given_up(key) for key in self._leased)
+            if ahead >= self._slots:
+                self._complain(
+                    f"{ahead + 1} attempts were leased ahead, how long is not known"
+                )
         self._leased[attempt.key] = None
 
     def forget(self, keys: list[AttemptKey]) -> None:
@@ -354,6 +359,13 @@ class SimulatedSubWorker(SubWorker):
 
     def _new_session(self, *parts: Any) -> SubworkerSession:
         session = super()._new_session(*parts)
+        attempts = session._state._attempts
+
+        def is_given_up(key: AttemptKey) -> bool:
+            held = attempts.get(key)
+            return held is None or held.is_orphan
+
+        self._process.is_given_up = is_given_up
         self._recorder.write(self._process, Kind.LINK, what="dialing", is_own=True)
         session._handle = self._recorder.record_subworker(self._process, session._handle)
         return session

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from random import Random
 from typing import Any, Final
 from uuid import UUID
@@ -163,7 +164,8 @@ class Simulation:
     def crash_by_itself(self, name: str) -> None:
         """Kill a process as a task of its own can; it is started again soon."""
         self.crash(name, what="")
-        self._nursery.start_soon(self._restart_later, name)
+        # Not in the context of the task that calls this: nothing of it runs any more.
+        Context().run(self._nursery.start_soon, self._restart_later, name)
 
     def drain(self, name: str) -> None:
         """Have a process end as SIGTERM does; it is started again soon."""

@@ -74,6 +74,11 @@ class TaskStory:
         return bool(self.acks or self.endings)
 
     @property
+    def has_key(self) -> bool:
+        """Whether it was submitted under a key, as others may have done, too."""
+        return any("key" in submit.what.split() for submit in self.submits)
+
+    @property
     def name(self) -> str:
         return self.submits[0].name if self.submits else ""
 
