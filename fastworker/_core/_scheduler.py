@@ -510,7 +510,9 @@ class Scheduler:
         # Whoever submits itself as its own parent waits for nobody.
         if parent is not None and parent is not record:
             record.parent = parent
-            parent.children += 1
+            if parent.children is None:
+                parent.children = {}
+            parent.children[record.spec.id] = record
             parent.has_family = record.has_family = True
 
     def _set_alarm(self, record: TaskRecord) -> None:
@@ -936,8 +938,8 @@ class Scheduler:
                 family.pop(spec.id, None)
                 if not family:
                     del self._children[spec.options.parent]
-        if record.parent is not None:
-            record.parent.children -= 1
+        if record.parent is not None and record.parent.children is not None:
+            del record.parent.children[spec.id]
 
     def _news(self, record: TaskRecord, event: TaskEvent) -> list[SchedulerCommand]:
         """Tell everybody who wants to hear of this task, of which this is not the end."""

@@ -150,22 +150,48 @@ class SubworkerRecord:
     def can_take(self, record: TaskRecord) -> bool:
         """Whether this task may be leased to it now, beside others."""
         function = self.functions.get(record.spec.name)
-        if function is None or self.is_draining:
-            return False
-        # Who waits for a task of its own never ends without that.
-        if self.solo is not None and not record.is_below(self.solo):
-            return False
-        if self.reserved_for is not None and not record.is_waited_for:
+        if function is None or self.is_draining or self.solo or self.reserved_for:
             return False
         lane = self.lanes[function.lane]
         if len(lane.leased) < lane.capacity:
             return True
         return lane.has_credit(self.estimate_of(record))
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is kept for a task that has to run alone."""
+        return self.solo is not None or self.reserved_for is not None
+
+    def can_take_beside(self, record: TaskRecord) -> bool:
+        """Whether a task that is waited for may be leased to it although it is kept."""
+        function = self.functions.get(record.spec.name)
+        if function is None or self.is_draining:
+            return False
+        lane = self.lanes[function.lane]
+        return len(lane.leased) < lane.capacity
+
+    def families(self) -> list[TaskRecord]:
+        """What those here wait for, and for what that waits, in no special order.
+
+        Only what was submitted by a task that runs alone, if one does.
+        """
+        found: list[TaskRecord] = []
+        above = [r for lane in self.lanes.values() for r in lane.leased.values()]
+        if self.solo is not None:
+            above = [self.solo]
+        while above:
+            children = above.pop().children
+            if children:
+                found += children.values()
+                above += children.values()
+        return found
+
     def can_run_alone(self, record: TaskRecord) -> bool:
         """Whether this task could run here once nothing else does."""
         function = self.functions.get(record.spec.name)
-        if function is None or self.is_draining or self.reserved_for:
+        if function is None or self.is_draining:
+            return False
+        if self.reserved_for is not None and not record.is_waited_for:
             return False
         if self.solo is not None and not record.is_below(self.solo):
             return False
@@ -178,6 +204,9 @@ class SubworkerRecord:
         """
         if not self.leased_count or not record.is_waited_for:
             return not self.leased_count
+        lane = self.lane_of(record.spec.name)
+        if len(lane.leased) >= lane.capacity:
+            return False  # their slots are not lent yet
         return all(one.children for lane in self.lanes.values() for one in lane.leased.values())
 
     def lease(self, record: TaskRecord) -> None:

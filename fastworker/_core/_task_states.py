@@ -221,7 +221,7 @@ class TaskRecord:
         self.is_cancel_requested = False
         self.losses: tuple[str, ...] = ()
         self.parent: TaskRecord | None = None  # who has submitted it, until that has ended
-        self.children = 0  # how many it has submitted that have not ended
+        self.children: dict[str, TaskRecord] | None = None  # those that have not ended
         self.has_family = False  # it has submitted some, or was submitted by another
         self.last_ending = Ending.NEVER_STARTED
         self.loss = ""

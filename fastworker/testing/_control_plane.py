@@ -11,6 +11,7 @@ from typing import Any
 
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._core._control_plane_events import Port
+from fastworker._core._messages import Assignment
 from fastworker._core._placement import Round
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import TaskRecord
@@ -57,6 +58,7 @@ class RecordedWaiting(WaitingTasks):
         """Lease to those that can be reached now what they may take."""
         super().place(rounds, workers, avoids_careful)
         for given in rounds:
+            worker = given.worker
             for one in given.assignments:
                 self._recorder.write(
                     self._process,
@@ -64,8 +66,13 @@ class RecordedWaiting(WaitingTasks):
                     task=one.task_id,
                     epoch=given.epoch,
                     attempt=one.attempt,
-                    what=given.worker.label,
+                    what=worker.label,
+                    # Only who is waited for gets in there, whatever else is ready.
+                    mode="kept" if worker.is_kept and self._is_below(worker, one) else "",
                 )
+
+    def _is_below(self, worker: SubworkerRecord, given: Assignment) -> bool:
+        return any(record.spec.id == given.task_id for record in worker.families())
 
     def _note_ready(self, record: TaskRecord) -> None:
         self._recorder.write(

@@ -25,7 +25,9 @@ def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
             if submit.mode == "delay":
                 continue
             who = submit.pid, submit.mode
-            ends = [one for one in [*task.outcomes, *task.rejects] if (one.pid, one.mode) == who]
+            ends = [
+                one for one in [*task.outcomes, *task.rejects] if (one.pid, one.mode) == who
+            ]
             # Under one key one client may wait several times, one after the other.
             awaits = sum((one.pid, one.mode) == who for one in task.submits)
             left = [one for one in task.cancels if one.what == "left" and one.pid == submit.pid]

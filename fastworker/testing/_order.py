@@ -75,7 +75,7 @@ def work_is_given_in_order(story: Story, rules: Rules) -> Iterator[Violation]:
             if ready is None:
                 task = story.tasks[event.task]
                 yield violation("S5", task, "it was leased, and did not wait for it", event)
-            elif not ready.mode:
+            elif not (ready.mode or event.mode):
                 batch.append((ready, event))
 
 

@@ -297,9 +297,7 @@ class RecordedSink:
             # What was given up is leased no more, although a thread may still run it.
             ahead -= sum(self._process.is_given_up(key) for key in self._leased)
             if ahead >= self._slots:
-                self._complain(
-                    f"{ahead + 1} attempts were leased ahead, how long is not known"
-                )
+                self._complain(f"{ahead + 1} attempts were leased ahead, how long is not known")
         self._leased[attempt.key] = None
 
     def forget(self, keys: list[AttemptKey]) -> None:
