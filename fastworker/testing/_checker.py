@@ -6,8 +6,10 @@ S for what must never happen, L for what must happen in time.
 
 from __future__ import annotations
 
+from fastworker.testing import _ends as ends
 from fastworker.testing import _liveness as liveness
 from fastworker.testing import _order as order
+from fastworker.testing import _rest as rest
 from fastworker.testing import _safety as safety
 from fastworker.testing._history import Event
 from fastworker.testing._rules import Check, Rules, Violation
@@ -37,6 +39,13 @@ CHECKS: tuple[Check, ...] = (
     liveness.losses_are_noticed,
     liveness.peers_come_back,
     liveness.links_hold,
+    liveness.drained_processes_end,
+    ends.callbacks_are_right,
+    ends.callbacks_arrive,
+    ends.streams_are_whole,
+    ends.streams_end_whole,
+    rest.nothing_is_left,
+    rest.only_a_full_queue_refuses,
 )
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastworker._control_plane import ControlPlaneWorker
+from fastworker._core._callback_events import Settled
 from fastworker._core._control_plane_events import Port
 from fastworker._core._messages import Assignment
 from fastworker._core._placement import Round
@@ -102,7 +103,8 @@ class SimulatedControlPlane(ControlPlaneWorker):
             before = len(state._parked) + state._dropped
             commands = handle(event, now=now)
             more = len(state._parked) + state._dropped - before
-            for parked in list(state._parked)[-more:] if more else ():
+            given_up = list(state._parked)[-more:] if more else []
+            for parked in given_up:
                 self._recorder.write(
                     self._process,
                     Kind.PARKED,
@@ -111,6 +113,11 @@ class SimulatedControlPlane(ControlPlaneWorker):
                     attempt=parked.tries,
                     error=parked.error,
                 )
+            over = {parked.task_id for parked in given_up}
+            for command in commands:
+                for task_id in command.task_ids if isinstance(command, Settled) else ():
+                    if task_id not in over:
+                        self._recorder.write(self._process, Kind.DELIVERED, task=task_id)
             return commands
 
         self._callbacks._handle = recorded

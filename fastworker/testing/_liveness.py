@@ -15,6 +15,8 @@ SILENT = "silent"
 PROGRESS_SECONDS = 5.0
 RECONNECT_SECONDS = 5.0
 RELEASE_SECONDS = 1.0
+DRAIN = "drain"
+FAREWELL_SECONDS = 2.0
 DELIVERY_SECONDS = 1.0
 
 
@@ -167,6 +169,32 @@ def links_hold(story: Story, rules: Rules) -> Iterator[Violation]:
                     message = f"the link of {life.process} broke, and nothing was wrong"
                     yield Violation("L3", "", message, (event,))
                 was_open = event.what == "open"
+
+
+def drained_processes_end(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L5: who is asked to end takes nothing new, and has ended when its time is over."""
+    drains = [e for e in story.events if e.kind is Kind.FAULT and e.what == DRAIN]
+    for event in drains:
+        name = event.process
+        heard_at = event.at + RELEASE_SECONDS + rules.slack
+        limit = rules.drain + FAREWELL_SECONDS + rules.slack
+        over_at = event.at + limit
+        life = story.life_of(name, event.at)
+        if life is None:
+            continue
+        others = story.troubles(name, event.at - rules.lease, min(life.until, over_at))
+        if any(one.event is not event and one.event.what != "drained" for one in others):
+            continue
+        if min(life.until, story.last_at) > over_at:
+            message = f"{name} was asked to end, and was still there {limit:.1f} s later"
+            yield Violation("L5", "", message, (event,))
+        for task in story.tasks.values():
+            for given in task.queue:
+                is_here = name in (given.what, given.process)
+                if given.kind is Kind.GIVEN and is_here and heard_at < given.at <= life.until:
+                    yield violation(
+                        "L5", task, f"{name} drains, and was leased it", event, given
+                    )
 
 
 def _is_ready(task: TaskStory, since: float, until: float) -> bool:

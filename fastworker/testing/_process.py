@@ -9,7 +9,6 @@ import trio
 
 from fastworker.testing._virtual_time import WALL_AT_START, Held, current_process
 
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -56,6 +56,8 @@ class Rules:
       margin: so long before the end of its lease a worker has to stop by itself.
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
+      max_queued: how many tasks that have not ended the control plane takes.
+      drain: how long a process may go on that was asked to end, in seconds.
     """
 
     durable: bool
@@ -64,6 +66,8 @@ class Rules:
     margin: float = 0.0
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
+    max_queued: int = 1_000_000
+    drain: float = 30.0
 
     def of(self, task: TaskStory) -> Expected:
         """What is known of the function of this task."""

@@ -95,4 +95,5 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
         margin=FENCE_MARGIN,
         functions=functions,
         has_store=True,
+        max_queued=plan.max_queued,
     )

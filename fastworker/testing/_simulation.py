@@ -50,6 +50,8 @@ MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 # Longer than any run: no call may end by a limit of its own.
 LONG: Final = 100_000.0
 AUDIT_SECONDS: Final = 1200.0
+# As long as a callback may be tried, and a client that is gone may be missed.
+REST_SECONDS: Final = 900.0
 LOOK_SECONDS: Final = 0.5
 
 RESTART_SECONDS: Final = 1.0
@@ -221,6 +223,7 @@ class Simulation:
             current_process.set(program)
             await self._audit()
             self.history.write(Kind.SETTLED)
+            await self._rest()
             self._end()
 
     def _end(self) -> None:
@@ -352,6 +355,16 @@ class Simulation:
                             break
                         await trio.sleep(pause)
                         pause *= 1.5
+
+    async def _rest(self) -> None:
+        """Wait until nobody holds anything any more, and write down what is left."""
+        until = trio.current_time() + REST_SECONDS
+        plane = self._planes[self._processes[CONTROL].pid]
+        while any(plane.held().values()) and trio.current_time() < until:
+            await trio.sleep(LOOK_SECONDS * 10)
+        for what, count in plane.held().items():
+            if count:
+                self.history.write(Kind.HOLDS, process=CONTROL, what=what, order=count)
 
     # --- processes ---
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
+LISTENER = "l1"
 
 TERMINAL = frozenset({"success", "failure", "cancelled", "expired"})
 
@@ -61,6 +62,7 @@ class TaskStory:
     yields: list[Event] = field(default_factory=list)
     calls: list[Event] = field(default_factory=list)
     parked: list[Event] = field(default_factory=list)
+    delivered: list[Event] = field(default_factory=list)
 
     @property
     def endings(self) -> list[Event]:
@@ -167,7 +169,8 @@ class Story:
         """What was wrong anywhere in this time."""
         return [
             trouble
-            for troubles in self._troubles.values()
+            for name, troubles in self._troubles.items()
+            if name != LISTENER  # it is no part of the cluster
             for trouble in troubles
             if trouble.meets(since, until)
         ]
@@ -269,6 +272,8 @@ class Story:
                     story.yields.append(event)
                 case Kind.CALLED:
                     story.calls.append(event)
+                case Kind.DELIVERED:
+                    story.delivered.append(event)
                 case Kind.PARKED:
                     story.parked.append(event)
                 case Kind.START:

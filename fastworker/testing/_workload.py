@@ -78,6 +78,7 @@ class _Callers:
         self._ways = ways
         self._random = random
         self._left = sim.plan.tasks
+        self._has_dialed_the_dead = False
         self._pause = sim.plan.storm / sim.plan.tasks
 
     async def run(self, client: Client) -> None:
@@ -125,7 +126,10 @@ class _Callers:
             case "key":
                 await self._call_with_key(client, index)
             case "callback":
-                address = random.choice([LISTENER_ADDRESS, LISTENER_ADDRESS, DEAD_ADDRESS])
+                address = LISTENER_ADDRESS
+                if not self._has_dialed_the_dead and random.random() < 0.2:
+                    # Once: to give one up takes minutes, and they come one after the other.
+                    self._has_dialed_the_dead, address = True, DEAD_ADDRESS
                 await chosen.delay_with_callback(function.name, address, *args, **kwargs)
             case _:
                 raise AssertionError(way)
@@ -150,7 +154,7 @@ class _Callers:
         number = random.randrange(4)
         args, kwargs = self._makers[index].draw(
             Random(f"{self._sim.plan.seed}/{name}/{number}")
-        )  # noqa: S311
+        )
         if random.random() < 0.1:
             args, kwargs = self._makers[index].draw(random)
         chosen = client.options(idempotency_key=f"{name}/{number}")

@@ -663,9 +663,9 @@ class World:
                     overtakes &= worker.capacity[lane] > 0
                 else:
                     overtakes = worker.lane(entry.spec.name) == lane and other.rank < entry.rank
-                    is_kept = bool(suspects) or any(e.is_solo for e in worker.all_held)
-                    # Who waits for it may have to end before the subworker is free.
-                    overtakes &= not (is_kept and self._has_family(entry))
+                is_kept = bool(suspects) or any(e.is_solo for e in worker.all_held)
+                # Who waits for it may have to end before the subworker is free.
+                overtakes &= not (is_kept and self._has_family(entry))
                 assert not overtakes, f"S14/S15: {entry} was given before {other}"
             if any(e.is_solo for e in worker.all_held) or worker.is_draining:
                 continue
