@@ -7,6 +7,7 @@ S for what must never happen, L for what must happen in time.
 from __future__ import annotations
 
 from fastworker.testing import _liveness as liveness
+from fastworker.testing import _order as order
 from fastworker.testing import _safety as safety
 from fastworker.testing._history import Event
 from fastworker.testing._rules import Check, Rules, Violation
@@ -16,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     safety.acked_tasks_are_kept,
     safety.outcomes_agree,
     safety.outcomes_are_right,
+    safety.readers_are_cut_off_by_faults,
     safety.nothing_is_invented,
     safety.submits_are_idempotent,
     safety.leases_are_used_once,
@@ -28,11 +30,17 @@ CHECKS: tuple[Check, ...] = (
     safety.completed_tasks_are_not_cancelled,
     safety.machines_hold,
     safety.tasks_assert_nothing_wrong,
+    order.the_first_goes_first,
+    order.retries_wait,
+    order.states_follow_their_path,
     liveness.awaits_resolve_once,
     liveness.work_goes_on,
     liveness.losses_are_noticed,
     liveness.peers_come_back,
     liveness.links_hold,
+    liveness.callbacks_arrive,
+    liveness.nothing_is_left,
+    liveness.ends_are_orderly,
 )
 
 

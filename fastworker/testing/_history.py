@@ -23,14 +23,16 @@ SUFFIX = ".jsonl"
 class Kind(enum.StrEnum):
     """What can happen.
 
-    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
-    OUTCOME is what an await gave. OBSERVE is what a later look at the task
-    gave, and CANCEL is about to be asked for. Of tasks: START and END of one
-    execution. Of the store: KEPT when a task, LEASED when a lease of it, and TERMINAL
-    when its end became durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
-    and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
-    process's link. Of the run: CALM when all faults have ended, SETTLED when all
-    tasks have, and STORM when faults begin (again).
+    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised, OUTCOME is
+    what an await gave. OBSERVE is what a later look at the task gave, and CANCEL is
+    about to be asked for. Of tasks: START and END of one execution. Of the store: KEPT
+    when a task, LEASED when a lease of it, and TERMINAL when its end became durable.
+    ASSIGN when a lease goes out, to the worker that ``what`` names. CALLBACK is what a
+    listener is told. Of processes: SPAWN, EXIT, STOP, CONT, TERM when one is told to end,
+    the LINK of one as it changes, BROKEN when its own code has failed, and REST what it
+    has left when all is quiet. Of the network: FAULT and HEAL of one process's link. Of
+    the run: CALM when all faults have ended, SETTLED when all tasks have, and STORM when
+    faults begin (again).
     """
 
     SUBMIT = "submit"
@@ -44,6 +46,10 @@ class Kind(enum.StrEnum):
     KEPT = "kept"
     LEASED = "leased"
     TERMINAL = "terminal"
+    ASSIGN = "assign"
+    CALLBACK = "callback"
+    REST = "rest"
+    TERM = "term"
     SPAWN = "spawn"
     EXIT = "exit"
     STOP = "stop"
@@ -64,7 +70,7 @@ class Event:
     ``process`` is the label of a process and ``pid`` one life of it. ``run``
     names one execution, (``epoch``, ``attempt``) its fence. ``digest`` is that
     of the arguments, as a client had them or as a task got them; ``value`` that of what
-    the execution returned.
+    the execution returned. The most urgent ``priority`` is 0.
     """
 
     kind: Kind
@@ -83,6 +89,7 @@ class Event:
     error: str = ""
     what: str = ""
     wall: float = 0.0
+    priority: int = 0
 
     def __str__(self) -> str:
         fields = {

@@ -82,6 +82,9 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
             grace=function.options.grace,
+            is_stream=bool(function.is_stream),
+            lane=function.lane_for("trio"),
+            retry_delay=function.options.retry_delay * (1 - function.options.jitter),
         )
         for function in registry.functions()
     }
@@ -91,4 +94,5 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
         margin=FENCE_MARGIN,
         functions=functions,
         has_store=True,
+        slots=plan.slots,
     )

@@ -12,6 +12,8 @@ from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
 
+# How a reader of a stream ends whose values are lost on their way; the task may go on.
+READER_CUT_OFF = "lost: the session with the control plane ended, and values with it"
 TERMINAL = frozenset({"success", "failure", "cancelled", "expired"})
 
 
@@ -55,13 +57,27 @@ class TaskStory:
     kept: list[Event] = field(default_factory=list)
     terminals: list[Event] = field(default_factory=list)
     leases: set[tuple[int, int]] = field(default_factory=set)
+    durable: list[Event] = field(default_factory=list)
+    assigned: list[Event] = field(default_factory=list)
+    callbacks: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
 
     @property
     def endings(self) -> list[Event]:
         """What was said of its end, by whomever."""
         said = [*self.outcomes, *self.observed]
-        return [event for event in said if event.status in TERMINAL]
+        return [
+            event
+            for event in said
+            if event.status in TERMINAL and event.error != READER_CUT_OFF
+        ]
+
+    def lease_ended_at(self, lease: Event) -> float:
+        """When what was leased ended, or was leased to another; inf if it has not."""
+        later = [one.at for one in self.assigned if one.at > lease.at]
+        ran = [one for one in self.executions if one.fence == (lease.epoch, lease.attempt)]
+        ends = [one.ended_at for one in ran] or [one.at for one in self.terminals]
+        return min([*later, *ends], default=math.inf)
 
     @property
     def is_acked(self) -> bool:
@@ -122,6 +138,8 @@ class Story:
         self.events = events
         self.tasks: dict[str, TaskStory] = {}
         self.lives: list[Life] = []
+        # Those that were told to end, by their numbers.
+        self.ending: set[int] = set()
         self._troubles: defaultdict[str, list[Trouble]] = defaultdict(list)
         self.last_at = events[-1].at if events else 0.0
         self._tell_lives()
@@ -169,6 +187,12 @@ class Story:
                 return life
         return None
 
+    def ended(self, process: str, since: float, until: float) -> bool:
+        """Whether a life of this process ended in this time."""
+        return any(
+            life.process == process and since <= life.until <= until for life in self.lives
+        )
+
     def stopped(self, process: str, since: float, until: float) -> float:
         """For how long of this time the process was stopped."""
         return sum(
@@ -183,6 +207,7 @@ class Story:
     def _tell_lives(self) -> None:
         living: dict[str, Life] = {}
         stops: dict[str, Event] = {}
+        terms: dict[str, Event] = {}
         # Several at a time, told apart by their numbers.
         faults: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.events:
@@ -191,7 +216,12 @@ class Story:
                 case Kind.SPAWN:
                     living[name] = Life(name, event.pid, event.at)
                     self.lives.append(living[name])
+                case Kind.TERM:
+                    terms.setdefault(name, event)
+                    self.ending.add(event.pid)
                 case Kind.EXIT:
+                    if name in terms:
+                        self._trouble(name, terms[name].at, event.at, terms.pop(name))
                     self._end_stop(living.get(name), stops.pop(name, None), event.at)
                     if name in living:
                         living.pop(name).until = event.at
@@ -246,10 +276,17 @@ class Story:
                 case Kind.CANCEL:
                     story.cancels.append(event)
                 case Kind.KEPT:
+                    story.durable.append(event)
                     story.kept.append(event)
+                case Kind.ASSIGN:
+                    story.assigned.append(event)
+                case Kind.CALLBACK:
+                    story.callbacks.append(event)
                 case Kind.LEASED:
+                    story.durable.append(event)
                     story.leases.add((event.epoch, event.attempt))
                 case Kind.TERMINAL:
+                    story.durable.append(event)
                     story.terminals.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)
