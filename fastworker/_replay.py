@@ -84,15 +84,16 @@ async def replay(
     now = trio.current_time()
     count = 0
     with _no_garbage_collection():
-        async for tasks in _lists(store, store.open_tasks):
-            state.restore(tasks, now=now)
-            count += len(tasks)
+        # These first: what is restored may end at once, and then it is the latest end.
         since = now + wall_offset - result_ttl
         outcomes = await _call(store, lambda: store.outcomes(limit=max_results, since=since))
         for task in outcomes:
             if task.outcome is not None:
                 ended_at = min(now, task.changed - wall_offset)
                 results.put(task.outcome, task.content, now=ended_at)
+        async for tasks in _lists(store, store.open_tasks):
+            state.restore(tasks, now=now)
+            count += len(tasks)
         wall = now + wall_offset
         state.scheduler.restore_keys(await _call(store, lambda: store.keys(now=wall)))
         due = [task async for tasks in _lists(store, store.due_callbacks) for task in tasks]

@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     safety.acked_tasks_are_kept,
     safety.outcomes_agree,
     safety.outcomes_are_right,
+    safety.readers_are_cut_off_by_faults,
     safety.nothing_is_invented,
     safety.submits_are_idempotent,
     safety.leases_are_used_once,
@@ -37,6 +38,9 @@ CHECKS: tuple[Check, ...] = (
     liveness.losses_are_noticed,
     liveness.peers_come_back,
     liveness.links_hold,
+    liveness.callbacks_arrive,
+    liveness.nothing_is_left,
+    liveness.ends_are_orderly,
 )
 
 

@@ -23,15 +23,16 @@ SUFFIX = ".jsonl"
 class Kind(enum.StrEnum):
     """What can happen.
 
-    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
-    OUTCOME is what an await gave. OBSERVE is what a later look at the task
-    gave, and CANCEL is about to be asked for. Of tasks: START and END of one
-    execution. Of the store: KEPT when a task, LEASED when a lease of it, and TERMINAL
-    when its end became durable; ASSIGN when a lease goes out, to the worker that ``what``
-    names. CALLBACK is what a listener is told, REST what is left when all is quiet. Of processes: SPAWN, EXIT, STOP, CONT, TERM when one is told to end, the LINK of one as it changes,
-    and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
-    process's link. Of the run: CALM when all faults have ended, SETTLED when all
-    tasks have, and STORM when faults begin (again).
+    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised, OUTCOME is
+    what an await gave. OBSERVE is what a later look at the task gave, and CANCEL is
+    about to be asked for. Of tasks: START and END of one execution. Of the store: KEPT
+    when a task, LEASED when a lease of it, and TERMINAL when its end became durable.
+    ASSIGN when a lease goes out, to the worker that ``what`` names. CALLBACK is what a
+    listener is told. Of processes: SPAWN, EXIT, STOP, CONT, TERM when one is told to end,
+    the LINK of one as it changes, BROKEN when its own code has failed, and REST what it
+    has left when all is quiet. Of the network: FAULT and HEAL of one process's link. Of
+    the run: CALM when all faults have ended, SETTLED when all tasks have, and STORM when
+    faults begin (again).
     """
 
     SUBMIT = "submit"

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from fastworker.testing._history import Event, Kind
-from fastworker.testing._rules import Rules, Violation, may_be_forgotten, violation
+from fastworker.testing._rules import (
+    Rules,
+    Violation,
+    excuses,
+    may_be_forgotten,
+    violation,
+)
 from fastworker.testing._story import CONTROL, Story, TaskStory
 
 # So long may a task have been ready before one that is behind it is handed out.
@@ -24,22 +30,24 @@ def the_first_goes_first(story: Story, rules: Rules) -> Iterator[Violation]:
     assigned = [event for event in story.events if event.kind is Kind.ASSIGN]
     if not assigned:
         return
-    window = DISPATCH_SECONDS + rules.slack
     waiting = [task for task in story.tasks.values() if _is_plain(story, rules, task)]
     for event in assigned:
         task = story.tasks[event.task]
-        if event.attempt != 1 or not task.kept or not _takes_a_free_slot(story, rules, event):
+        # One that must not run twice goes out when its lease is durable: later than its turn.
+        if event.attempt != 1 or not task.kept or rules.of(task).runs_once:
+            continue
+        if not _takes_a_free_slot(story, rules, event):
             continue
         lane = rules.of(task).lane
         for other in waiting:
             if other is task or rules.of(other).lane != lane:
                 continue
             kept = other.kept[0]
-            if not _waited(other, event, kept.at + window):
+            if not _waited(other, event, kept.at + DISPATCH_SECONDS):
                 continue
             if kept.priority < event.priority:
                 broken = "S14"
-            elif kept.priority == event.priority and kept.at + window <= task.kept[0].at:
+            elif kept.priority == event.priority and kept.at < task.kept[0].at:
                 broken = "S15"
             else:
                 continue
@@ -84,6 +92,8 @@ def retries_wait(story: Story, rules: Rules) -> Iterator[Violation]:
             end = earlier.end
             if end is None or end.what != "raise" or later.fence != _next(earlier.fence):
                 continue
+            if excuses(story, rules, earlier, later.start.at):
+                continue  # it may have been taken from a worker that was lost
             waited = later.start.at - end.at
             if waited < rules.of(task).retry_delay - TIMER_SECONDS:
                 message = f"it was tried again after {waited:.2f} s"

@@ -19,6 +19,7 @@ CONTROL = "control"
 CRASH = "crash"
 SILENT_CRASH = "silent crash"
 PAUSE = "pause"
+TERM = "term"
 CUT = "partition"
 ONE_WAY_CUT = "partition one way"
 UNPLUG = "unplug"
@@ -30,6 +31,7 @@ KINDS = (
     CRASH,
     SILENT_CRASH,
     PAUSE,
+    TERM,
     CUT,
     ONE_WAY_CUT,
     UNPLUG,
@@ -226,6 +228,9 @@ def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
         case "store full" | "store torn":
             name = CONTROL
         case "reset":
+            seconds = 0.0
+        case "term":
+            name = random.choice(plan.names[1 : 1 + plan.workers])
             seconds = 0.0
         case _:
             pass

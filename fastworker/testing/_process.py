@@ -20,6 +20,8 @@ class Process(Held):
       is_dead: whether it was killed. Its Trio tasks are held from then on until the
         run is over, since Python cannot end them without running their cleanup.
       is_done: whether it has ended by itself; nothing happens to it any more.
+      drain: tells it to end once what it runs has ended; nothing unless it is a subworker.
+      leftovers: says what it has still to do, by its name.
       on_session: called when it has opened a session that is new.
       scope: ends it, once the run is over.
     """
@@ -32,6 +34,8 @@ class Process(Held):
         self.skew = skew
         self.is_dead = False
         self.is_done = False
+        self.leftovers: Callable[[], dict[str, int]] = dict
+        self.drain: Callable[[], None] = lambda: None
         self.on_session: list[Callable[[], None]] = []
         self.scope = trio.CancelScope()
 

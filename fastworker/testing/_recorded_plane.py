@@ -68,4 +68,5 @@ class SimulatedControlPlane(ControlPlaneWorker):
         counts = {name: getattr(known.tasks, name) for name in _OPEN}
         counts["ready"] = sum(known.tasks.ready)
         counts["queued_bytes"] = known.tasks.queued_bytes
+        counts["callbacks"] = self._callbacks.statistics().queued
         return {name: count for name, count in counts.items() if count}

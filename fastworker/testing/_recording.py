@@ -171,7 +171,8 @@ class Recorder:
                     facts[spec.id] = fact
                     digest = digest_of(spec.payload)
                     limited = min(event.budget_at, event.expires_at) < math.inf
-                    what = "deadline" if limited else ""
+                    what = "callback" if spec.callback is not None else ""
+                    what = "deadline" if limited else what
                     self.write(process, Kind.SUBMIT, digest=digest, what=what, **fact)
                 case CancelRequested(task_id=task_id):
                     self.write(process, Kind.CANCEL, task=task_id)
@@ -328,3 +329,11 @@ class SimulatedSubWorker(SubWorker):
         self._recorder.write(self._process, Kind.LINK, what="dialing")
         session._handle = self._recorder.record_subworker(self._process, session._handle)
         return session
+
+    def leftovers(self) -> dict[str, int]:
+        """What it runs or has to report, by its name; nothing while it has no session."""
+        known = None if self._session is None else self._session.statistics()
+        if known is None:
+            return {}
+        counts = {name: getattr(known, name) for name in ("running", "unstarted", "unreported")}
+        return {name: count for name, count in counts.items() if count}

@@ -26,6 +26,7 @@ class Expected:
       is_poison: it kills its worker, every time.
       fails_with: the error that each attempt of it ends with.
       grace: how long a cancelled attempt may take to stop, in seconds.
+      is_stream: it yields values, and does not run again once it has given some.
       lane: where it runs; each lane has slots of its own.
       retry_delay: how long it has to wait after a failure at least, in seconds.
     """
@@ -36,6 +37,7 @@ class Expected:
     is_poison: bool = False
     fails_with: str = ""
     grace: float = DEFAULT_GRACE
+    is_stream: bool = False
     lane: str = ""
     retry_delay: float = 0.0
 
@@ -55,6 +57,7 @@ class Rules:
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
       slots: how many attempts a lane of a worker runs at the same time.
+      drain: how long what runs may go on in a worker that is told to end, in seconds.
     """
 
     durable: bool
@@ -64,6 +67,7 @@ class Rules:
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
     slots: int = 1
+    drain: float = 30.0
 
     def of(self, task: TaskStory) -> Expected:
         """What is known of the function of this task."""

@@ -82,6 +82,7 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
             grace=function.options.grace,
+            is_stream=bool(function.is_stream),
             lane=function.lane_for("trio"),
             retry_delay=function.options.retry_delay * (1 - function.options.jitter),
         )

@@ -22,8 +22,9 @@ from fastworker.testing._rules import (
     may_be_forgotten,
     violation,
 )
-from fastworker.testing._story import TERMINAL, Execution, Story, TaskStory
+from fastworker.testing._story import READER_CUT_OFF, TERMINAL, Execution, Story, TaskStory
 
+GAVE_VALUES = "it is not run again, because it had given values"
 POISON = "lost: its worker died"
 # The value of an outcome that had to be given up because nobody fetched it in time.
 DROPPED = "dropped"
@@ -81,6 +82,19 @@ def outcomes_are_right(story: Story, rules: Rules) -> Iterator[Violation]:
                     yield violation("S11", task, "nobody has cancelled it", event)
             elif event.status == "failure" and not _is_good_reason(story, rules, task, event):
                 yield violation("S11", task, "this failure has no reason", event)
+
+
+def readers_are_cut_off_by_faults(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S11: whoever reads a stream gets all of it, or there was something wrong."""
+    for task in story.tasks.values():
+        for event in task.outcomes:
+            if event.error != READER_CUT_OFF:
+                continue
+            since = task.submits[0].at - rules.lease
+            if not rules.of(task).is_stream or not story.troubles(
+                event.process, since, event.at
+            ):
+                yield violation("S11", task, "its reader was cut off for no reason", event)
 
 
 def nothing_is_invented(story: Story, rules: Rules) -> Iterator[Violation]:
@@ -277,6 +291,8 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
     hits = sum(
         bool(excuses(story, rules, execution, event.at)) for execution in task.executions
     )
+    if rules.of(task).is_stream and event.error.endswith(GAVE_VALUES):
+        return hits > 0
     if rules.of(task).runs_once:
         return hits > 0 or bool(story.all_troubles(since - rules.lease, event.at))
     if event.error.startswith(POISON):

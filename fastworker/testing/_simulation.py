@@ -24,6 +24,7 @@ from fastworker._transport._memory import Faults
 from fastworker.testing import _plan
 from fastworker.testing._history import History, Kind
 from fastworker.testing._lane import Nursery, SimulatedLane
+from fastworker.testing._listener import run_listener
 from fastworker.testing._network import SimulatedNetwork
 from fastworker.testing._plan import CONTROL, Fault, Plan
 from fastworker.testing._process import Process
@@ -49,6 +50,7 @@ MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 LONG: Final = 100_000.0
 AUDIT_SECONDS: Final = 1200.0
 LOOK_SECONDS: Final = 0.5
+REST_SECONDS: Final = 600.0
 
 RESTART_SECONDS: Final = 1.0
 PROGRAM: Final = "program"
@@ -86,7 +88,6 @@ class Simulation:
         self._dead: list[Process] = []
         self._programs: dict[str, ClientProgram] = {}
         self._nursery: trio.Nursery
-        self._planes: dict[int, SimulatedControlPlane] = {}
         self._programs_left: set[str] = set()
         self._is_calm = trio.Event()
         self._ended = trio.Event()
@@ -156,9 +157,18 @@ class Simulation:
     def restart(self, name: str) -> None:
         """Start a process that was killed."""
         process = self._processes.get(name)
-        if process is not None and process.is_dead and not self._is_over:
+        if process is None or self._is_over:
+            return
+        if process.is_dead or (process.is_done and process.role == "subworker"):
             self.network.bury(name)
             self._spawn(name, process.role)
+
+    def end(self, name: str) -> None:
+        """Tell a worker to end, as SIGTERM does; it is started again when it has ended."""
+        process = self._processes.get(name)
+        if process is not None and process.role == "subworker" and not process.is_dead:
+            self._recorder.write(process, Kind.TERM)
+            process.drain()
 
     def pause(self, name: str) -> None:
         """Stop a process, as SIGSTOP does."""
@@ -183,6 +193,7 @@ class Simulation:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._queue.on_stuck = self._on_stuck
+            nursery.start_soon(run_listener, self.network, self.history)
             self._spawn(CONTROL, "control_plane")
             for name in self.plan.names[1 : 1 + self.plan.workers]:
                 self._spawn(name, "subworker")
@@ -201,6 +212,7 @@ class Simulation:
                 self.history.write(Kind.BROKEN, what="L1", error="the scenario does not end")
             current_process.set(program)
             await self._audit()
+            await self._rest()
             self.history.write(Kind.SETTLED)
             self._end()
 
@@ -271,6 +283,8 @@ class Simulation:
                 self.pause(name)
                 await trio.sleep(fault.seconds)
                 self.resume(name)
+            case _plan.TERM:
+                self.end(name)
             case _plan.CUT | _plan.ONE_WAY_CUT | _plan.UNPLUG:
                 # Unplugged it knows: its pipes are closed, and no other comes up.
                 write(Kind.FAULT, fault.kind)
@@ -329,6 +343,24 @@ class Simulation:
                             break
                         await trio.sleep(pause)
                         pause *= 1.5
+
+    async def _rest(self) -> None:
+        """Wait until nobody has anything to do, and write what is left all the same."""
+        left: dict[str, dict[str, int]] = {}
+        pause = LOOK_SECONDS
+        with trio.move_on_after(REST_SECONDS):
+            while left := self._leftovers():
+                await trio.sleep(pause)
+                pause *= 1.5
+        for name, counts in left.items():
+            what = ", ".join(f"{count} {of}" for of, count in counts.items())
+            self.history.write(Kind.REST, process=name, error=what)
+
+    def _leftovers(self) -> dict[str, dict[str, int]]:
+        """What living processes have still to do."""
+        living = [one for one in self._processes.values() if not one.is_dead]
+        found = {one.name: one.leftovers() for one in living}
+        return {name: counts for name, counts in found.items() if counts}
 
     # --- processes ---
 
@@ -404,7 +436,7 @@ class Simulation:
             rng=self._stream(f"retries/{process.pid}"),
             wall_clock=process.wall_clock,
         )
-        self._planes[process.pid] = plane
+        process.leftovers = plane.leftovers
         async with trio.open_nursery() as nursery:
             await nursery.start(plane.run)
             self._recorder.write(process, Kind.LINK, what="open")
@@ -440,7 +472,13 @@ class Simulation:
                 make_lane=make_lane,
                 new_session_id=self._new_session_id,
             )
+            process.drain = worker.drain
+            process.leftovers = worker.leftovers
             await worker.run()
+        if not process.is_dead:
+            self._recorder.write(process, Kind.EXIT, what="ended")
+            process.is_done = True
+            self._nursery.start_soon(self._restart_later, process.name)
 
     def _seconds(self, name: str) -> float:
         """How long an attempt of a ``def`` function takes."""

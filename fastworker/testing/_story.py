@@ -12,6 +12,8 @@ from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
 
+# How a reader of a stream ends whose values are lost on their way; the task may go on.
+READER_CUT_OFF = "lost: the session with the control plane ended, and values with it"
 TERMINAL = frozenset({"success", "failure", "cancelled", "expired"})
 
 
@@ -64,7 +66,11 @@ class TaskStory:
     def endings(self) -> list[Event]:
         """What was said of its end, by whomever."""
         said = [*self.outcomes, *self.observed]
-        return [event for event in said if event.status in TERMINAL]
+        return [
+            event
+            for event in said
+            if event.status in TERMINAL and event.error != READER_CUT_OFF
+        ]
 
     def lease_ended_at(self, lease: Event) -> float:
         """When what was leased ended, or was leased to another; inf if it has not."""
@@ -132,6 +138,8 @@ class Story:
         self.events = events
         self.tasks: dict[str, TaskStory] = {}
         self.lives: list[Life] = []
+        # Those that were told to end, by their numbers.
+        self.ending: set[int] = set()
         self._troubles: defaultdict[str, list[Trouble]] = defaultdict(list)
         self.last_at = events[-1].at if events else 0.0
         self._tell_lives()
@@ -199,6 +207,7 @@ class Story:
     def _tell_lives(self) -> None:
         living: dict[str, Life] = {}
         stops: dict[str, Event] = {}
+        terms: dict[str, Event] = {}
         # Several at a time, told apart by their numbers.
         faults: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.events:
@@ -207,7 +216,12 @@ class Story:
                 case Kind.SPAWN:
                     living[name] = Life(name, event.pid, event.at)
                     self.lives.append(living[name])
+                case Kind.TERM:
+                    terms.setdefault(name, event)
+                    self.ending.add(event.pid)
                 case Kind.EXIT:
+                    if name in terms:
+                        self._trouble(name, terms[name].at, event.at, terms.pop(name))
                     self._end_stop(living.get(name), stops.pop(name, None), event.at)
                     if name in living:
                         living.pop(name).until = event.at

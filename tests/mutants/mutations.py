@@ -134,8 +134,8 @@ MUTATIONS += (
     Mutation(
         "the latest tasks of a priority go first",
         SCHEDULER,
-        "            self._sequence += 1\n            record = TaskRecord(spec, self._sequence,",
-        "            self._sequence -= 1\n            record = TaskRecord(spec, self._sequence,",
+        "self._sequence += 1\n            record = TaskRecord(spec, self._sequence, owner)",
+        "self._sequence -= 1\n            record = TaskRecord(spec, self._sequence, owner)",
     ),
     Mutation(
         "a retry does not wait",

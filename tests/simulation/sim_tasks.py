@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 
 import trio
 
@@ -52,10 +53,16 @@ def broken() -> None:
     raise ValueError("broken")
 
 
+async def count(to: int) -> AsyncIterator[int]:
+    for number in range(to % 7):
+        await trio.sleep(0.1)
+        yield number
+
+
 def make_registry() -> Registry:
     """All of them, apart from those of anybody else."""
     registry = Registry()
-    for function in (nap, long_nap, work, slow_work, broken):
+    for function in (nap, long_nap, work, slow_work, broken, count):
         registry.register(function)
     registry.register(apart, options=TaskOptions(isolation="process"))
     registry.register(once, options=TaskOptions(on_lost="fail"))
