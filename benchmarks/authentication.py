@@ -10,7 +10,9 @@ whatever else the machine does hits both alike.
 Rows: tasks a second with 1,000 callers of ``submit_task`` at once, of tasks that
 do nothing and of such that return their argument of 64 KiB; and the median of one
 call after the other. *kept* is what is left of the throughput: the median over
-all rounds of the ratio of two neighbours.
+all rounds of the ratio of two neighbours. *processor* is the time that all three
+processes took for a task, and *kept by processor* the ratio of those, which other
+work on the machine changes far less.
 """
 
 from __future__ import annotations
@@ -90,6 +92,14 @@ class Cluster:
         self._worker = self._spawn("subworker", "--address", base)
         self._worker.stdout.readline()
 
+    def processor_seconds(self) -> float:
+        """What its processes and this one have taken so far."""
+        ticks = 0
+        for process in (self._plane, self._worker):
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
+
     def close(self) -> None:
         for process in (self._worker, self._plane):
             process.stdin.close()
@@ -105,7 +115,10 @@ class Cluster:
         )
 
 
-async def throughput(client: Client, name: str, args: tuple[str, ...], tasks: int) -> float:
+async def throughput(
+    cluster: Cluster, client: Client, name: str, args: tuple[str, ...], tasks: int
+) -> tuple[float, float]:
+    """Tasks a second, and milliseconds of processor time for each."""
     left = iter(range(tasks))
 
     async def caller() -> None:
@@ -113,11 +126,12 @@ async def throughput(client: Client, name: str, args: tuple[str, ...], tasks: in
             result = await client.submit_task(name, args)
             assert result.status is fastworker.TaskStatus.SUCCESS, result
 
-    begin = time.perf_counter()
+    begin, spent = time.perf_counter(), cluster.processor_seconds()
     async with trio.open_nursery() as nursery:
         for _ in range(LARGE_IN_FLIGHT if args else IN_FLIGHT):
             nursery.start_soon(caller)
-    return tasks / (time.perf_counter() - begin)
+    rate = tasks / (time.perf_counter() - begin)
+    return rate, (cluster.processor_seconds() - spent) / tasks * 1000
 
 
 async def latency(client: Client) -> float:
@@ -136,32 +150,41 @@ async def measure(clusters: list[Cluster], rounds: int, tasks: int) -> dict[str,
         Client(clusters[0].discovery, timeout=120, auth=clusters[0].auth) as without,
         Client(clusters[1].discovery, timeout=120, auth=clusters[1].auth) as with_tokens,
     ):
-        clients = {"open": without, "tokens": with_tokens}
-        for client in clients.values():
-            await throughput(client, "no_op", (), tasks // 5)
+        pairs = {"open": (clusters[0], without), "tokens": (clusters[1], with_tokens)}
+        for cluster, client in pairs.values():
+            await throughput(cluster, client, "no_op", (), tasks // 5)
         for number in range(rounds):
-            order = list(clients) if number % 2 == 0 else list(clients)[::-1]
+            order = list(pairs) if number % 2 == 0 else list(pairs)[::-1]
             for kind in order:
-                client = clients[kind]
-                for name, figure in (
-                    ("small", await throughput(client, "no_op", (), tasks)),
-                    ("64 KiB", await throughput(client, "give_back", (LARGE,), tasks // 20)),
-                    ("p50", await latency(client)),
+                cluster, client = pairs[kind]
+                for name, task_name, args, count in (
+                    ("small", "no_op", (), tasks),
+                    ("64 KiB", "give_back", (LARGE,), tasks // 20),
                 ):
-                    found.setdefault(f"{name}, {kind}", []).append(figure)
+                    rate, spent = await throughput(cluster, client, task_name, args, count)
+                    found.setdefault(f"{name}, {kind}", []).append(rate)
+                    found.setdefault(f"{name} processor, {kind}", []).append(spent)
+                found.setdefault(f"p50, {kind}", []).append(await latency(client))
     return found
 
 
 def summarise(found: dict[str, list[float]]) -> dict[str, float]:
     figures = {}
-    for name, unit in (("small", "tasks/s"), ("64 KiB", "tasks/s"), ("p50", "ms")):
-        open_, tokens = found[f"{name}, open"], found[f"{name}, tokens"]
-        figures[f"{name}, open: {unit}"] = statistics.median(open_)
-        figures[f"{name}, tokens: {unit}"] = statistics.median(tokens)
-        if unit == "tasks/s":
-            ratios = [b / a for a, b in zip(open_, tokens, strict=True)]
-            figures[f"{name}: kept, %"] = 100 * statistics.median(ratios)
+    for name in ("small", "64 KiB"):
+        for row, unit in ((name, "tasks/s"), (f"{name} processor", "ms")):
+            for kind in ("open", "tokens"):
+                figures[f"{row}, {kind}: {unit}"] = statistics.median(found[f"{row}, {kind}"])
+        figures[f"{name}: kept, %"] = 100 * ratio(found, name)
+        figures[f"{name}: kept by processor, %"] = 100 / ratio(found, f"{name} processor")
+    for kind in ("open", "tokens"):
+        figures[f"p50, {kind}: ms"] = statistics.median(found[f"p50, {kind}"])
     return figures
+
+
+def ratio(found: dict[str, list[float]], row: str) -> float:
+    """With tokens to without, in the middle of all rounds."""
+    both = zip(found[f"{row}, open"], found[f"{row}, tokens"], strict=True)
+    return statistics.median(tokens / without for without, tokens in both)
 
 
 def main() -> None:
@@ -187,11 +210,12 @@ def main() -> None:
             cluster.close()
     figures = summarise(found)
     if arguments.json:
-        print(json.dumps({"machine": describe_machine(), "figures": figures}, indent=2))
+        report = {"machine": describe_machine(), "figures": figures, "rounds": found}
+        print(json.dumps(report, indent=2))
         return
     print(describe_machine())
     for name, figure in figures.items():
-        print(f"{name:32}{figure:12,.2f}")
+        print(f"{name:36}{figure:12,.2f}")
 
 
 if __name__ == "__main__":
