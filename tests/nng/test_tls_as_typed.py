@@ -10,10 +10,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
-from fastworker import SyncClient, TlsSettings
-from fastworker._errors import AuthenticationError, LinkBroken
+from fastworker import Client, SyncClient, TlsSettings
+from fastworker._certificates import Authority
+from fastworker._errors import AuthenticationError, ConfigurationError, LinkBroken
 from fastworker.cli._errors import Exit
 from tests.certificates import Certificates
 from tests.nng.shell import Background, Shell, open_shell, wait_until
@@ -169,6 +171,30 @@ def test_a_host_that_is_not_in_the_certificate_is_refused(
     right = dataclasses.replace(settings, server_name="queue.example")
     with client(cluster, right) as connected:
         assert connected.submit_task("add", (1, 2)).result == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_client_works_on_both_loops_and_a_refused_one_hears_why_at_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    made = Certificates.from_folder(cluster.shell.folder / "certs")
+    settings = made.files(tmp_path, "web", made.of("fastworker-client"))
+    async with Client(cluster.discovery, tls=settings) as connected:
+        assert (await connected.submit_task("add", (1, 2))).result == 3
+    strange = made.files(tmp_path, "strange", made.of("fastworker-client"), new_authority())
+    with pytest.raises(ConfigurationError, match="would be refused by every peer"):
+        Client(cluster.discovery, tls=strange)
+    # Without a certificate of its own it cannot know before it has tried.
+    with anyio.fail_after(5), pytest.raises(AuthenticationError, match="wants a certificate"):
+        async with Client(
+            cluster.discovery, tls=TlsSettings(ca=settings.ca), connect_timeout=60
+        ):
+            pass
+
+
+def new_authority() -> Authority:
+    return Certificates().authority
 
 
 def client(cluster: Cluster, settings: TlsSettings) -> SyncClient:
