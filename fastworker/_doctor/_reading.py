@@ -118,6 +118,8 @@ def _read_port(setting: str, address: Address) -> Port:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, address.port))
             probe.listen(1)
+    except UnicodeError as error:
+        return Port(setting, str(address), error=f"{host[:80]} is no name ({error})")
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
         pid = _who_listens(address.port) if is_taken else 0

@@ -170,7 +170,7 @@ def _exposed(listening: Mapping[str, Address]) -> list[str]:
     for name in names_to_resolve(listening.values()):
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             continue  # what is not known counts as exposed
         hosts = [str(place[4][0]) for place in found]
         resolved[name] = [f"[{host}]" if ":" in host else host for host in hosts]

@@ -37,6 +37,7 @@ from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
     FrameArrived,
+    NoteAction,
     Port,
     ReadTasks,
     RecordsDurable,
@@ -421,7 +422,7 @@ class Cluster:
                     self.reset_pipe(peer)
             elif isinstance(command, ReadTasks):
                 self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
-            else:
+            elif not isinstance(command, NoteAction):
                 assert isinstance(command, AppendRecords)
                 self._take_append(command)
         self._check_losses()

@@ -20,6 +20,7 @@ from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
     FrameArrived,
+    NoteAction,
     Port,
     ReadTasks,
     RecordsDurable,
@@ -252,7 +253,7 @@ class NngCluster(Cluster):
                 self._listener.close_pipe(command.pipe)
             elif isinstance(command, ReadTasks):
                 self._control(TasksRead(command, self._stored(command.ids), len(command.ids)))
-            else:
+            elif not isinstance(command, NoteAction):
                 assert isinstance(command, AppendRecords)
                 self._append(command)
                 self._control(RecordsDurable(command.batch))

@@ -117,6 +117,10 @@ def test_it_may_be_run_beside_its_control_plane(shell: Shell) -> None:
         (["--callback-allow", "a b"], {}, "configuration", "fail"),
         (["--insecure", "--base-address", "tcp://0.0.0.0:5999"], {}, "exposure", "warn"),
         (["--base-address", "tcp://192.0.2.7:5999", "--insecure"], {}, "base address", "fail"),
+        (["--base-address", f"tcp://{'a' * 70}.b:1", "--insecure"], {}, "base address", "fail"),
+        (["--base-address", "tcp://a.invalid:1", "--insecure"], {}, "base address", "fail"),
+        (["--base-address", "tcp://localhost:0"], {}, "base address", "ok"),
+        (["--base-address", "tcp://[::1]:0"], {}, "base address", "ok"),
     ],
 )  # fmt: skip
 def test_what_a_control_plane_would_refuse_is_told_before_it_starts(
