@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastworker.cli import main
 from fastworker.cli._output import to_json
 from fastworker.cli._submit import submit
 from fastworker.cli._telemetry import OTEL_KEY
@@ -75,7 +76,8 @@ def test_a_mistyped_option_among_values_is_not_taken_for_a_value() -> None:
 
 def test_the_other_half_of_a_switch_ends_values_too() -> None:
     line = ["--task-name", "add", "--args", "1", "2", "--no-otel", "--non-blocking"]
-    with submit.make_context("submit", line) as context:
+    parent = main.make_context("fastworker", ["submit"])
+    with submit.make_context("submit", line, parent=parent) as context:
         assert context.params["arguments"] == ("1", "2")
         assert context.params["non_blocking"]
         assert context.meta[OTEL_KEY] is False

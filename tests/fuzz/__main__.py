@@ -50,8 +50,7 @@ def _run(count: int, seed: int, names: list[str]) -> int:
     for name in names:
         Campaign(seed).run(TARGETS[name], share_of(TARGETS[name], WARM_UP))
     campaign = Campaign(seed)
-    for name in names:
-        cases = count if len(names) == 1 else share_of(TARGETS[name], count)
+    for name, cases in _shares(count, names).items():
         tally = campaign.run(TARGETS[name], cases)
         line = f"{tally.cases:>9,} {name:20} {tally.seconds:6.0f} s {tally.growth:6.1f} MiB"
         print(line, flush=True)
@@ -63,6 +62,15 @@ def _run(count: int, seed: int, names: list[str]) -> int:
         print(f"that is more than {MAX_GROWTH:g} MiB")
         return 1
     return 0
+
+
+def _shares(count: int, names: list[str]) -> dict[str, int]:
+    if len(names) == 1:
+        return {names[0]: count}
+    shares = {name: share_of(TARGETS[name], count) for name in names}
+    # What rounding leaves, or takes.
+    shares[names[0]] = max(1, shares[names[0]] + count - sum(shares.values()))
+    return shares
 
 
 def _whole(text: str) -> int:

@@ -113,8 +113,13 @@ def _travels(values: tuple[Any, ...], named: dict[str, Any]) -> None:
 def _run(path: tuple[str, ...], command: click.Command, words: list[str]) -> None:
     with quiet():
         try:
-            context = command.make_context(path[-1], list(words))
-            with context:
+            parent: click.Context | None = None
+            group: Any = main
+            for name in ("fastworker", *path[:-1]):
+                # As typed: click keeps with a command what it has learnt from these.
+                group = main if parent is None else group.commands[name]
+                parent = group.make_context(name, ["x"], parent=parent)
+            with command.make_context(path[-1], list(words), parent=parent) as context:
                 _use(path, context.params)
         except click.UsageError as error:
             error.show()
