@@ -482,6 +482,7 @@ class SubworkerState:
 
     def _on_leased(self, reply: LeaseReply) -> None:
         by_lane: dict[str, list[Assignment]] = {}
+        is_ending = self._is_draining or self._is_stopping or reply.drain
         for key, info, assignment in self._leased_by(reply):
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
@@ -493,7 +494,11 @@ class SubworkerState:
                 retries_timeout=info.name not in self._final_timeouts,
             )
             self._attempts.add(key, held, self._now)
-            by_lane.setdefault(info.lane, []).append(assignment)
+            if is_ending:
+                # It was under way when we were told to end: nothing starts any more.
+                self._on_taken_back([key])
+            else:
+                by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
         if reply.assignments:
             # Short work is reported at once, and the next LEASE goes with it.
@@ -513,8 +518,6 @@ class SubworkerState:
         if reply.drain and not self._is_draining:
             self._drain()
             self._out.append(DrainOrdered())
-        elif self._is_draining or self._is_stopping:
-            self._take_back_everything()
 
     def _leased_by(
         self, reply: LeaseReply

@@ -124,6 +124,27 @@ MUTATIONS = (
 )
 
 # What continuous integration tries; the rest takes minutes.
+MUTATIONS += (
+    Mutation(
+        "the least urgent tasks go first",
+        "_core/_waiting.py",
+        "        for priority in PRIORITIES:",
+        "        for priority in reversed(PRIORITIES):",
+    ),
+    Mutation(
+        "the latest tasks of a priority go first",
+        SCHEDULER,
+        "self._sequence += 1\n            record = TaskRecord(spec, self._sequence, owner)",
+        "self._sequence -= 1\n            record = TaskRecord(spec, self._sequence, owner)",
+    ),
+    Mutation(
+        "a retry does not wait",
+        SCHEDULER,
+        "        record.retry_at = now + decision.delay",
+        "        record.retry_at = now",
+    ),
+)
+
 FEW = (
     "acknowledged before it is committed",
     "a cancel ends a task that is running and may complete",
