@@ -54,9 +54,16 @@ class Past:
         fields = {"epoch": 1, "attempt": attempt, "what": worker, **fields}
         return self.control(Kind.GIVEN, task, **fields)
 
-    def run(self, task: str, name: str = "work", attempt: int = 1, how: str = "return") -> Past:
+    def run(
+        self,
+        task: str,
+        name: str = "work",
+        attempt: int = 1,
+        how: str = "return",
+        **where: Any,
+    ) -> Past:
         run = f"{task}/{attempt}"
-        fields = {"process": "w1", "pid": 2, "task": task, "run": run}
+        fields = {"process": "w1", "pid": 2, **where, "task": task, "run": run}
         self.add(
             Kind.START, **fields, name=name, epoch=1, attempt=attempt, digest="d", after=0.5
         )
@@ -158,6 +165,28 @@ def test_s17_a_retry_before_its_time() -> None:
     assert retried(2.1).broken() == []
 
 
+# --- S19 ---
+
+
+def test_s19_what_is_durable_follows_its_path() -> None:
+    def past(*kinds: Kind, fences: tuple[int, ...] = (1, 2, 3)) -> Past:
+        past = Past().submit("t1").ready("t1").give("t1").run("t1")
+        for kind, fence in zip(kinds, fences, strict=False):
+            past.control(kind, "t1", epoch=1, attempt=fence)
+        return past.end("t1")
+
+    assert past().broken() == []
+    assert past(Kind.LEASED).broken() == []
+    assert past(Kind.LEASED, Kind.LEASED).broken() == []
+    assert past(Kind.LEASED, Kind.KEPT).broken() == ["S19"]
+    assert past(Kind.LEASED, Kind.LEASED, fences=(2, 2)).broken() == ["S5"]
+    lost = past()
+    lost.events = [event for event in lost.events if event.kind is not Kind.KEPT]
+    assert "S19" in lost.broken()
+    late = past().control(Kind.LEASED, "t1", epoch=1, attempt=2)
+    assert late.broken() == ["S19"]
+
+
 # --- S10 ---
 
 
@@ -183,7 +212,9 @@ def test_s10_a_child_that_is_leased_although_its_parent_was_cancelled() -> None:
 def drained(seconds: float, given_after: float | None = None) -> Past:
     past = Past().add(Kind.FAULT, process="w1", what="drain", run="drain 2")
     if given_after is not None:
-        past.submit("t1").ready("t1").give("t1", after=given_after).run("t1").end("t1")
+        past.submit("t1").ready("t1").give("t1", after=given_after)
+        past.ready("t1").give("t1", "w2", attempt=2)
+        past.run("t1", attempt=2, process="w2", pid=3).end("t1", 2)
     past.add(Kind.EXIT, process="w1", pid=2, what="drained", after=seconds)
     return past.add(Kind.HEAL, process="w1", run="drain 2")
 
@@ -196,6 +227,14 @@ def test_l5_a_process_that_does_not_end_when_it_is_asked_to() -> None:
 def test_l5_work_for_a_process_that_is_ending() -> None:
     assert drained(10.0, 1.0).broken() == []
     assert drained(10.0, 3.0).broken() == ["L5"]
+
+
+def test_l5_a_process_that_is_ending_starts_nothing() -> None:
+    past = Past().submit("t1").ready("t1").give("t1")
+    past.add(Kind.FAULT, process="w1", what="drain", run="drain 2").run("t1").end("t1")
+    past.add(Kind.EXIT, process="w1", pid=2, what="drained")
+    past.add(Kind.HEAL, process="w1", run="drain 2")
+    assert past.broken() == ["L5"]
 
 
 # --- L6 ---
