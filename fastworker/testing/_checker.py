@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     safety.completed_tasks_are_not_cancelled,
     order.work_is_given_in_order,
     order.retries_are_not_early,
+    order.states_follow_their_path,
     safety.children_end_with_their_parent,
     safety.machines_hold,
     safety.tasks_assert_nothing_wrong,

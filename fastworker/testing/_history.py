@@ -28,12 +28,13 @@ class Kind(enum.StrEnum):
     later look at the task gave, and CANCEL is about to be asked for. CALLED: a listener
     was told of an end. Of tasks: START and END of one execution, YIELD of a value
     between them. Of the control plane: READY when a task may be leased, UNREADY when
-    it may not any more, GIVEN when it is leased, DELIVERED when it takes its callback
-    for told, PARKED when it gives that up, and HOLDS what a process still has when all is quiet. Of the store: KEPT when a task, LEASED when a lease of it, and TERMINAL
-    when its end became durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
-    and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
-    process's link. Of the run: CALM when all faults have ended, SETTLED when all
-    tasks have, and STORM when faults begin (again).
+    it may not any more, GIVEN when it is leased, DELIVERED when its callback is taken
+    for told, PARKED when that is given up, and HOLDS what there still is of tasks and
+    clients when all is quiet. Of the store: KEPT when a task, LEASED when a lease of it,
+    and TERMINAL when its end became durable. Of processes: SPAWN, EXIT, STOP, CONT, the
+    LINK of one as it changes, and BROKEN when its own code has failed. Of the network:
+    FAULT and HEAL of one process's link. Of the run: CALM when all faults have ended,
+    SETTLED when all tasks have, and STORM when faults begin (again).
     """
 
     SUBMIT = "submit"

@@ -189,6 +189,11 @@ def drained_processes_end(story: Story, rules: Rules) -> Iterator[Violation]:
             message = f"{name} was asked to end, and was still there {limit:.1f} s later"
             yield Violation("L5", "", message, (event,))
         for task in story.tasks.values():
+            for execution in task.executions:
+                is_here = execution.start.pid == life.pid
+                if is_here and execution.start.at > event.at:
+                    message = f"{name} was asked to end, and has started it"
+                    yield violation("L5", task, message, event, execution.start)
             for given in task.queue:
                 is_here = name in (given.what, given.process)
                 if given.kind is Kind.GIVEN and is_here and heard_at < given.at <= life.until:

@@ -1,4 +1,4 @@
-"""In which order work is handed out, and when: S14, S15 and S17.
+"""In which order work is handed out, and when, and what is kept of it: S14, S15, S17, S19.
 
 Of what the control plane may lease and leases the history tells at the moment in which it
 decides, so these rules need no tolerance. Each looks at every event once.
@@ -12,7 +12,13 @@ from collections.abc import Iterator
 
 from fastworker._models import TaskPriority
 from fastworker.testing._history import Event, Kind
-from fastworker.testing._rules import Rules, Violation, excuses, violation
+from fastworker.testing._rules import (
+    Rules,
+    Violation,
+    excuses,
+    may_be_forgotten,
+    violation,
+)
 from fastworker.testing._story import Execution, Story
 
 # Order is promised between tasks of one lane: in another there may be no room.
@@ -122,3 +128,24 @@ def retries_are_not_early(story: Story, rules: Rules) -> Iterator[Violation]:
                         end,
                         event,
                     )
+
+
+def states_follow_their_path(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S19, S5: a durable task is kept, leased under fences that grow, and ends."""
+    for task in story.tasks.values() if rules.has_store else ():
+        if may_be_forgotten(story, rules, task):
+            continue
+        fence, has_ended = (0, 0), False
+        for place, event in enumerate(task.durable):
+            if (event.kind is Kind.KEPT) != (place == 0):
+                message = "it was kept again" if place else "it was never kept"
+                yield violation("S19", task, message, *task.durable)
+            elif has_ended:
+                yield violation("S19", task, "something came after its end", *task.durable)
+            elif event.kind is Kind.LEASED and (event.epoch, event.attempt) <= fence:
+                yield violation("S5", task, "its fence has not grown", *task.durable)
+            else:
+                has_ended = event.kind is Kind.TERMINAL
+                fence = max(fence, (event.epoch, event.attempt))
+                continue
+            break

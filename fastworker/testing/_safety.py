@@ -423,7 +423,9 @@ def machines_hold(story: Story, rules: Rules) -> Iterator[Violation]:
 
 def _is_told_without_a_row(event: Event) -> bool:
     """Whether nobody had to keep this: its task never came, or went with a memory."""
-    return event.error == LOST_WITH_MEMORY or event.error.startswith("timed out after")
+    return event.error == LOST_WITH_MEMORY or event.error.startswith(
+        ("timed out after", LOST_VALUES)
+    )
 
 
 def tasks_assert_nothing_wrong(story: Story, rules: Rules) -> Iterator[Violation]:

@@ -95,6 +95,7 @@ class Simulation:
         self._is_calm = trio.Event()
         self._ended = trio.Event()
         self._is_over = False
+        self._audited = 0  # events
 
     def _stream(self, name: str) -> Random:
         """Random numbers for one purpose: more of one does not change the others."""
@@ -339,11 +340,12 @@ class Simulation:
 
     async def _audit(self) -> None:
         """Look for every task that was acknowledged, until it has ended or time is up."""
-        acked = {e.task: None for e in self.history.events if e.kind is Kind.ACK}
+        seen: set[str] = set()
         until = trio.current_time() + AUDIT_SECONDS
         with trio.move_on_at(until + 5):
             async with self.client() as client:
-                for task_id in acked:
+                # Tasks submit others meanwhile.
+                while (task_id := self._next_acked(seen)) is not None:
                     pause = LOOK_SECONDS
                     while True:
                         try:
@@ -357,11 +359,19 @@ class Simulation:
                         await trio.sleep(pause)
                         pause *= 1.5
 
+    def _next_acked(self, seen: set[str]) -> str | None:
+        for event in self.history.events[self._audited :]:
+            self._audited += 1
+            if event.kind is Kind.ACK and event.task not in seen:
+                seen.add(event.task)
+                return event.task
+        return None
+
     async def _rest(self) -> None:
         """Wait until nobody holds anything any more, and write down what is left."""
         until = trio.current_time() + REST_SECONDS
         plane = self._planes[self._processes[CONTROL].pid]
-        while any(plane.held().values()) and trio.current_time() < until:
+        while any(plane.held().values()) and trio.current_time() < until:  # noqa: ASYNC110
             await trio.sleep(LOOK_SECONDS * 10)
         for what, count in plane.held().items():
             if count:

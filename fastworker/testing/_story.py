@@ -13,6 +13,7 @@ from fastworker.testing._history import Event, Kind
 CONTROL = "control"
 LISTENER = "l1"
 
+_DURABLE = frozenset({Kind.KEPT, Kind.LEASED, Kind.TERMINAL})
 TERMINAL = frozenset({"success", "failure", "cancelled", "expired"})
 
 
@@ -56,6 +57,7 @@ class TaskStory:
     kept: list[Event] = field(default_factory=list)
     terminals: list[Event] = field(default_factory=list)
     leases: set[tuple[int, int]] = field(default_factory=set)
+    durable: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     queue: list[Event] = field(default_factory=list)
     items: list[Event] = field(default_factory=list)
@@ -245,6 +247,8 @@ class Story:
             if not event.task:
                 continue
             story = self.tasks.setdefault(event.task, TaskStory(event.task))
+            if event.kind in _DURABLE:
+                story.durable.append(event)
             match event.kind:
                 case Kind.SUBMIT:
                     story.submits.append(event)

@@ -152,9 +152,8 @@ class _Callers:
         """Submit what others may have submitted, too; sometimes it is something else."""
         random, name = self._random, self._functions[index].name
         number = random.randrange(4)
-        args, kwargs = self._makers[index].draw(
-            Random(f"{self._sim.plan.seed}/{name}/{number}")
-        )
+        same = Random(f"{self._sim.plan.seed}/{name}/{number}")  # noqa: S311
+        args, kwargs = self._makers[index].draw(same)
         if random.random() < 0.1:
             args, kwargs = self._makers[index].draw(random)
         chosen = client.options(idempotency_key=f"{name}/{number}")

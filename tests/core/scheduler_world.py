@@ -678,7 +678,7 @@ class World:
     # --- what must hold ---
 
     def _has_family(self, entry: Entry) -> bool:
-        """Whether it waits for tasks of its own, or is waited for: it may run beside a suspect."""
+        """Whether it waits for others, or is waited for: it may run beside a suspect."""
         others = self.entries.values()
         is_parent = any(one.parent == entry.spec.id and one is not entry for one in others)
         return is_parent or entry.parent in self.entries

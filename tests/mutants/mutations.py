@@ -121,10 +121,6 @@ MUTATIONS = (
         "            known = self._tasks.get(spec.id)\n",
         "            known = None\n",
     ),
-)
-
-# What continuous integration tries; the rest takes minutes.
-MUTATIONS += (
     Mutation(
         "the least urgent tasks go first",
         "_core/_waiting.py",
@@ -143,8 +139,21 @@ MUTATIONS += (
         "        record.retry_at = now + decision.delay",
         "        record.retry_at = now",
     ),
+    Mutation(
+        "a subworker that is kept for a suspect lets nobody in",
+        "_core/_waiting.py",
+        "            if given.worker.is_kept:\n",
+        "            if False:\n",
+    ),
+    Mutation(
+        "a subworker that was told to end starts what comes then",
+        "_core/_subworker.py",
+        "is_ending = self._is_draining or self._is_stopping or reply.drain",
+        "is_ending = False",
+    ),
 )
 
+# What continuous integration tries; the rest takes minutes.
 FEW = (
     "acknowledged before it is committed",
     "a cancel ends a task that is running and may complete",

@@ -312,15 +312,15 @@ async def test_what_a_restart_ends_counts_as_later_than_what_had_ended_before(
         await world.start_worker("w0")
         async with world.client() as client:
             await client.submit_task("note", ("before",))
-            with pytest.raises((TaskCancelled, TaskLost)):
-                async with client.stream("give_one") as values:
-                    await anext(values)
-                    await trio.sleep(2)
-                    # Its wall clock is that of the machine, and no second has gone by there.
-                    [ended] = [row for row in store.rows.values() if row.state.is_terminal]
-                    before = msgspec.structs.replace(ended, changed=ended.changed - 100)
-                    store.rows[ended.spec.id] = before
-                    await kill_and_restart(world, store)
+            async with client.stream("give_one") as values:
+                await anext(values)
+                await trio.sleep(2)
+                # Its wall clock is that of the machine, and no second has gone by there.
+                [ended] = [row for row in store.rows.values() if row.state.is_terminal]
+                before = msgspec.structs.replace(ended, changed=ended.changed - 100)
+                store.rows[ended.spec.id] = before
+                await kill_and_restart(world, store)
+                with pytest.raises((TaskCancelled, TaskLost)):
                     await anext(values)
         state = world.plane._state
         assert state is not None
