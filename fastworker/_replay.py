@@ -68,7 +68,7 @@ async def replay(
     now = trio.current_time()
     count = 0
     with _no_garbage_collection():
-        # These first: what is restored may end at once, and then it is the latest end.
+        # First: what ends because of the restart ends after all that had ended before.
         since = now + wall_offset - result_ttl
         outcomes = await _call(store, lambda: store.outcomes(limit=max_results, since=since))
         for task in outcomes:

@@ -499,8 +499,21 @@ class Scheduler:
         if spec.budget is not None:
             record.deadline_at = now + spec.budget
         self._set_alarm(record)
-        if spec.options is not None and spec.options.parent:
-            self._children.setdefault(spec.options.parent, {})[spec.id] = record
+        self._join_family(record)
+
+    def _join_family(self, record: TaskRecord) -> None:
+        options = record.spec.options
+        if options is None or not options.parent:
+            return
+        self._children.setdefault(options.parent, {})[record.spec.id] = record
+        parent = self._tasks.get(options.parent)
+        # Whoever submits itself as its own parent waits for nobody.
+        if parent is not None and parent is not record:
+            record.parent = parent
+            if parent.children is None:
+                parent.children = {}
+            parent.children[record.spec.id] = record
+            parent.has_family = record.has_family = True
 
     def _set_alarm(self, record: TaskRecord) -> None:
         at = record.next_alarm
@@ -617,7 +630,7 @@ class Scheduler:
             return []
         self._known.withdraw(worker.functions.values())
         commands: list[SchedulerCommand] = []
-        was_alone = worker.solo is not None
+        alone = worker.solo
         presumed = [] if is_clean else worker.presumed_started()
         suspects = {record.spec.id for record in presumed}
         for lane in worker.lanes.values():
@@ -626,7 +639,7 @@ class Scheduler:
                 if record.state is TaskState.STARTED or record.spec.id in suspects:
                     record.last_ending, record.loss = Ending.LOST, reason
                 if fate is None and record.spec.id in suspects:
-                    if was_alone:
+                    if record is alone:
                         record.losses = (*record.losses, reason)
                         if len(record.losses) >= MAX_SOLO_LOSSES:
                             fate = Step.FAIL, _poison(record.losses)
@@ -908,8 +921,10 @@ class Scheduler:
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
         for key in (*record.joint, *record.watchers):
             commands.append(TaskChanged(key, event, False))
-        children = self._children.pop(event.task_id, None)
-        if children and event.ending is not Ending.COMPLETED:
+        children = self._children.pop(event.task_id, {})
+        for child in children.values():
+            child.parent = None  # no chain of tasks that have ended is kept
+        if event.ending is not Ending.COMPLETED:
             self._doomed.extend(children.values())
 
     def _forget(self, record: TaskRecord) -> None:
@@ -923,6 +938,8 @@ class Scheduler:
                 family.pop(spec.id, None)
                 if not family:
                     del self._children[spec.options.parent]
+        if record.parent is not None and record.parent.children is not None:
+            del record.parent.children[spec.id]
 
     def _news(self, record: TaskRecord, event: TaskEvent) -> list[SchedulerCommand]:
         """Tell everybody who wants to hear of this task, of which this is not the end."""
@@ -1192,8 +1209,7 @@ class Scheduler:
         spec = record.spec
         self._tasks[spec.id] = record
         self._queued_bytes += spec.size
-        if spec.options is not None and spec.options.parent:
-            self._children.setdefault(spec.options.parent, {})[spec.id] = record
+        self._join_family(record)
 
     def _wait_again(self, record: TaskRecord, state: TaskState) -> None:
         record.state = state

@@ -157,12 +157,57 @@ class SubworkerRecord:
             return True
         return lane.has_credit(self.estimate_of(record))
 
-    def can_run_alone(self, name: str) -> bool:
-        """Whether a task of this name could run here once nothing else does."""
-        function = self.functions.get(name)
-        if function is None or self.is_draining or self.solo or self.reserved_for:
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is kept for a task that has to run alone."""
+        return self.solo is not None or self.reserved_for is not None
+
+    def can_take_beside(self, record: TaskRecord) -> bool:
+        """Whether a task that is waited for may be leased to it although it is kept."""
+        function = self.functions.get(record.spec.name)
+        if function is None or self.is_draining:
+            return False
+        lane = self.lanes[function.lane]
+        return len(lane.leased) < lane.capacity
+
+    def families(self) -> list[TaskRecord]:
+        """What those here wait for, and for what that waits, in no special order.
+
+        Only what was submitted by a task that runs alone, if one does.
+        """
+        found: list[TaskRecord] = []
+        above = [r for lane in self.lanes.values() for r in lane.leased.values()]
+        if self.solo is not None:
+            above = [self.solo]
+        while above:
+            children = above.pop().children
+            if children:
+                found += children.values()
+                above += children.values()
+        return found
+
+    def can_run_alone(self, record: TaskRecord) -> bool:
+        """Whether this task could run here once nothing else does."""
+        function = self.functions.get(record.spec.name)
+        if function is None or self.is_draining:
+            return False
+        if self.reserved_for is not None and not record.is_waited_for:
+            return False
+        if self.solo is not None and not record.is_below(self.solo):
             return False
         return self.lanes[function.lane].capacity > 0
+
+    def is_idle_for(self, record: TaskRecord) -> bool:
+        """Whether nothing runs here that this task may have to be told from.
+
+        Where somebody waits for it, who waits for tasks of its own does not count.
+        """
+        if not self.leased_count or not record.is_waited_for:
+            return not self.leased_count
+        lane = self.lane_of(record.spec.name)
+        if len(lane.leased) >= lane.capacity:
+            return False  # their slots are not lent yet
+        return all(one.children for lane in self.lanes.values() for one in lane.leased.values())
 
     def lease(self, record: TaskRecord) -> None:
         """Enter a record into the ledger."""
@@ -177,7 +222,11 @@ class SubworkerRecord:
         self.leased_count -= 1
         record.worker = None
         if self.solo is record:
-            self.solo = None
+            # Who had the subworker before it, and has waited for it, has it again.
+            above = record.parent
+            while above is not None and not (above.worker is self and above.is_solo):
+                above = above.parent
+            self.solo = above
 
     def stop(self, order: StopOrder) -> None:
         """Have an attempt stopped with the next work; the shortest grace counts.
@@ -254,4 +303,6 @@ class SubworkerRecord:
             assert abs(lane.backlog - backlog) < 1e-6
         assert self.leased_count == leased
         if self.solo is not None:
-            assert self.leased_count == 1, "a task that must run alone does not"
+            others = [r for lane in self.lanes.values() for r in lane.leased.values()]
+            others.remove(self.solo)
+            assert all(r.has_family for r in others), "a task that must run alone does not"

@@ -153,6 +153,7 @@ class TaskRecord:
 
     __slots__ = (
         "_content",
+        "children",
         "deadline_at",
         "errors",
         "estimate",
@@ -160,6 +161,7 @@ class TaskRecord:
         "failures",
         "fence",
         "fence_epoch",
+        "has_family",
         "has_row",
         "held_until",
         "holder",
@@ -179,6 +181,7 @@ class TaskRecord:
         "message",
         "outcome",
         "owner",
+        "parent",
         "progress",
         "retry_at",
         "sequence",
@@ -217,6 +220,9 @@ class TaskRecord:
         self.is_wary = False
         self.is_cancel_requested = False
         self.losses: tuple[str, ...] = ()
+        self.parent: TaskRecord | None = None  # who has submitted it, until that has ended
+        self.children: dict[str, TaskRecord] | None = None  # those that have not ended
+        self.has_family = False  # it has submitted some, or was submitted by another
         self.last_ending = Ending.NEVER_STARTED
         self.loss = ""
         self.held_until = 0.0
@@ -236,6 +242,18 @@ class TaskRecord:
         return (
             f"<TaskRecord {self.spec.id} {self.spec.name!r} {self.state.value} #{self.fence}>"
         )
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether an attempt of the task that has submitted it may run, and wait for it."""
+        return self.parent is not None and self.parent.worker is not None
+
+    def is_below(self, other: TaskRecord) -> bool:
+        """Whether the other has submitted it, or has submitted who did."""
+        record = self.parent
+        while record is not None and record is not other:
+            record = record.parent
+        return record is not None
 
     def step(self, step: Step) -> None:
         """Move along the table.

@@ -90,6 +90,9 @@ class WaitingTasks:
             if self._suspects:
                 self._place_suspects(priority, rounds, workers, reserved)
             self._place_ready(priority, rounds, avoids_careful)
+        for given in rounds:
+            if given.worker.is_kept:
+                self._place_family(given, avoids_careful)
 
     def _place_suspects(
         self,
@@ -106,22 +109,40 @@ class WaitingTasks:
         hopeless: dict[str, bool] = {}
         for record in [r for r in self._suspects if r.spec.priority == priority]:
             name = record.spec.name
-            if name in hopeless:
+            if name in hopeless and record.parent is None:
                 continue
-            able = [w for w in workers if w.can_run_alone(name)]
+            able = [w for w in workers if w.can_run_alone(record)]
             if not able:
                 hopeless[name] = True
                 continue
             kept = reserved.get(record.spec.id)
-            idle = [g for g in rounds if not g.worker.leased_count and g.worker in able]
+            idle = [g for g in rounds if g.worker in able and g.worker.is_idle_for(record)]
             if idle:
-                given = next((g for g in idle if g.worker is kept), idle[0])
+                given = min(idle, key=lambda g: (g.worker.leased_count, g.worker is not kept))
                 self._suspects.remove(record)
                 given.lease(record)
                 given.worker.solo = record
-            else:
-                worker = min(able, key=lambda w: (w is not kept, w.leased_count, w.order))
+                continue
+            free = [w for w in able if w.reserved_for is None]
+            if free:
+                worker = min(free, key=lambda w: (w is not kept, w.leased_count, w.order))
                 worker.reserved_for = record
+
+    def _place_family(self, given: Round, avoids_careful: bool) -> None:
+        """Lease to a subworker that is kept what its own attempts wait for.
+
+        Without it they would never end, and so whoever it is kept for would never run.
+        """
+        worker = given.worker
+        for record in sorted(worker.families(), key=_rank):
+            if record.state is not TaskState.READY or record.is_solo:
+                continue
+            function = worker.functions.get(record.spec.name)
+            if avoids_careful and function is not None and function.on_lost == "fail":
+                continue
+            if worker.can_take_beside(record):
+                self._ready.remove(record)
+                given.lease(record)
 
     def _place_ready(self, priority: int, rounds: list[Round], avoids_careful: bool) -> None:
         heads: list[tuple[int, str]] = []

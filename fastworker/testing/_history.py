@@ -23,16 +23,17 @@ SUFFIX = ".jsonl"
 class Kind(enum.StrEnum):
     """What can happen.
 
-    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised, OUTCOME is
-    what an await gave. OBSERVE is what a later look at the task gave, and CANCEL is
-    about to be asked for. Of tasks: START and END of one execution. Of the store: KEPT
-    when a task, LEASED when a lease of it, and TERMINAL when its end became durable.
-    ASSIGN when a lease goes out, to the worker that ``what`` names. CALLBACK is what a
-    listener is told. Of processes: SPAWN, EXIT, STOP, CONT, TERM when one is told to end,
-    the LINK of one as it changes, BROKEN when its own code has failed, and REST what it
-    has left when all is quiet. Of the network: FAULT and HEAL of one process's link. Of
-    the run: CALM when all faults have ended, SETTLED when all tasks have, and STORM when
-    faults begin (again).
+    Of clients: SUBMIT is about to be said, ACK came back, REJECT was raised,
+    OUTCOME is what an await gave, and ITEM one value of a stream. OBSERVE is what a
+    later look at the task gave, and CANCEL is about to be asked for. CALLED: a listener
+    was told of an end. Of tasks: START and END of one execution, YIELD of a value
+    between them. Of the control plane: READY when a task may be leased, UNREADY when
+    it may not any more, GIVEN when it is leased, DELIVERED when it takes its callback
+    for told, PARKED when it gives that up, and HOLDS what a process still has when all is quiet. Of the store: KEPT when a task, LEASED when a lease of it, and TERMINAL
+    when its end became durable. Of processes: SPAWN, EXIT, STOP, CONT, the LINK of one as it changes,
+    and BROKEN when its own code has failed. Of the network: FAULT and HEAL of one
+    process's link. Of the run: CALM when all faults have ended, SETTLED when all
+    tasks have, and STORM when faults begin (again).
     """
 
     SUBMIT = "submit"
@@ -40,16 +41,21 @@ class Kind(enum.StrEnum):
     REJECT = "reject"
     CANCEL = "cancel"
     OUTCOME = "outcome"
+    ITEM = "item"
     OBSERVE = "observe"
+    CALLED = "called"
     START = "start"
     END = "end"
+    YIELD = "yield"
+    READY = "ready"
+    UNREADY = "unready"
+    GIVEN = "given"
+    DELIVERED = "delivered"
+    PARKED = "parked"
+    HOLDS = "holds"
     KEPT = "kept"
     LEASED = "leased"
     TERMINAL = "terminal"
-    ASSIGN = "assign"
-    CALLBACK = "callback"
-    REST = "rest"
-    TERM = "term"
     SPAWN = "spawn"
     EXIT = "exit"
     STOP = "stop"
@@ -70,7 +76,8 @@ class Event:
     ``process`` is the label of a process and ``pid`` one life of it. ``run``
     names one execution, (``epoch``, ``attempt``) its fence. ``digest`` is that
     of the arguments, as a client had them or as a task got them; ``value`` that of what
-    the execution returned. The most urgent ``priority`` is 0.
+    the execution returned. ``order`` is a place in an order, or a count; ``parent`` the
+    task that has submitted this one, and ``callback`` the id of its callback's event.
     """
 
     kind: Kind
@@ -88,8 +95,10 @@ class Event:
     status: str = ""
     error: str = ""
     what: str = ""
+    order: int = 0
+    parent: str = ""
+    callback: str = ""
     wall: float = 0.0
-    priority: int = 0
 
     def __str__(self) -> str:
         fields = {

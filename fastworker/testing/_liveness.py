@@ -15,9 +15,9 @@ SILENT = "silent"
 PROGRESS_SECONDS = 5.0
 RECONNECT_SECONDS = 5.0
 RELEASE_SECONDS = 1.0
+DRAIN = "drain"
+FAREWELL_SECONDS = 2.0
 DELIVERY_SECONDS = 1.0
-# What the goodbye of a worker may take.
-END_SECONDS = 2.0
 
 
 def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
@@ -26,22 +26,36 @@ def awaits_resolve_once(story: Story, rules: Rules) -> Iterator[Violation]:
         for submit in task.submits:
             if submit.mode == "delay":
                 continue
+            who = submit.pid, submit.mode
             ends = [
-                event
-                for event in [*task.outcomes, *task.rejects]
-                if (event.pid, event.mode) == (submit.pid, submit.mode)
+                one for one in [*task.outcomes, *task.rejects] if (one.pid, one.mode) == who
             ]
+            # Under one key one client may wait several times, one after the other.
+            awaits = sum((one.pid, one.mode) == who for one in task.submits)
             left = [one for one in task.cancels if one.what == "left" and one.pid == submit.pid]
-            life = story.life_of(submit.process, submit.at)
-            if len(ends) > 1:
-                yield violation("S12", task, f"one await ended {len(ends)} times", *ends)
+            if len(ends) > awaits:
+                message = f"{awaits} awaits ended {len(ends)} times"
+                yield violation("S12", task, message, *ends)
             elif (
-                not (ends or left)
+                not left
+                and len(ends) < awaits
                 and story.is_settled
-                and (life is None or life.until == math.inf)
+                and _is_waited_for(story, submit)
             ):
                 yield violation("S12", task, "its caller waits for ever", submit, *task.acks)
         yield from _delivered_in_time(story, rules, task)
+
+
+def _is_waited_for(story: Story, submit: Event) -> bool:
+    """Whether whoever has submitted this lives, and is still there to wait."""
+    life = story.life_of(submit.process, submit.at)
+    if life is not None and life.until < math.inf:
+        return False
+    parent = story.tasks.get(submit.parent)
+    return parent is None or not any(
+        execution.start.pid == submit.pid and execution.end is not None
+        for execution in parent.executions
+    )
 
 
 def _delivered_in_time(story: Story, rules: Rules, task: TaskStory) -> Iterator[Violation]:
@@ -108,7 +122,7 @@ def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
             continue
         if is_silent and all(other.until < until for other in others):
             continue  # it went on in time
-        if not _somebody_is_free(story, event, until):
+        if not _somebody_is_free(story, event, until - rules.slack):
             continue
         for task in story.tasks.values():
             broken = _broken_by(task, event)
@@ -125,57 +139,6 @@ def losses_are_noticed(story: Story, rules: Rules) -> Iterator[Violation]:
                     *broken.events,
                     event,
                 )
-
-
-def callbacks_arrive(story: Story, rules: Rules) -> Iterator[Violation]:
-    """L6: a listener that is there is told of each end, under one id, not too often."""
-    for task in story.tasks.values():
-        ids = {event.run for event in task.callbacks}
-        if len(ids) > 1:
-            yield violation("L6", task, "its callback has two ids", *task.callbacks)
-        for event in task.callbacks:
-            ended = [one for one in task.terminals if one.at <= event.at]
-            if not ended and rules.has_store and not may_be_forgotten(story, rules, task):
-                yield violation("L6", task, "a callback came before its end was kept", event)
-            elif ended and event.status != ended[-1].status:
-                yield violation(
-                    "L6", task, "its callback tells of another end", ended[-1], event
-                )
-        if not story.is_settled or not any(one.what == "callback" for one in task.submits):
-            continue
-        if not task.terminals or task.callbacks or may_be_forgotten(story, rules, task):
-            continue
-        # What a network drops of what it has taken, no sender of ours hears of.
-        ended_at = task.terminals[0].at
-        troubles = story.troubles(CONTROL, ended_at, ended_at + rules.slack)
-        if not any(trouble.event.what == "messages" for trouble in troubles):
-            yield violation("L6", task, "nobody was called back", *task.terminals)
-
-
-def nothing_is_left(story: Story, rules: Rules) -> Iterator[Violation]:
-    """B2: when all is quiet, nobody holds anything of it any more."""
-    for event in story.events:
-        if event.kind is Kind.REST and event.error:
-            yield Violation("B2", "", f"all is quiet, and {event.process} has {event.error}")
-
-
-def ends_are_orderly(story: Story, rules: Rules) -> Iterator[Violation]:
-    """L5: a worker that is told to end starts nothing more, and ends in time."""
-    for event in story.events:
-        if event.kind is not Kind.TERM:
-            continue
-        for task in story.tasks.values():
-            for execution in task.executions:
-                start = execution.start
-                if start.pid == event.pid and start.at > event.at + END_SECONDS:
-                    yield violation(
-                        "L5", task, "it was started on a worker that ends", event, start
-                    )
-        until = event.at + rules.drain + END_SECONDS + rules.slack
-        life = next((one for one in story.lives if one.pid == event.pid), None)
-        is_late = life is not None and life.until > until and story.last_at > until
-        if is_late and not story.troubles(event.process, event.at - rules.lease, until):
-            yield Violation("L5", "", f"{event.process} does not end", (event,))
 
 
 def peers_come_back(story: Story, rules: Rules) -> Iterator[Violation]:
@@ -199,8 +162,6 @@ def links_hold(story: Story, rules: Rules) -> Iterator[Violation]:
     limit = RECONNECT_SECONDS + rules.slack
     for since, until, is_settled in story.calms():
         for life in story.lives if is_settled else ():
-            if life.pid in story.ending:
-                continue
             was_open = False
             for event in life.links:
                 is_late = since + limit < event.at < until
@@ -208,6 +169,32 @@ def links_hold(story: Story, rules: Rules) -> Iterator[Violation]:
                     message = f"the link of {life.process} broke, and nothing was wrong"
                     yield Violation("L3", "", message, (event,))
                 was_open = event.what == "open"
+
+
+def drained_processes_end(story: Story, rules: Rules) -> Iterator[Violation]:
+    """L5: who is asked to end takes nothing new, and has ended when its time is over."""
+    drains = [e for e in story.events if e.kind is Kind.FAULT and e.what == DRAIN]
+    for event in drains:
+        name = event.process
+        heard_at = event.at + RELEASE_SECONDS + rules.slack
+        limit = rules.drain + FAREWELL_SECONDS + rules.slack
+        over_at = event.at + limit
+        life = story.life_of(name, event.at)
+        if life is None:
+            continue
+        others = story.troubles(name, event.at - rules.lease, min(life.until, over_at))
+        if any(one.event is not event and one.event.what != "drained" for one in others):
+            continue
+        if min(life.until, story.last_at) > over_at:
+            message = f"{name} was asked to end, and was still there {limit:.1f} s later"
+            yield Violation("L5", "", message, (event,))
+        for task in story.tasks.values():
+            for given in task.queue:
+                is_here = name in (given.what, given.process)
+                if given.kind is Kind.GIVEN and is_here and heard_at < given.at <= life.until:
+                    yield violation(
+                        "L5", task, f"{name} drains, and was leased it", event, given
+                    )
 
 
 def _is_ready(task: TaskStory, since: float, until: float) -> bool:
@@ -248,10 +235,19 @@ def _is_idle(story: Story, process: str, since: float, until: float) -> bool:
     )
 
 
-def _somebody_is_free(story: Story, event: Event, until: float) -> bool:
-    """Whether another worker runs nothing all the time: what was lost runs alone at first."""
-    others = story.workers - {event.process}
-    return any(_is_idle(story, process, event.at, until) for process in others)
+def _somebody_is_free(story: Story, event: Event, at: float) -> bool:
+    """Whether another worker runs nothing long then: what was lost runs alone at first."""
+    busy = {
+        execution.process
+        for task in story.tasks.values()
+        for execution in task.executions
+        if execution.start.at <= at and execution.ended_at > at + RELEASE_SECONDS
+    }
+    return any(
+        life.process not in busy | {event.process} and life.since <= at <= life.until
+        for life in story.lives
+        if life.process in story.workers
+    )
 
 
 def _broken_by(task: TaskStory, event: Event) -> Execution | None:

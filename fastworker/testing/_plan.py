@@ -15,11 +15,11 @@ from fastworker._errors import ConfigurationError
 from fastworker._transport._memory import Faults
 
 CONTROL = "control"
+LISTENER = "l1"
 
 CRASH = "crash"
 SILENT_CRASH = "silent crash"
 PAUSE = "pause"
-TERM = "term"
 CUT = "partition"
 ONE_WAY_CUT = "partition one way"
 UNPLUG = "unplug"
@@ -27,11 +27,11 @@ RESET = "reset"
 SLOW = "slow"
 STORE_FULL = "store full"
 STORE_TORN = "store torn"
+DRAIN = "drain"
 KINDS = (
     CRASH,
     SILENT_CRASH,
     PAUSE,
-    TERM,
     CUT,
     ONE_WAY_CUT,
     UNPLUG,
@@ -39,6 +39,7 @@ KINDS = (
     SLOW,
     STORE_FULL,
     STORE_TORN,
+    DRAIN,
 )
 
 
@@ -85,6 +86,8 @@ class Plan:
       work: how many seconds an attempt of a ``def`` function takes on the average.
       long: the share of ``def`` attempts that take long.
       settle: how many seconds everything may take once nothing goes wrong any more.
+      max_queued: how many tasks that have not ended the control plane takes.
+      listens: whether somebody is to be told of ends, by callbacks.
       tasks: about how many tasks a client submits, where the scenario asks for that.
     """
 
@@ -104,12 +107,15 @@ class Plan:
     long: float = 0.0
     settle: float = 3600.0
     tasks: int = 12
+    max_queued: int = 1_000_000
+    listens: bool = False
 
     @property
     def names(self) -> list[str]:
         """All processes that can be faulted."""
         workers = [f"w{number}" for number in range(1, self.workers + 1)]
-        return [CONTROL, *workers, *(f"c{number}" for number in range(1, self.clients + 1))]
+        clients = [f"c{number}" for number in range(1, self.clients + 1)]
+        return [CONTROL, *workers, *clients, *([LISTENER] if self.listens else [])]
 
     def without(self, index: int) -> Plan:
         """The same, but for one fault."""
@@ -185,6 +191,8 @@ def draw_plan(
         work=random.choice([0.02, 0.3, 2.0]),
         long=random.choice([0.0, 0.05, 0.3]),
         tasks=random.choice([3, 5, 8, 14]),
+        max_queued=random.choice([1_000_000, 1_000_000, 1_000_000, 4]),
+        listens=True,
     )
     messages = Faults()
     if "messages" in allowed and random.random() < 0.5:
@@ -229,8 +237,8 @@ def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
             name = CONTROL
         case "reset":
             seconds = 0.0
-        case "term":
-            name = random.choice(plan.names[1 : 1 + plan.workers])
+        case "drain":
+            name = random.choice(plan.names[: 1 + plan.workers])
             seconds = 0.0
         case _:
             pass

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import trio
 
-from fastworker.testing._virtual_time import WALL_AT_START, Held
+from fastworker.testing._virtual_time import WALL_AT_START, Held, current_process
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Process(Held):
@@ -20,8 +23,10 @@ class Process(Held):
       is_dead: whether it was killed. Its Trio tasks are held from then on until the
         run is over, since Python cannot end them without running their cleanup.
       is_done: whether it has ended by itself; nothing happens to it any more.
-      drain: tells it to end once what it runs has ended; nothing unless it is a subworker.
-      leftovers: says what it has still to do, by its name.
+      is_draining: whether it was asked to end, and to let end first what it has begun.
+      drain: asks it to; None for processes that cannot be asked.
+      simulation: that it is in.
+      is_given_up: says of an attempt whether it has no lease any more.
       on_session: called when it has opened a session that is new.
       scope: ends it, once the run is over.
     """
@@ -34,8 +39,10 @@ class Process(Held):
         self.skew = skew
         self.is_dead = False
         self.is_done = False
-        self.leftovers: Callable[[], dict[str, int]] = dict
-        self.drain: Callable[[], None] = lambda: None
+        self.is_draining = False
+        self.drain: Callable[[], None] | None = None
+        self.simulation: Any = None
+        self.is_given_up: Callable[[Any], bool] = lambda key: False
         self.on_session: list[Callable[[], None]] = []
         self.scope = trio.CancelScope()
 
@@ -45,3 +52,21 @@ class Process(Held):
     def wall_clock(self) -> float:
         """Seconds since 1970 as this process sees it."""
         return WALL_AT_START + self.skew + trio.current_time()
+
+
+def this_process() -> Process:
+    """The process that this task runs in, for tasks that do something to it."""
+    process = current_process.get()
+    assert isinstance(process, Process), "only in a task of a simulation"
+    return process
+
+
+def this_simulation() -> Any:
+    """The simulation that this task runs in, for tasks that do something to it."""
+    return this_process().simulation
+
+
+def kills_its_worker(function: F) -> F:
+    """Say that no attempt of this function ever ends: each takes its worker with it."""
+    function.kills_its_worker = True  # type: ignore[attr-defined]
+    return function

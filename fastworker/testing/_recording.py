@@ -22,6 +22,7 @@ from fastworker._core._client_events import (
     TaskRejected,
     TaskSubmitted,
     TaskTimedOut,
+    ValueArrived,
 )
 from fastworker._core._link_requester import SessionOpened
 from fastworker._core._messages import TaskEvent, WireStatus
@@ -36,6 +37,7 @@ from fastworker._lanes._abc import (
     AttemptKey,
     AttemptPaused,
     AttemptStarted,
+    AttemptYielded,
     LaneEvent,
     LaneSink,
 )
@@ -67,7 +69,10 @@ class Recorder:
 
     def write(self, process: Process, kind: Kind, **fields: Any) -> None:
         """Write an event of a process, unless it is dead."""
-        if not (process.is_dead or self.is_over):
+        if process.is_dead or self.is_over:
+            return
+        # Links of clients inside of tasks are not those of their worker.
+        if kind is not Kind.LINK or process.role != "subworker" or fields.pop("is_own", False):
             self._history.write(kind, process=process.name, pid=process.pid, **fields)
 
     # --- the store ---
@@ -75,13 +80,7 @@ class Recorder:
     def note_written(self, process: Process, changes: Changes) -> None:
         """Write what has become durable."""
         for task in changes.created:
-            self.write(
-                process,
-                Kind.KEPT,
-                task=task.spec.id,
-                name=task.spec.name,
-                priority=task.spec.priority,
-            )
+            self.write(process, Kind.KEPT, task=task.spec.id, name=task.spec.name)
             self._note_change(process, task)
         for task in changes.updated:
             self._note_change(process, task)
@@ -122,6 +121,17 @@ class Recorder:
             attempt=key.attempt,
             digest=digest_of(attempt.payload),
             wall=wall,
+        )
+
+    def note_yield(self, process: Process, yielded: AttemptYielded) -> None:
+        """Write that a generator has given a value."""
+        self.write(
+            process,
+            Kind.YIELD,
+            task=yielded.key.task_id,
+            run=_run_of(process, yielded.key),
+            order=yielded.index,
+            value=digest_of(yielded.payload),
         )
 
     def note_end(self, process: Process, ended: AttemptEnded) -> None:
@@ -171,9 +181,17 @@ class Recorder:
                     facts[spec.id] = fact
                     digest = digest_of(spec.payload)
                     limited = min(event.budget_at, event.expires_at) < math.inf
-                    what = "callback" if spec.callback is not None else ""
-                    what = "deadline" if limited else what
-                    self.write(process, Kind.SUBMIT, digest=digest, what=what, **fact)
+                    words = "deadline" * limited, "key" * (spec.key_ttl is not None)
+                    what = " ".join(filter(None, words))
+                    self.write(
+                        process,
+                        Kind.SUBMIT,
+                        digest=digest,
+                        what=what,
+                        parent="" if spec.options is None else spec.options.parent,
+                        callback="" if spec.callback is None else spec.callback.event_id,
+                        **fact,
+                    )
                 case CancelRequested(task_id=task_id):
                     self.write(process, Kind.CANCEL, task=task_id)
                 case TaskAbandoned(task_id=task_id):
@@ -210,6 +228,14 @@ class Recorder:
             case TaskEnded(task_id=task_id, event=event):
                 mode = facts.get(task_id, {}).get("mode", "cancel")
                 self.write(process, Kind.OUTCOME, mode=mode, **self._outcome(event))
+            case ValueArrived(value=value) if not value.value_dropped:
+                self.write(
+                    process,
+                    Kind.ITEM,
+                    task=value.task_id,
+                    order=value.index,
+                    value=digest_of(value.payload),
+                )
             case TaskTimedOut(task_id=task_id):
                 self.write(process, Kind.REJECT, what="timed out", **facts[task_id])
             case QueryAnswered(query_id=query_id, event=event):
@@ -225,11 +251,11 @@ class Recorder:
 
         def recorded(event: Any, *, now: float) -> list[Any]:
             if isinstance(event, PipeClosed):
-                self.write(process, Kind.LINK, what="down")
+                self.write(process, Kind.LINK, what="down", is_own=True)
             commands = handle(event, now=now)
             for command in commands:
                 if isinstance(command, SessionOpened):
-                    self.write(process, Kind.LINK, what="open")
+                    self.write(process, Kind.LINK, what="open", is_own=True)
                     for call in process.on_session if not command.resumed else ():
                         call()
             return commands
@@ -268,7 +294,10 @@ class RecordedSink:
         self._attempts[attempt.key] = attempt
         ahead = len(self._leased) - len(self._lent)
         if ahead >= self._slots and attempt.name not in self._measured:
-            self._complain(f"{ahead + 1} attempts were leased ahead, how long is not known")
+            # What was given up is leased no more, although a thread may still run it.
+            ahead -= sum(self._process.is_given_up(key) for key in self._leased)
+            if ahead >= self._slots:
+                self._complain(f"{ahead + 1} attempts were leased ahead, how long is not known")
         self._leased[attempt.key] = None
 
     def forget(self, keys: list[AttemptKey]) -> None:
@@ -289,6 +318,8 @@ class RecordedSink:
                 self._lent[event.key] = None
             else:
                 self._lent.pop(event.key, None)
+        elif isinstance(event, AttemptYielded):
+            self._recorder.note_yield(self._process, event)
         elif isinstance(event, AttemptEnded):
             self._measured.add(self._attempts.pop(event.key).name)
             for keys in (self._running, self._lent, self._leased):
@@ -326,14 +357,13 @@ class SimulatedSubWorker(SubWorker):
 
     def _new_session(self, *parts: Any) -> SubworkerSession:
         session = super()._new_session(*parts)
-        self._recorder.write(self._process, Kind.LINK, what="dialing")
+        attempts = session._state._attempts
+
+        def is_given_up(key: AttemptKey) -> bool:
+            held = attempts.get(key)
+            return held is None or held.is_orphan
+
+        self._process.is_given_up = is_given_up
+        self._recorder.write(self._process, Kind.LINK, what="dialing", is_own=True)
         session._handle = self._recorder.record_subworker(self._process, session._handle)
         return session
-
-    def leftovers(self) -> dict[str, int]:
-        """What it runs or has to report, by its name; nothing while it has no session."""
-        known = None if self._session is None else self._session.statistics()
-        if known is None:
-            return {}
-        counts = {name: getattr(known, name) for name in ("running", "unstarted", "unreported")}
-        return {name: count for name, count in counts.items() if count}

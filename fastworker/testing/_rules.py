@@ -26,9 +26,9 @@ class Expected:
       is_poison: it kills its worker, every time.
       fails_with: the error that each attempt of it ends with.
       grace: how long a cancelled attempt may take to stop, in seconds.
-      is_stream: it yields values, and does not run again once it has given some.
-      lane: where it runs; each lane has slots of its own.
-      retry_delay: how long it has to wait after a failure at least, in seconds.
+      lane: where it runs; empty if that is not known, and then there is one for all.
+      retry_delay: how long it waits at least before it is tried again, in seconds.
+      is_stream: it gives its values one by one.
     """
 
     is_endable: bool = False
@@ -37,9 +37,9 @@ class Expected:
     is_poison: bool = False
     fails_with: str = ""
     grace: float = DEFAULT_GRACE
-    is_stream: bool = False
     lane: str = ""
     retry_delay: float = 0.0
+    is_stream: bool = False
 
 
 UNKNOWN = Expected()
@@ -56,8 +56,8 @@ class Rules:
       margin: so long before the end of its lease a worker has to stop by itself.
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
-      slots: how many attempts a lane of a worker runs at the same time.
-      drain: how long what runs may go on in a worker that is told to end, in seconds.
+      max_queued: how many tasks that have not ended the control plane takes.
+      drain: how long a process may go on that was asked to end, in seconds.
     """
 
     durable: bool
@@ -66,12 +66,16 @@ class Rules:
     margin: float = 0.0
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
-    slots: int = 1
+    max_queued: int = 1_000_000
     drain: float = 30.0
 
     def of(self, task: TaskStory) -> Expected:
         """What is known of the function of this task."""
-        return self.functions.get(task.name, UNKNOWN)
+        return self.expected(task.name)
+
+    def expected(self, name: str) -> Expected:
+        """What is known of a function."""
+        return self.functions.get(name, UNKNOWN)
 
 
 @dataclass(frozen=True)

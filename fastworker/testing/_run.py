@@ -82,9 +82,10 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             retries=function.options.max_retries,
             runs_once=function.options.on_lost == "fail",
             grace=function.options.grace,
-            is_stream=bool(function.is_stream),
             lane=function.lane_for("trio"),
             retry_delay=function.options.retry_delay * (1 - function.options.jitter),
+            is_poison=getattr(function.function, "kills_its_worker", False),
+            is_stream=function.is_stream is True,
         )
         for function in registry.functions()
     }
@@ -94,5 +95,5 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
         margin=FENCE_MARGIN,
         functions=functions,
         has_store=True,
-        slots=plan.slots,
+        max_queued=plan.max_queued,
     )

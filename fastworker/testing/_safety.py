@@ -22,10 +22,12 @@ from fastworker.testing._rules import (
     may_be_forgotten,
     violation,
 )
-from fastworker.testing._story import READER_CUT_OFF, TERMINAL, Execution, Story, TaskStory
+from fastworker.testing._story import TERMINAL, Execution, Story, TaskStory
 
-GAVE_VALUES = "it is not run again, because it had given values"
 POISON = "lost: its worker died"
+RESTARTED_STREAM = "lost: the control plane restarted, and values of this stream"
+# What a reader is told whose session ended: its stream is over, its task may not be.
+LOST_VALUES = "lost: the session with the control plane ended, and values with it"
 # The value of an outcome that had to be given up because nobody fetched it in time.
 DROPPED = "dropped"
 MAX_LOSSES = 3
@@ -55,8 +57,10 @@ def outcomes_agree(story: Story, rules: Rules) -> Iterator[Violation]:
         told = {
             (event.status, event.run, event.error, event.value)
             for event in task.endings
-            if event.value != DROPPED
+            if event.value != DROPPED and not event.error.startswith(LOST_VALUES)
         }
+        if len(told) > 1 and task.has_key and may_be_forgotten(story, rules, task):
+            continue  # whoever submits it again under its key submits it anew
         if len(told) > 1:
             yield violation("S2", task, f"{len(told)} different outcomes", *task.endings)
 
@@ -78,23 +82,10 @@ def outcomes_are_right(story: Story, rules: Rules) -> Iterator[Violation]:
                 if expected.fails_with or expected.is_poison:
                     yield violation("S11", task, "it cannot succeed", event)
             elif event.status in ("cancelled", "expired"):
-                if not _may_be_cancelled(story, task, event):
+                if not _may_be_cancelled(story, rules, task, event):
                     yield violation("S11", task, "nobody has cancelled it", event)
             elif event.status == "failure" and not _is_good_reason(story, rules, task, event):
                 yield violation("S11", task, "this failure has no reason", event)
-
-
-def readers_are_cut_off_by_faults(story: Story, rules: Rules) -> Iterator[Violation]:
-    """S11: whoever reads a stream gets all of it, or there was something wrong."""
-    for task in story.tasks.values():
-        for event in task.outcomes:
-            if event.error != READER_CUT_OFF:
-                continue
-            since = task.submits[0].at - rules.lease
-            if not rules.of(task).is_stream or not story.troubles(
-                event.process, since, event.at
-            ):
-                yield violation("S11", task, "its reader was cut off for no reason", event)
 
 
 def nothing_is_invented(story: Story, rules: Rules) -> Iterator[Violation]:
@@ -287,13 +278,16 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
         return _has_deadline(task)
     if not event.error.startswith("lost:"):
         return False
+    if event.error.startswith(LOST_VALUES):
+        return any(
+            story.troubles(submit.process, submit.at - rules.lease, event.at)
+            for submit in task.submits
+        )
     since = task.submits[0].at if task.submits else 0.0
     hits = sum(
         bool(excuses(story, rules, execution, event.at)) for execution in task.executions
     )
-    if rules.of(task).is_stream and event.error.endswith(GAVE_VALUES):
-        return hits > 0
-    if rules.of(task).runs_once:
+    if rules.of(task).runs_once or (rules.of(task).is_stream and task.yields):
         return hits > 0 or bool(story.all_troubles(since - rules.lease, event.at))
     if event.error.startswith(POISON):
         # A task may be lost before its function has begun, so count the faults.
@@ -304,19 +298,62 @@ def _is_good_reason(story: Story, rules: Rules, task: TaskStory, event: Event) -
 
 
 def _has_deadline(task: TaskStory) -> bool:
-    return any(submit.what == "deadline" for submit in task.submits)
+    return any("deadline" in submit.what.split() for submit in task.submits)
 
 
-def _may_be_cancelled(story: Story, task: TaskStory, event: Event) -> bool:
+def _may_be_cancelled(story: Story, rules: Rules, task: TaskStory, event: Event) -> bool:
     """Whether somebody asked for it, or its client may have been taken for gone."""
     if any(cancel.at <= event.at for cancel in task.cancels):
         return True
     if event.status == "expired" and _has_deadline(task):
         return True
+    if _has_lost_parent(story, task, event.at):
+        return True
+    if event.error.startswith(RESTARTED_STREAM) and rules.of(task).is_stream:
+        return any(
+            trouble.event.kind is Kind.EXIT
+            for trouble in story.troubles("", task.submits[0].at, event.at)
+        )
     attached = [one for one in task.submits if one.mode != "delay"]
     return event.status == "cancelled" and any(
         story.troubles(submit.process, submit.at, event.at) for submit in attached
     )
+
+
+def _has_lost_parent(story: Story, task: TaskStory, at: float) -> bool:
+    """Whether nobody wants it since an attempt of the task that submitted it has ended."""
+    for submit in task.submits:
+        parent = story.tasks.get(submit.parent)
+        if parent is None:
+            continue
+        asked = [*parent.cancels, *parent.terminals, *parent.endings]
+        if any(event.at <= at for event in asked):
+            return True
+        if any(execution.ended_at <= at for execution in parent.executions):
+            return True
+    return False
+
+
+def children_end_with_their_parent(story: Story, rules: Rules) -> Iterator[Violation]:
+    """S10: what a task has submitted is not leased any more once that was cancelled."""
+    for task in story.tasks.values():
+        parents = {submit.parent for submit in task.submits}
+        if parents == {""} or task.has_key or may_be_forgotten(story, rules, task):
+            continue
+        for parent in [story.tasks[one] for one in parents if one in story.tasks]:
+            cancelled = [one for one in parent.terminals if one.status == "cancelled"]
+            if not cancelled or len(parents) > 1:
+                continue
+            for event in task.queue:
+                if event.kind is Kind.GIVEN and event.at > cancelled[0].at:
+                    yield violation(
+                        "S10",
+                        task,
+                        f"it was leased after task {parent.id}, which has submitted it, "
+                        f"was cancelled",
+                        cancelled[0],
+                        event,
+                    )
 
 
 def nothing_is_told_before_it_is_kept(story: Story, rules: Rules) -> Iterator[Violation]:

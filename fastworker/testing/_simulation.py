@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from random import Random
 from typing import Any, Final
 from uuid import UUID
@@ -22,13 +23,13 @@ from fastworker._registry import Registry
 from fastworker._store._abc import Store
 from fastworker._transport._memory import Faults
 from fastworker.testing import _plan
+from fastworker.testing._control_plane import SimulatedControlPlane
 from fastworker.testing._history import History, Kind
 from fastworker.testing._lane import Nursery, SimulatedLane
-from fastworker.testing._listener import run_listener
+from fastworker.testing._listener import listen
 from fastworker.testing._network import SimulatedNetwork
-from fastworker.testing._plan import CONTROL, Fault, Plan
+from fastworker.testing._plan import CONTROL, DRAIN, LISTENER, Fault, Plan
 from fastworker.testing._process import Process
-from fastworker.testing._recorded_plane import SimulatedControlPlane
 from fastworker.testing._recording import (
     RecordedSink,
     Recorder,
@@ -49,8 +50,9 @@ MANAGEMENT: Final = f"tcp://127.0.0.1:{MANAGEMENT_PORT}"
 # Longer than any run: no call may end by a limit of its own.
 LONG: Final = 100_000.0
 AUDIT_SECONDS: Final = 1200.0
+# As long as a callback may be tried, and a client that is gone may be missed.
+REST_SECONDS: Final = 900.0
 LOOK_SECONDS: Final = 0.5
-REST_SECONDS: Final = 600.0
 
 RESTART_SECONDS: Final = 1.0
 PROGRAM: Final = "program"
@@ -88,6 +90,7 @@ class Simulation:
         self._dead: list[Process] = []
         self._programs: dict[str, ClientProgram] = {}
         self._nursery: trio.Nursery
+        self._planes: dict[int, SimulatedControlPlane] = {}
         self._programs_left: set[str] = set()
         self._is_calm = trio.Event()
         self._ended = trio.Event()
@@ -142,12 +145,12 @@ class Simulation:
 
     # --- faults ---
 
-    def crash(self, name: str, *, silently: bool = False) -> None:
+    def crash(self, name: str, *, silently: bool = False, what: str = "crash") -> None:
         """Kill a process: nothing of it runs, is sent or is written from now on."""
         process = self._processes.get(name)
         if process is None or process.is_dead or process.is_done or self._is_over:
             return
-        self._recorder.write(process, Kind.EXIT, what="silent" if silently else "crash")
+        self._recorder.write(process, Kind.EXIT, what="silent" if silently else what)
         process.is_dead = True
         self.network.kill(process, silently=silently)
         self._queue.hold(process)
@@ -156,17 +159,24 @@ class Simulation:
     def restart(self, name: str) -> None:
         """Start a process that was killed."""
         process = self._processes.get(name)
-        if process is None or self._is_over:
-            return
-        if process.is_dead or (process.is_done and process.role == "subworker"):
+        if process is not None and process.is_dead and not self._is_over:
             self.network.bury(name)
             self._spawn(name, process.role)
 
-    def end(self, name: str) -> None:
-        """Tell a worker to end, as SIGTERM does; it is started again when it has ended."""
+    def crash_by_itself(self, name: str) -> None:
+        """Kill a process as a task of its own can; it is started again soon."""
+        self.crash(name, what="")
+        # Not in the context of the task that calls this: nothing of it runs any more.
+        Context().run(self._nursery.start_soon, self._restart_later, name)
+
+    def drain(self, name: str) -> None:
+        """Have a process end as SIGTERM does; it is started again soon."""
         process = self._processes.get(name)
-        if process is not None and process.role == "subworker" and not process.is_dead:
-            self._recorder.write(process, Kind.TERM)
+        if process is None or process.is_dead or process.drain is None or self._is_over:
+            return
+        if not process.is_draining:
+            process.is_draining = True
+            self._recorder.write(process, Kind.FAULT, what=DRAIN, run=f"drain {process.pid}")
             process.drain()
 
     def pause(self, name: str) -> None:
@@ -192,10 +202,11 @@ class Simulation:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._queue.on_stuck = self._on_stuck
-            nursery.start_soon(run_listener, self.network, self.history)
             self._spawn(CONTROL, "control_plane")
             for name in self.plan.names[1 : 1 + self.plan.workers]:
                 self._spawn(name, "subworker")
+            if self.plan.listens:
+                self._spawn(LISTENER, "listener")
             program = Process(PROGRAM, "client", next(self._pids), 0.0)
             self._processes[PROGRAM] = program
             self.history.write(Kind.SPAWN, process=PROGRAM, pid=program.pid)
@@ -211,8 +222,8 @@ class Simulation:
                 self.history.write(Kind.BROKEN, what="L1", error="the scenario does not end")
             current_process.set(program)
             await self._audit()
-            await self._rest()
             self.history.write(Kind.SETTLED)
+            await self._rest()
             self._end()
 
     def _end(self) -> None:
@@ -256,7 +267,9 @@ class Simulation:
         self.network.heal_all()
         self.disk.failure = ""
         self.disk.crash_in_write = ""
-        for name in list(self._processes):
+        for name, process in list(self._processes.items()):
+            if process.is_draining:
+                self.crash(name)  # its time is over, as a service manager says
             self.history.write(Kind.HEAL, process=name)
             self.resume(name)
             self.restart(name)
@@ -282,8 +295,6 @@ class Simulation:
                 self.pause(name)
                 await trio.sleep(fault.seconds)
                 self.resume(name)
-            case _plan.TERM:
-                self.end(name)
             case _plan.CUT | _plan.ONE_WAY_CUT | _plan.UNPLUG:
                 # Unplugged it knows: its pipes are closed, and no other comes up.
                 write(Kind.FAULT, fault.kind)
@@ -320,6 +331,8 @@ class Simulation:
                 await trio.sleep(fault.seconds)
                 self.disk.crash_in_write = ""
                 self.restart(name)
+            case _plan.DRAIN:
+                self.drain(name)
             case kind:
                 raise AssertionError(kind)
 
@@ -344,22 +357,14 @@ class Simulation:
                         pause *= 1.5
 
     async def _rest(self) -> None:
-        """Wait until nobody has anything to do, and write what is left all the same."""
-        left: dict[str, dict[str, int]] = {}
-        pause = LOOK_SECONDS
-        with trio.move_on_after(REST_SECONDS):
-            while left := self._leftovers():
-                await trio.sleep(pause)
-                pause *= 1.5
-        for name, counts in left.items():
-            what = ", ".join(f"{count} {of}" for of, count in counts.items())
-            self.history.write(Kind.REST, process=name, error=what)
-
-    def _leftovers(self) -> dict[str, dict[str, int]]:
-        """What living processes have still to do."""
-        living = [one for one in self._processes.values() if not one.is_dead]
-        found = {one.name: one.leftovers() for one in living}
-        return {name: counts for name, counts in found.items() if counts}
+        """Wait until nobody holds anything any more, and write down what is left."""
+        until = trio.current_time() + REST_SECONDS
+        plane = self._planes[self._processes[CONTROL].pid]
+        while any(plane.held().values()) and trio.current_time() < until:
+            await trio.sleep(LOOK_SECONDS * 10)
+        for what, count in plane.held().items():
+            if count:
+                self.history.write(Kind.HOLDS, process=CONTROL, what=what, order=count)
 
     # --- processes ---
 
@@ -368,6 +373,7 @@ class Simulation:
         if self.plan.skew:
             skew = self._stream(f"skew/{name}").uniform(-1, 1) * self.plan.skew
         process = Process(name, role, next(self._pids), skew)
+        process.simulation = self
         self._processes[name] = process
         self.history.write(Kind.SPAWN, process=name, pid=process.pid)
         self._nursery.start_soon(self._live, process)
@@ -381,6 +387,8 @@ class Simulation:
                         await self._run_control_plane(process)
                     case "subworker":
                         await self._run_subworker(process)
+                    case "listener":
+                        await listen(self.network, self._recorder, process)
                     case _:
                         await self._run_client(process)
             except* StoreUnavailable:
@@ -391,6 +399,16 @@ class Simulation:
                 if not process.is_dead:
                     self._note_broken(process, errors)
                     self.crash(process.name)
+        if process.is_draining and not (process.is_dead or self._is_over):
+            self._note_drained(process)
+
+    def _note_drained(self, process: Process) -> None:
+        run = f"drain {process.pid}"
+        self._recorder.write(process, Kind.EXIT, what="drained")
+        self.history.write(Kind.HEAL, process=process.name, run=run)
+        process.is_dead = True
+        self.network.kill(process, silently=False)
+        self._nursery.start_soon(self._restart_later, process.name)
 
     async def _restart_later(self, name: str) -> None:
         current_process.set(None)
@@ -423,9 +441,10 @@ class Simulation:
         plane = SimulatedControlPlane(
             process,
             self._recorder,
-            CONTROL,
-            BASE,
-            DISCOVERY,
+            worker_id=CONTROL,
+            base_address=BASE,
+            discovery_address=DISCOVERY,
+            max_queued=self.plan.max_queued,
             subworker_management_port=MANAGEMENT_PORT,
             executes=False,
             store=store,
@@ -434,7 +453,8 @@ class Simulation:
             rng=self._stream(f"retries/{process.pid}"),
             wall_clock=process.wall_clock,
         )
-        process.leftovers = plane.leftovers
+        self._planes[process.pid] = plane
+        process.drain = plane.drain
         async with trio.open_nursery() as nursery:
             await nursery.start(plane.run)
             self._recorder.write(process, Kind.LINK, what="open")
@@ -470,12 +490,7 @@ class Simulation:
                 new_session_id=self._new_session_id,
             )
             process.drain = worker.drain
-            process.leftovers = worker.leftovers
             await worker.run()
-        if not process.is_dead:
-            self._recorder.write(process, Kind.EXIT, what="ended")
-            process.is_done = True
-            self._nursery.start_soon(self._restart_later, process.name)
 
     def _seconds(self, name: str) -> float:
         """How long an attempt of a ``def`` function takes."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from fastworker.testing._history import Event, Kind
 
 CONTROL = "control"
+LISTENER = "l1"
 
-# How a reader of a stream ends whose values are lost on their way; the task may go on.
-READER_CUT_OFF = "lost: the session with the control plane ended, and values with it"
 TERMINAL = frozenset({"success", "failure", "cancelled", "expired"})
 
 
@@ -57,32 +56,29 @@ class TaskStory:
     kept: list[Event] = field(default_factory=list)
     terminals: list[Event] = field(default_factory=list)
     leases: set[tuple[int, int]] = field(default_factory=set)
-    durable: list[Event] = field(default_factory=list)
-    assigned: list[Event] = field(default_factory=list)
-    callbacks: list[Event] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
+    queue: list[Event] = field(default_factory=list)
+    items: list[Event] = field(default_factory=list)
+    yields: list[Event] = field(default_factory=list)
+    calls: list[Event] = field(default_factory=list)
+    parked: list[Event] = field(default_factory=list)
+    delivered: list[Event] = field(default_factory=list)
 
     @property
     def endings(self) -> list[Event]:
         """What was said of its end, by whomever."""
         said = [*self.outcomes, *self.observed]
-        return [
-            event
-            for event in said
-            if event.status in TERMINAL and event.error != READER_CUT_OFF
-        ]
-
-    def lease_ended_at(self, lease: Event) -> float:
-        """When what was leased ended, or was leased to another; inf if it has not."""
-        later = [one.at for one in self.assigned if one.at > lease.at]
-        ran = [one for one in self.executions if one.fence == (lease.epoch, lease.attempt)]
-        ends = [one.ended_at for one in ran] or [one.at for one in self.terminals]
-        return min([*later, *ends], default=math.inf)
+        return [event for event in said if event.status in TERMINAL]
 
     @property
     def is_acked(self) -> bool:
         """Whether somebody was told that it is kept."""
         return bool(self.acks or self.endings)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether it was submitted under a key, as others may have done, too."""
+        return any("key" in submit.what.split() for submit in self.submits)
 
     @property
     def name(self) -> str:
@@ -138,8 +134,6 @@ class Story:
         self.events = events
         self.tasks: dict[str, TaskStory] = {}
         self.lives: list[Life] = []
-        # Those that were told to end, by their numbers.
-        self.ending: set[int] = set()
         self._troubles: defaultdict[str, list[Trouble]] = defaultdict(list)
         self.last_at = events[-1].at if events else 0.0
         self._tell_lives()
@@ -175,7 +169,8 @@ class Story:
         """What was wrong anywhere in this time."""
         return [
             trouble
-            for troubles in self._troubles.values()
+            for name, troubles in self._troubles.items()
+            if name != LISTENER  # it is no part of the cluster
             for trouble in troubles
             if trouble.meets(since, until)
         ]
@@ -186,12 +181,6 @@ class Story:
             if life.process == process and life.since <= at <= life.until:
                 return life
         return None
-
-    def ended(self, process: str, since: float, until: float) -> bool:
-        """Whether a life of this process ended in this time."""
-        return any(
-            life.process == process and since <= life.until <= until for life in self.lives
-        )
 
     def stopped(self, process: str, since: float, until: float) -> float:
         """For how long of this time the process was stopped."""
@@ -207,7 +196,6 @@ class Story:
     def _tell_lives(self) -> None:
         living: dict[str, Life] = {}
         stops: dict[str, Event] = {}
-        terms: dict[str, Event] = {}
         # Several at a time, told apart by their numbers.
         faults: defaultdict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.events:
@@ -216,12 +204,7 @@ class Story:
                 case Kind.SPAWN:
                     living[name] = Life(name, event.pid, event.at)
                     self.lives.append(living[name])
-                case Kind.TERM:
-                    terms.setdefault(name, event)
-                    self.ending.add(event.pid)
                 case Kind.EXIT:
-                    if name in terms:
-                        self._trouble(name, terms[name].at, event.at, terms.pop(name))
                     self._end_stop(living.get(name), stops.pop(name, None), event.at)
                     if name in living:
                         living.pop(name).until = event.at
@@ -276,18 +259,23 @@ class Story:
                 case Kind.CANCEL:
                     story.cancels.append(event)
                 case Kind.KEPT:
-                    story.durable.append(event)
                     story.kept.append(event)
-                case Kind.ASSIGN:
-                    story.assigned.append(event)
-                case Kind.CALLBACK:
-                    story.callbacks.append(event)
                 case Kind.LEASED:
-                    story.durable.append(event)
                     story.leases.add((event.epoch, event.attempt))
                 case Kind.TERMINAL:
-                    story.durable.append(event)
                     story.terminals.append(event)
+                case Kind.READY | Kind.UNREADY | Kind.GIVEN:
+                    story.queue.append(event)
+                case Kind.ITEM:
+                    story.items.append(event)
+                case Kind.YIELD:
+                    story.yields.append(event)
+                case Kind.CALLED:
+                    story.calls.append(event)
+                case Kind.DELIVERED:
+                    story.delivered.append(event)
+                case Kind.PARKED:
+                    story.parked.append(event)
                 case Kind.START:
                     by_run[event.run] = Execution(event)
                     story.executions.append(by_run[event.run])

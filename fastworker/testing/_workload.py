@@ -1,15 +1,15 @@
 """What clients do in a simulation when nobody says otherwise: a bit of everything.
 
 Each client calls the registered tasks, with arguments made from their annotations,
-and waits for some, looks at some later, cancels some, has some told to a listener,
-submits some twice, reads streams, and opens groups.
+and waits for some, looks at some later, and cancels some. Some of them are in groups,
+some have keys, some are told to a listener; of streams it reads some, and leaves some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -17,22 +17,14 @@ from fastworker._client import Client
 from fastworker._errors import FastWorkerError
 from fastworker._registry import TaskFunction
 from fastworker._submitter import Submitter
+from fastworker._task_group import OnError
 from fastworker.testing._arguments import ArgumentMaker
-from fastworker.testing._listener import LISTENER
+from fastworker.testing._listener import DEAD_ADDRESS, LISTENER_ADDRESS
 
 if TYPE_CHECKING:
     from fastworker.testing._simulation import Simulation
 
-CALLERS: Final = 4
-
-
-class Call(NamedTuple):
-    """What is called, and how."""
-
-    submitter: Submitter
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+CALLERS = 4
 
 
 async def workload(sim: Simulation) -> None:
@@ -42,10 +34,31 @@ async def workload(sim: Simulation) -> None:
     count = sim.random.choice([1, 2, 3, len(functions), len(functions)])
     functions = sim.random.sample(functions, min(count, len(functions)))
     makers = [ArgumentMaker(function) for function in functions]
+    ways = draw_ways(sim.random)
     for number in range(1, sim.plan.clients + 1):
         name = f"c{number}"
-        callers = _Callers(sim, functions, makers, Random(f"{sim.plan.seed}/{name}"))  # noqa: S311
+        random = Random(f"{sim.plan.seed}/{name}")  # noqa: S311
+        callers = _Callers(sim, functions, makers, ways, random)
         sim.run_client(name, callers.run)
+
+
+# What a caller can do, and how often.
+WAYS = {
+    "delay": 6,
+    "wait": 5,
+    "handle": 5,
+    "cancel": 2,
+    "leave": 2,
+    "group": 2,
+    "key": 3,
+    "callback": 3,
+}
+
+
+def draw_ways(random: Random) -> list[str]:
+    """Which of them this run has: all, or few, so that what is rare elsewhere is not here."""
+    ways = list(WAYS)
+    return random.sample(ways, random.choice([2, 3, len(ways), len(ways)]))
 
 
 class _Callers:
@@ -56,27 +69,17 @@ class _Callers:
         sim: Simulation,
         functions: list[TaskFunction],
         makers: list[ArgumentMaker],
+        ways: list[str],
         random: Random,
     ) -> None:
         self._sim = sim
         self._functions = functions
         self._makers = makers
+        self._ways = ways
         self._random = random
         self._left = sim.plan.tasks
+        self._has_dialed_the_dead = False
         self._pause = sim.plan.storm / sim.plan.tasks
-        # All at once, so that there is a queue, and an order in it.
-        self._is_burst = random.random() < 0.2
-        ways: dict[Callable[[Call], Awaitable[None]], float] = {
-            self._leave_it: 0.25,
-            self._wait_for_it: 0.2,
-            self._wait_by_handle: 0.15,
-            self._cancel_it: 0.1,
-            self._walk_away: 0.1,
-            self._have_it_told: 0.1,
-            self._submit_it_twice: 0.05,
-            self._open_a_group: 0.05,
-        }
-        self._ways, self._weights = list(ways), list(ways.values())
 
     async def run(self, client: Client) -> None:
         async with trio.open_nursery() as nursery:
@@ -90,8 +93,7 @@ class _Callers:
                 await self._call_once(client)
             except* FastWorkerError:
                 pass  # it is in the history, where it is judged
-            if not self._is_burst:
-                await trio.sleep(self._random.expovariate(1 / self._pause))
+            await trio.sleep(self._random.expovariate(1 / self._pause))
 
     async def _call_once(self, client: Client) -> None:
         random = self._random
@@ -99,60 +101,78 @@ class _Callers:
         function, maker = self._functions[index], self._makers[index]
         args, kwargs = maker.draw(random)
         chosen = client.options(priority=random.choice(["critical", "high", "normal", "low"]))
-        call = Call(chosen, function.name, args, kwargs)
         if function.is_stream:
-            await self._read_it(call)
-        elif self._is_burst:
-            await self._leave_it(call)
-        else:
-            (way,) = random.choices(self._ways, self._weights)
-            await way(call)
+            await self._read(chosen, function.name, args, kwargs)
+            return
+        [way] = random.choices(self._ways, [WAYS[way] for way in self._ways])
+        match way:
+            case "delay":
+                await chosen.delay(function.name, *args, **kwargs)
+            case "wait":
+                await chosen.submit_task(function.name, args, kwargs)
+            case "handle":
+                handle = await chosen.submit(function.name, *args, **kwargs)
+                await handle.wait()
+            case "cancel":
+                handle = await chosen.submit(function.name, *args, **kwargs)
+                await trio.sleep(random.choice([0.0, 0.02, 0.5]) * random.random())
+                await handle.cancel()
+            case "leave":
+                # A caller that leaves: its task is taken back.
+                with self._some_time():
+                    await chosen.submit_task(function.name, args, kwargs)
+            case "group":
+                await self._call_group(chosen, index)
+            case "key":
+                await self._call_with_key(client, index)
+            case "callback":
+                address = LISTENER_ADDRESS
+                if not self._has_dialed_the_dead and random.random() < 0.2:
+                    # Once: to give one up takes minutes, and they come one after the other.
+                    self._has_dialed_the_dead, address = True, DEAD_ADDRESS
+                await chosen.delay_with_callback(function.name, address, *args, **kwargs)
+            case _:
+                raise AssertionError(way)
 
-    # --- ways to call a task ---
+    def _some_time(self) -> trio.CancelScope:
+        random = self._random
+        return trio.move_on_after(random.choice([0.0, 0.02, 1.0]) * random.random())
 
-    async def _leave_it(self, call: Call) -> None:
-        await call.submitter.delay(call.name, *call.args, **call.kwargs)
+    async def _call_group(self, chosen: Submitter, index: int) -> None:
+        random, name = self._random, self._functions[index].name
+        on_error: OnError = random.choice(["cancel", "collect"])
+        places = random.choice([1, 2, 64])
+        with self._some_time() if random.random() < 0.3 else nullcontext():
+            async with chosen.open_task_group(max_in_flight=places, on_error=on_error) as group:
+                for _ in range(random.choice([1, 3, 5])):
+                    args, kwargs = self._makers[index].draw(random)
+                    await group.submit(name, *args, **kwargs)
 
-    async def _wait_for_it(self, call: Call) -> None:
-        await call.submitter.submit_task(call.name, call.args, call.kwargs)
-
-    async def _wait_by_handle(self, call: Call) -> None:
-        handle = await call.submitter.submit(call.name, *call.args, **call.kwargs)
+    async def _call_with_key(self, client: Client, index: int) -> None:
+        """Submit what others may have submitted, too; sometimes it is something else."""
+        random, name = self._random, self._functions[index].name
+        number = random.randrange(4)
+        args, kwargs = self._makers[index].draw(
+            Random(f"{self._sim.plan.seed}/{name}/{number}")
+        )
+        if random.random() < 0.1:
+            args, kwargs = self._makers[index].draw(random)
+        chosen = client.options(idempotency_key=f"{name}/{number}")
+        if random.random() < 0.3:
+            await chosen.delay(name, *args, **kwargs)
+            return
+        handle = await chosen.submit(name, *args, **kwargs)
         await handle.wait()
 
-    async def _cancel_it(self, call: Call) -> None:
-        handle = await call.submitter.submit(call.name, *call.args, **call.kwargs)
-        await trio.sleep(self._random.choice([0.0, 0.02, 0.5]) * self._random.random())
-        await handle.cancel()
-
-    async def _walk_away(self, call: Call) -> None:
-        """A caller that leaves: its task is taken back."""
-        with trio.move_on_after(self._random.choice([0.0, 0.02, 1.0]) * self._random.random()):
-            await call.submitter.submit_task(call.name, call.args, call.kwargs)
-
-    async def _have_it_told(self, call: Call) -> None:
-        await call.submitter.delay_with_callback(call.name, LISTENER, *call.args, **call.kwargs)
-
-    async def _submit_it_twice(self, call: Call) -> None:
-        """By one key: it is one task, whoever submits it, and however often."""
-        key = f"key {self._random.randrange(1000)} {call.args} {call.kwargs}"
-        chosen = call.submitter.options(idempotency_key=f"{call.name} {key}")
-        async with trio.open_nursery() as nursery:
-            for _ in range(2):
-                nursery.start_soon(self._leave_it, call._replace(submitter=chosen))
-
-    async def _open_a_group(self, call: Call) -> None:
-        async with call.submitter.open_task_group() as group:
-            for _ in range(self._random.choice([1, 2, 3])):
-                await group.submit(call.name, *call.args, **call.kwargs)
-            if self._random.random() < 0.2:
-                group.cancel()
-
-    async def _read_it(self, call: Call) -> None:
-        """Read a stream, and sometimes leave in the middle of it."""
-        left = self._random.choice([1, 3, 1000, 1000])
-        async with call.submitter.stream(call.name, *call.args, **call.kwargs) as values:
+    async def _read(
+        self, chosen: Submitter, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        random = self._random
+        chosen = chosen.options(buffer=random.choice([1, 2, 32]))
+        left = random.choice([0, 2, 1000])
+        async with chosen.stream(name, *args, **kwargs) as values:
             async for _ in values:
                 left -= 1
-                if not left:
-                    return
+                if left < 0:
+                    break
+                await trio.sleep(random.choice([0.0, 0.0, 0.3]) * random.random())

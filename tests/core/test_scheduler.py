@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fastworker._core._messages import (
+    CallOptions,
     EndedAttempt,
     FunctionInfo,
     HandedBack,
@@ -241,6 +242,56 @@ def test_a_worker_is_kept_free_for_a_suspect_until_it_is_idle(plane: Plane) -> N
     assert plane.give("w1") == {"w1": []}
     plane.end("w1", "running")
     assert plane.give("w1") == {"w1": ["suspect"]}
+
+
+def test_a_worker_that_is_kept_free_takes_what_its_own_tasks_wait_for(plane: Plane) -> None:
+    """Else they would never end, and the suspect never run: found by simulated seed 5092."""
+    plane.join("w0")
+    plane.join("w1", slots=2)
+    plane.submit("suspect")
+    plane.give("w0")
+    plane.submit("family")
+    plane.give("w1")
+    plane.lose("w0")
+    plane.submit("later")
+    assert plane.give("w1") == {"w1": []}
+    plane.submit("child", options=CallOptions(parent="family"))
+    assert plane.give("w1") == {"w1": ["child"]}
+    plane.end("w1", "child")
+    plane.end("w1", "family")
+    assert plane.give("w1") == {"w1": ["suspect"]}
+
+
+def test_a_suspect_that_waits_for_its_own_tasks_has_them_beside_it(plane: Plane) -> None:
+    plane.join("w0", slots=2)
+    plane.submit("suspect")
+    plane.give("w0")
+    plane.lose("w0")
+    plane.join("w1", slots=2)
+    assert plane.give("w1") == {"w1": ["suspect"]}
+    plane.submit("other")
+    plane.submit("child", options=CallOptions(parent="suspect"))
+    assert plane.give("w1") == {"w1": ["child"]}
+    plane.end("w1", "child")
+    assert plane.give("w1") == {"w1": []}  # it still has the worker to itself
+    plane.end("w1", "suspect")
+    assert plane.give("w1") == {"w1": ["other"]}
+
+
+def test_a_suspect_runs_beside_whoever_waits_for_it_where_no_other_place_is(
+    plane: Plane,
+) -> None:
+    plane.join("w0", slots=2)
+    plane.join("w1", slots=2)
+    plane.submit("family")
+    plane.give("w1")
+    plane.submit("child", options=CallOptions(parent="family"))
+    plane.give("w0")
+    plane.lose("w0")
+    assert plane.give("w1") == {"w1": ["child"]}
+    plane.end("w1", "child")
+    plane.end("w1", "family")
+    assert plane.status("family") is WireStatus.SUCCESS
 
 
 def test_a_suspect_waits_for_tasks_of_higher_priority(plane: Plane) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker import StoreUnavailable, TaskStatus
+from fastworker import StoreUnavailable, TaskCancelled, TaskLost, TaskStatus
 from fastworker._core._messages import WireStatus
 from fastworker._task_options import TaskOptions
 from tests.kept_store import KeptStore
@@ -292,3 +295,33 @@ async def test_what_may_run_only_once_is_not_run_again_when_all_have_died(
             assert result.status is TaskStatus.FAILURE
             assert "it is not run again (on_lost='fail')" in str(result.error)
         assert world.ran == ["once"]
+
+
+async def test_what_a_restart_ends_counts_as_later_than_what_had_ended_before(
+    autojump_clock: MockClock,
+) -> None:
+    """S13: outcomes are forgotten in the order of their ends. Found by simulated seed 5151."""
+
+    async def give_one() -> AsyncIterator[int]:
+        yield 1
+        await trio.sleep_forever()
+
+    async with open_world(workers=0) as world:
+        store = await durable(world)
+        world.registry.register(give_one)
+        await world.start_worker("w0")
+        async with world.client() as client:
+            await client.submit_task("note", ("before",))
+            with pytest.raises((TaskCancelled, TaskLost)):
+                async with client.stream("give_one") as values:
+                    await anext(values)
+                    await trio.sleep(2)
+                    # Its wall clock is that of the machine, and no second has gone by there.
+                    [ended] = [row for row in store.rows.values() if row.state.is_terminal]
+                    before = msgspec.structs.replace(ended, changed=ended.changed - 100)
+                    store.rows[ended.spec.id] = before
+                    await kill_and_restart(world, store)
+                    await anext(values)
+        state = world.plane._state
+        assert state is not None
+        state.check()

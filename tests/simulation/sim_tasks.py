@@ -10,6 +10,7 @@ import trio
 from fastworker._lanes._context import current_attempt
 from fastworker._registry import Registry
 from fastworker._task_options import TaskOptions
+from fastworker.testing._process import kills_its_worker, this_process, this_simulation
 
 
 async def nap(seconds: float) -> float:
@@ -53,16 +54,36 @@ def broken() -> None:
     raise ValueError("broken")
 
 
-async def count(to: int) -> AsyncIterator[int]:
-    for number in range(to % 7):
-        await trio.sleep(0.1)
+async def numbers(count: int) -> AsyncIterator[int]:
+    """Give a few numbers, some of them at once."""
+    for number in range(count % 7):
+        await trio.sleep(0.2 * (number % 3))
         yield number
+
+
+@kills_its_worker
+async def poison() -> None:
+    await trio.sleep(0.05)
+    this_simulation().crash_by_itself(this_process().name)
+    await trio.sleep_forever()
+
+
+async def family(number: int) -> int:
+    """Submit tasks of its own, and wait for some of them."""
+    async with this_simulation().client() as client:
+        handles = [await client.submit("nap", 0.1 * place) for place in range(number % 3)]
+        child = await client.submit_task("work", (number, "child"))
+        for handle in handles[number % 2 :]:
+            await handle.wait()
+    if child.error:
+        raise ValueError("a child has failed")
+    return number
 
 
 def make_registry() -> Registry:
     """All of them, apart from those of anybody else."""
     registry = Registry()
-    for function in (nap, long_nap, work, slow_work, broken, count):
+    for function in (nap, long_nap, work, slow_work, broken, numbers, poison, family):
         registry.register(function)
     registry.register(apart, options=TaskOptions(isolation="process"))
     registry.register(once, options=TaskOptions(on_lost="fail"))
