@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastworker._core._subworker import FENCE_MARGIN
 from fastworker._registry import Registry
@@ -63,6 +63,10 @@ def run_plan(
     Raises:
       ConfigurationError: a task cannot be simulated.
     """
+
+    if scenario is not workload:
+        # A queue that is soon full is for clients that expect it, and tell nobody anything.
+        plan = replace(plan, max_queued=Plan.max_queued, listens=False)
 
     async def main(clock: VirtualClock) -> Result:
         simulation = Simulation(plan, registry, clock)
