@@ -191,7 +191,7 @@ def draw_plan(
         work=random.choice([0.02, 0.3, 2.0]),
         long=random.choice([0.0, 0.05, 0.3]),
         tasks=random.choice([3, 5, 8, 14]),
-        max_queued=random.choice([1_000_000, 1_000_000, 1_000_000, 4]),
+        max_queued=random.choice([1_000_000] * 7 + [4]),
         listens=True,
     )
     messages = Faults()

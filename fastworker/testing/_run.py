@@ -14,7 +14,7 @@ from fastworker.testing._plan import Plan
 from fastworker.testing._rules import Expected, Rules, Violation
 from fastworker.testing._simulation import Scenario, Simulation
 from fastworker.testing._virtual_time import VirtualClock, run_in_virtual_time
-from fastworker.testing._workload import workload
+from fastworker.testing._workload import is_poison, workload
 
 
 @dataclass
@@ -88,7 +88,7 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             grace=function.options.grace,
             lane=function.lane_for("trio"),
             retry_delay=function.options.retry_delay * (1 - function.options.jitter),
-            is_poison=getattr(function.function, "kills_its_worker", False),
+            is_poison=is_poison(function),
             is_stream=function.is_stream is True,
         )
         for function in registry.functions()
