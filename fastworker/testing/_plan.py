@@ -223,7 +223,7 @@ def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[
 
 def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
     name, other = random.choice(plan.names), ""
-    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 40.0, plan.storm / 2])
+    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 40.0, 60.0, plan.storm / 2])
     seconds *= random.uniform(0.5, 1.2)
     steps = random.choice([0, 0, 1, 2, 5, 15])
     match kind:
