@@ -39,6 +39,8 @@ class PendingChanges:
         self._records: dict[str, TaskRecord] = {}
         self._called_back: dict[str, None] = {}
         self._keys: dict[str, StoredKey] = {}
+        # By task: of those that are held, and have no row yet.
+        self._held_keys: dict[str, StoredKey] = {}
         self._dropped_keys: dict[str, None] = {}
         self._purged: dict[str, None] = {}
         # What the transaction under way has: records that have no row yet, and it.
@@ -61,6 +63,9 @@ class PendingChanges:
     def mark(self, record: TaskRecord) -> None:
         """Note that this record is not any more what the store has."""
         self._records[record.spec.id] = record
+        if self._held_keys and record.spec.id in self._held_keys:
+            key = self._held_keys.pop(record.spec.id)
+            self._keys[key.key] = key
 
     def forget(self, record: TaskRecord) -> None:
         """The task was withdrawn before it had a row."""
@@ -72,13 +77,17 @@ class PendingChanges:
         self._called_back[task_id] = None
 
     def mark_key(self, key: StoredKey) -> None:
-        """From now on this key stands for a task."""
+        """From now on this key stands for a task: in the store, together with its row.
+
+        Without that it would stand for a task that has ended, and is not kept.
+        """
         self._dropped_keys.pop(key.key, None)
-        self._keys[key.key] = key
+        self._held_keys[key.task_id] = key
 
     def drop_key(self, key: str) -> None:
         """This key stands for nothing any more."""
         self._keys.pop(key, None)
+        self._held_keys.pop(key, None)
         self._dropped_keys[key] = None
 
     def mark_purged(self, task_id: str) -> None:

@@ -191,7 +191,7 @@ def draw_plan(
         work=random.choice([0.02, 0.3, 2.0]),
         long=random.choice([0.0, 0.05, 0.3]),
         tasks=random.choice([3, 5, 8, 14]),
-        max_queued=random.choice([1_000_000, 1_000_000, 1_000_000, 4]),
+        max_queued=random.choice([1_000_000] * 7 + [4]),
         listens=True,
     )
     messages = Faults()
@@ -223,7 +223,7 @@ def _draw_faults(random: Random, plan: Plan, allowed: tuple[str, ...]) -> tuple[
 
 def _draw_fault(random: Random, plan: Plan, kind: str, at: float) -> Fault:
     name, other = random.choice(plan.names), ""
-    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 40.0, plan.storm / 2])
+    seconds = random.choice([0.01, 0.3, 1.5, 8.0, 40.0, 60.0, plan.storm / 2])
     seconds *= random.uniform(0.5, 1.2)
     steps = random.choice([0, 0, 1, 2, 5, 15])
     match kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastworker._core._subworker import FENCE_MARGIN
 from fastworker._registry import Registry
@@ -14,7 +14,7 @@ from fastworker.testing._plan import Plan
 from fastworker.testing._rules import Expected, Rules, Violation
 from fastworker.testing._simulation import Scenario, Simulation
 from fastworker.testing._virtual_time import VirtualClock, run_in_virtual_time
-from fastworker.testing._workload import workload
+from fastworker.testing._workload import is_poison, workload
 
 
 @dataclass
@@ -64,6 +64,10 @@ def run_plan(
       ConfigurationError: a task cannot be simulated.
     """
 
+    if scenario is not workload:
+        # A queue that is soon full is for clients that expect it, and tell nobody anything.
+        plan = replace(plan, max_queued=Plan.max_queued, listens=False)
+
     async def main(clock: VirtualClock) -> Result:
         simulation = Simulation(plan, registry, clock)
         await simulation.run(scenario)
@@ -84,7 +88,7 @@ def rules_of(plan: Plan, registry: Registry) -> Rules:
             grace=function.options.grace,
             lane=function.lane_for("trio"),
             retry_delay=function.options.retry_delay * (1 - function.options.jitter),
-            is_poison=getattr(function.function, "kills_its_worker", False),
+            is_poison=is_poison(function),
             is_stream=function.is_stream is True,
         )
         for function in registry.functions()

@@ -374,13 +374,23 @@ def nothing_is_told_before_it_is_kept(story: Story, rules: Rules) -> Iterator[Vi
 
 
 def ends_are_of_the_newest_lease(story: Story, rules: Rules) -> Iterator[Violation]:
-    """S8: a success is what the execution of its own lease has returned."""
+    """S8: an end is what the execution of its own lease has returned or raised."""
     for task in story.tasks.values():
         by_fence = {execution.fence: execution for execution in task.executions}
         for event in task.terminals:
+            made = by_fence.get((event.epoch, event.attempt))
+            if event.status == "failure":
+                raised = [
+                    one
+                    for one in task.executions
+                    if one.end is not None
+                    and (one.end.what, one.end.error) == ("raise", event.error)
+                ]
+                if raised and made not in raised:
+                    message = "it failed as an execution did that had another lease"
+                    yield violation("S8", task, message, *raised[0].events, event)
             if event.status != "success":
                 continue
-            made = by_fence.get((event.epoch, event.attempt))
             if made is None or made.end is None or made.end.at > event.at:
                 yield violation(
                     "S8", task, "it succeeded, and nobody with its lease had ended it", event

@@ -57,6 +57,19 @@ def test_the_same_key_is_the_same_task_while_it_lives() -> None:
     assert sorted(owner for owner, _ in plane.told if owner) == [b"ann", b"bob"]
 
 
+def test_a_key_is_in_the_store_only_together_with_its_task() -> None:
+    """S1: alone it would stand for a task that has ended. Found by simulated seed 202."""
+    plane = Plane()
+    assert submit(plane, keyed()) == (SubmitReply([], [0]), [])  # held: no worker is known
+    changes = plane.scheduler.changes
+    assert (changes.take(plane.now).keys, len(changes)) == ([], 0)
+    changes.note_durable()
+    plane.join("w")
+    taken = changes.take(plane.now)
+    assert [task.spec.id for task in taken.created] == [key.task_id for key in taken.keys]
+    assert len(taken.keys) == 1
+
+
 def test_other_arguments_under_a_key_are_a_conflict() -> None:
     plane = Plane()
     plane.join("w")

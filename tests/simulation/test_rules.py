@@ -60,6 +60,7 @@ class Past:
         name: str = "work",
         attempt: int = 1,
         how: str = "return",
+        error: str = "",
         **where: Any,
     ) -> Past:
         run = f"{task}/{attempt}"
@@ -67,7 +68,7 @@ class Past:
         self.add(
             Kind.START, **fields, name=name, epoch=1, attempt=attempt, digest="d", after=0.5
         )
-        return self.add(Kind.END, **fields, what=how, value="v", after=0.5)
+        return self.add(Kind.END, **fields, what=how, error=error, value="v", after=0.5)
 
     def end(self, task: str, attempt: int = 1, status: str = "success", **fields: Any) -> Past:
         fields = {"epoch": 1, "attempt": attempt, "status": status, **fields}
@@ -185,6 +186,21 @@ def test_s19_what_is_durable_follows_its_path() -> None:
     assert "S19" in lost.broken()
     late = past().control(Kind.LEASED, "t1", epoch=1, attempt=2)
     assert late.broken() == ["S19"]
+
+
+# --- S8 ---
+
+
+def test_s8_a_failure_of_an_old_lease() -> None:
+    def past(attempt: int) -> Past:
+        past = Past().submit("t1").ready("t1").give("t1")
+        past.run("t1", how="raise", error="ValueError: no")
+        past.add(Kind.FAULT, process="w1", what="reset").add(Kind.HEAL, process="w1")
+        past.ready("t1").give("t1", "w2", attempt=2).run("t1", attempt=2, process="w2", pid=3)
+        return past.end("t1", attempt, "failure", error="ValueError: no")
+
+    assert past(1).broken() == []
+    assert past(2).broken() == ["S8"]
 
 
 # --- S10 ---
