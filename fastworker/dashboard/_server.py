@@ -84,6 +84,14 @@ class _Connection:
         self._stream = stream
         self.socket = stream.socket
         self.is_idle = True  # it has asked for nothing that is not answered
+        self.has_asked = False  # for anything, ever
+        self.used_at = trio.current_time()
+
+    def note(self, *, is_idle: bool) -> None:
+        """A request has come, or its answer has gone."""
+        self.is_idle = is_idle
+        self.has_asked = self.has_asked or not is_idle
+        self.used_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int) -> bytes:
         # What has come at once counts as headers only when it is all here.
@@ -178,7 +186,7 @@ class _HttpServer(TCPServer):
         if isinstance(event, Updated):
             if self._is_over:
                 return  # nobody is left to be waited for
-            self.stream.is_idle = event.idle
+            self.stream.note(is_idle=event.idle)
         await super().protocol_send(event)
 
 
@@ -228,13 +236,18 @@ class Server:
             connection.abort()
 
     def _make_room(self) -> bool:
-        """Close the connection that has asked for nothing for longest, if there is one."""
-        for connection in self._connections:
-            if connection.is_idle:
-                del self._connections[connection]
-                connection.abort()
-                return True
-        return False
+        """Close a connection that asks for nothing now, if there is one.
+
+        The oldest of those that never have; a visitor's, which rests between two requests,
+        goes only if there is none of these.
+        """
+        idle = [connection for connection in self._connections if connection.is_idle]
+        if not idle:
+            return False
+        last = min(idle, key=lambda connection: (connection.has_asked, connection.used_at))
+        del self._connections[last]
+        last.abort()
+        return True
 
     def abort_all(self) -> None:
         """Close all connections: a write waits even if it is cancelled."""
