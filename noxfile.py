@@ -17,6 +17,8 @@ nox.options.sessions = [
     "tests_browser",
     "api",
     "chaos",
+    "simulate",
+    "mutants",
     "docs",
 ]
 nox.options.reuse_existing_virtualenvs = True

@@ -165,7 +165,6 @@ async def measure(
                 stranger.stdout.readline()
                 await trio.sleep(3)
                 for name, user in users.items():
-                    print(attack,name)
                     war[name] += await user(samples)
                 assert stranger.poll() is None, "the stranger has given up"
                 end(stranger)

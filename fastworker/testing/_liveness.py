@@ -51,6 +51,9 @@ def _is_waited_for(story: Story, submit: Event) -> bool:
     life = story.life_of(submit.process, submit.at)
     if life is not None and life.until < math.inf:
         return False
+    # A client is closed when nobody calls any more.
+    if life is not None and life.links and life.links[-1].what == "closed":
+        return False
     parent = story.tasks.get(submit.parent)
     return parent is None or not any(
         execution.start.pid == submit.pid and execution.end is not None

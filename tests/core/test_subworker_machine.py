@@ -292,7 +292,7 @@ def test_drain_lets_what_runs_end_reports_all_of_it_and_then_says_so(bench: Benc
 def test_work_that_arrives_while_it_drains_goes_back(bench: Bench) -> None:
     bench.handle(DrainRequested())
     bench.lease("late")
-    bench.take_back()
+    assert bench.take(StartAttempts) == []
     assert [i.task_id for r in bench.asked(Kind.REPORT) for i in r.handed_back] == ["late"]
 
 

@@ -129,9 +129,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the latest tasks of a priority go first",
-        SCHEDULER,
-        "self._sequence += 1\n            record = TaskRecord(spec, self._sequence, owner)",
-        "self._sequence -= 1\n            record = TaskRecord(spec, self._sequence, owner)",
+        "_core/_waiting.py",
+        "                    heads.append((head.sequence, name))",
+        "                    heads.append((-head.sequence, name))",
     ),
     Mutation(
         "a retry does not wait",
@@ -144,12 +144,6 @@ MUTATIONS = (
         "_core/_waiting.py",
         "            if given.worker.is_kept:\n",
         "            if False:\n",
-    ),
-    Mutation(
-        "a subworker that was told to end starts what comes then",
-        "_core/_subworker.py",
-        "is_ending = self._is_draining or self._is_stopping or reply.drain",
-        "is_ending = False",
     ),
 )
 
