@@ -29,6 +29,8 @@ from fastworker.dashboard._policy import MAX_HEADER_BYTES
 log = logging.getLogger("fastworker.dashboard")
 
 MAX_CONNECTIONS: Final = 200
+# Whoever finds this full tries again after a second: it holds many who are thrown out at once.
+BACKLOG: Final = 4096
 # From the connection, or the last answer, to the end of a request's headers.
 HEADER_SECONDS: Final = 10
 # Without a byte, in the middle of something. A WebSocket is pinged more often.
@@ -72,7 +74,7 @@ async def serve_http(
     Raises:
       OSError: it cannot listen there.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=MAX_CONNECTIONS)
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     on_listening(listeners[0].socket.getsockname()[1])
     await Server(app, config or http_config()).serve(listeners)
 
