@@ -29,7 +29,9 @@ from fastworker.dashboard._policy import MAX_HEADER_BYTES
 log = logging.getLogger("fastworker.dashboard")
 
 MAX_CONNECTIONS: Final = 200
-# Whoever finds this full tries again after a second: it holds many who are thrown out at once.
+# Those whose first request is not all here yet cost a Trio task each, and little else.
+MAX_STRANGERS: Final = 1500
+# Whoever finds this full tries again after a second: it holds many who come at once.
 BACKLOG: Final = 4096
 # From the connection, or the last answer, to the end of a request's headers.
 HEADER_SECONDS: Final = 10
@@ -88,6 +90,21 @@ class _Connection:
         self.is_idle = True  # it has asked for nothing that is not answered
         self.has_asked = False  # for anything, ever
         self.used_at = trio.current_time()
+        self._unread = b""
+
+    async def wait_for_a_request(self) -> bool:
+        """Whether something has come that is worth an answer, before anything is set up.
+
+        That is all headers of a request, too much of them, or what cannot become one.
+        """
+        with trio.move_on_after(HEADER_SECONDS):
+            while _may_become_a_request(self._unread):
+                data = await self._stream.receive_some(MAX_HEADER_BYTES)
+                if not data:
+                    return False
+                self._unread += data
+            return True
+        return False
 
     def note(self, *, is_idle: bool) -> None:
         """A request has come, or its answer has gone."""
@@ -96,6 +113,9 @@ class _Connection:
         self.used_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int) -> bytes:
+        if self._unread:
+            unread, self._unread = self._unread, b""
+            return unread
         # What has come at once counts as headers only when it is all here.
         limit = MAX_HEADER_BYTES if self.is_idle else max_bytes
         return bytes(await self._stream.receive_some(limit))
@@ -120,6 +140,15 @@ class _Connection:
     def abort(self) -> None:
         """Close it at once; whoever reads or writes gets an error."""
         self.socket.close()
+
+
+def _may_become_a_request(data: bytes) -> bool:
+    """Whether this is the beginning of a request whose headers are not all here."""
+    if not data:
+        return True
+    if not data[:1].isalpha() or len(data) > MAX_HEADER_BYTES:
+        return False
+    return b"\r\n\r\n" not in data and b"\n\n" not in data
 
 
 class _Protocol(H11Protocol):
@@ -200,6 +229,7 @@ class Server:
         self._config = config
         self._context = WorkerContext(None)
         self._connections: dict[_Connection, None] = {}
+        self._strangers: dict[_Connection, None] = {}
 
     @property
     def connection_count(self) -> int:
@@ -217,8 +247,28 @@ class Server:
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever happens in it is its own affair."""
         connection = _Connection(stream)
-        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
+        try:
+            if await self._has_asked(connection):
+                await self._serve(connection)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has gone before it had asked for anything, or was thrown out
+        finally:
+            self._strangers.pop(connection, None)
             connection.abort()
+
+    async def _has_asked(self, connection: _Connection) -> bool:
+        """Wait for its first request; whoever waits for longest goes if there are too many."""
+        if len(self._strangers) >= MAX_STRANGERS:
+            first = next(iter(self._strangers))
+            del self._strangers[first]
+            first.abort()
+        self._strangers[connection] = None
+        has_asked = await connection.wait_for_a_request()
+        self._strangers.pop(connection, None)
+        return has_asked
+
+    async def _serve(self, connection: _Connection) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
             return
         self._connections[connection] = None
         try:
@@ -235,7 +285,6 @@ class Server:
             log.debug("its traceback", exc_info=errors)
         finally:
             self._connections.pop(connection, None)
-            connection.abort()
 
     def _make_room(self) -> bool:
         """Close a connection that asks for nothing now, if there is one.
@@ -253,5 +302,5 @@ class Server:
 
     def abort_all(self) -> None:
         """Close all connections: a write waits even if it is cancelled."""
-        for connection in list(self._connections):
+        for connection in [*self._strangers, *self._connections]:
             connection.abort()

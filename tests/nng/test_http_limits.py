@@ -188,6 +188,34 @@ async def test_a_thousand_slow_peers_do_not_keep_a_visitor_out() -> None:
         await until(lambda: server.connection_count == 0)
 
 
+async def test_a_visitor_who_rests_between_two_requests_is_not_thrown_out_for_strangers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # X11 in docs/faults.md.
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(_server, "MAX_STRANGERS", 5)
+    async with serve() as (server, port):
+        visitor = await trio.open_tcp_stream("127.0.0.1", port)
+        strangers: list[trio.SocketStream] = []
+        for _ in range(3):
+            await visitor.send_all(GET)
+            answer = b""
+            with trio.fail_after(5):
+                while not answer.endswith(b"}"):
+                    answer += await visitor.receive_some(1000)
+            assert statuses(answer) == [b"200"]
+            for _ in range(10):
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                await stream.send_all(GET[:20])
+                strangers.append(stream)
+            # Five of them wait on; the others are closed, the oldest first.
+            with trio.fail_after(5):
+                assert await strangers[-6].receive_some(1) == b""
+            assert server.connection_count == 1
+        for stream in [visitor, *strangers]:
+            await stream.aclose()
+
+
 async def large(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": bytes(64 * 1024 * 1024)})
