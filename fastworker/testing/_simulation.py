@@ -96,6 +96,7 @@ class Simulation:
         self._ended = trio.Event()
         self._is_over = False
         self._audited = 0  # events
+        self._sought: set[str] = set()  # tasks
 
     def _stream(self, name: str) -> Random:
         """Random numbers for one purpose: more of one does not change the others."""
@@ -226,6 +227,8 @@ class Simulation:
             await self._audit()
             self.history.write(Kind.SETTLED)
             await self._rest()
+            # What somebody was still running has submitted others meanwhile.
+            await self._audit()
             self._end()
 
     def _end(self) -> None:
@@ -340,12 +343,14 @@ class Simulation:
 
     async def _audit(self) -> None:
         """Look for every task that was acknowledged, until it has ended or time is up."""
-        seen: set[str] = set()
+        task_id = self._next_acked()
+        if task_id is None:
+            return
         until = trio.current_time() + AUDIT_SECONDS
         with trio.move_on_at(until + 5):
             async with self.client() as client:
                 # Tasks submit others meanwhile.
-                while (task_id := self._next_acked(seen)) is not None:
+                while task_id is not None:
                     pause = LOOK_SECONDS
                     while True:
                         try:
@@ -358,12 +363,13 @@ class Simulation:
                             break
                         await trio.sleep(pause)
                         pause *= 1.5
+                    task_id = self._next_acked()
 
-    def _next_acked(self, seen: set[str]) -> str | None:
+    def _next_acked(self) -> str | None:
         for event in self.history.events[self._audited :]:
             self._audited += 1
-            if event.kind is Kind.ACK and event.task not in seen:
-                seen.add(event.task)
+            if event.kind is Kind.ACK and event.task not in self._sought:
+                self._sought.add(event.task)
                 return event.task
         return None
 
