@@ -58,6 +58,7 @@ from fastworker._core._messages import (
     TaskEvent,
     TaskSpec,
 )
+from fastworker._core._open_peers import NOTHING_PROVED
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeEvent
 from fastworker._core._roles import ALLOWED_KINDS, PeerRole
 from fastworker._core._task_states import content_digest
@@ -232,7 +233,8 @@ class ClientSession:
         if self._end is not None:
             raise self._end()
         if self._refusal is not None:
-            raise LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+            error = AuthenticationError if self._refusal == NOTHING_PROVED else LinkBroken
+            raise error(f"the control plane at {self._address} refused: {self._refusal}")
         if self._not_proved and not self._is_connected:
             raise AuthenticationError(
                 f"no session with the control plane at {self._address}: {self._not_proved}"

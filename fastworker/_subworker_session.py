@@ -25,6 +25,7 @@ from fastworker._core._link_requester import (
     SessionRefused,
 )
 from fastworker._core._messages import Assignment
+from fastworker._core._open_peers import NOTHING_PROVED
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeEvent
 from fastworker._core._subworker import SubworkerState, SubworkerStatistics
 from fastworker._core._subworker_events import (
@@ -202,7 +203,8 @@ class SubworkerSession:
         with trio.move_on_after(within):
             await self._settled.wait()
         if self._refusal is not None:
-            return LinkBroken(f"the control plane at {self._address} refused: {self._refusal}")
+            error = AuthenticationError if self._refusal == NOTHING_PROVED else LinkBroken
+            return error(f"the control plane at {self._address} refused: {self._refusal}")
         if self._not_proved:
             return AuthenticationError(
                 f"no session with the control plane at {self._address}: {self._not_proved}"

@@ -13,7 +13,7 @@ from fastworker._core._codec import decode_frame, encode
 from fastworker._core._messages import Hello, Refused
 from fastworker._errors import RemoteProtocolError
 
-_REASON: Final = (
+NOTHING_PROVED: Final = (
     "this control plane wants peers to prove a token, and this peer has none; give it one "
     "with --auth-token-file or FASTWORKER_AUTH_TOKEN_FILE"
 )
@@ -27,4 +27,4 @@ def refusal_for(message: bytes) -> bytes | None:
         return None
     if not isinstance(hello, Hello):
         return None
-    return join([encode(Refused(hello.nonce, _REASON))])
+    return join([encode(Refused(hello.nonce, NOTHING_PROVED))])

@@ -71,7 +71,7 @@ def test_commands_are_let_in_by_the_tokens_they_are_given(shell: Shell) -> None:
         (["--auth-token-file=client=worker.token"], *[Exit.NOT_PERMITTED] * 2),
         (["--auth-token-file=worker=worker.token"], *[Exit.BAD_CONFIGURATION] * 2),
         (["--auth-token-file=missing.token"], *[Exit.BAD_CONFIGURATION] * 2),
-        ([], *[Exit.NO_CONTROL_PLANE] * 2),
+        ([], *[Exit.NOT_PERMITTED] * 2),
     ):
         done = shell.run(*submit, *options, "--args", "1", "2")
         assert done.returncode == submitted, done.stderr
