@@ -682,6 +682,13 @@ class ClientState:
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
+        has_succeeded = event.status is WireStatus.SUCCESS
+        if has_succeeded and task.losses and self._streams.has_had_nothing(event.task_id):
+            # It was submitted in an earlier session too, and whatever it gave went
+            # there. That it gave nothing at all, nobody can say any more.
+            event = msgspec.structs.replace(
+                event, status=WireStatus.FAILURE, error=LOST_SESSION, ending=Ending.LOST
+            )
         self._end(event.task_id, event)
 
     def _end(self, task_id: str, event: TaskEvent) -> None:

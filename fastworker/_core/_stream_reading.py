@@ -53,6 +53,11 @@ class StreamReadings:
         self._readings.pop(task_id, None)
         self._to_tell.pop(task_id, None)
 
+    def has_had_nothing(self, task_id: str) -> bool:
+        """Whether this is a stream of which no value has come."""
+        reading = self._readings.get(task_id)
+        return reading is not None and not reading.came
+
     def is_gap(self, value: StreamValue) -> bool:
         """Whether values before this one have not come, and so never will."""
         reading = self._readings.get(value.task_id)

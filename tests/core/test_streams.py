@@ -509,3 +509,30 @@ def test_a_stream_that_was_never_acknowledged_is_sent_again() -> None:
     desk.disconnect()
     desk.connect(resumed=False)
     assert [each.id for body in desk.asked(Kind.SUBMIT) for each in body.tasks] == ["t"]
+
+
+@pytest.mark.parametrize("has_values", [True, False])
+def test_a_stream_that_was_sent_again_and_has_succeeded_may_have_lost_its_values(
+    has_values: bool,
+) -> None:
+    """S12: what it gave in the session before went there, and success would deny it."""
+    desk = Desk()
+    spec = TaskSpec("t", "count", 2, 1, b"", 0.0, options=CallOptions(stream=8))
+    desk.handle(TaskSubmitted(spec))
+    desk.epoch = 2
+    desk.disconnect()
+    desk.connect(resumed=False)
+    desk.take(TaskEnded)
+    desk.answer(Kind.SUBMIT, SubmitReply())
+    desk.cursor = 1
+    values = [value(0, "t")] if has_values else []
+    desk.answer(Kind.POLL, PollReply(1, [TaskEvent("t", WireStatus.SUCCESS)], values))
+    (end,) = desk.take(TaskEnded)
+    if has_values:
+        assert end.event.status is WireStatus.SUCCESS
+    else:
+        assert (end.event.status, end.event.ending) == (WireStatus.FAILURE, Ending.LOST)
+        assert (
+            end.event.error
+            == "lost: the session with the control plane ended, and values with it"
+        )
