@@ -12,6 +12,7 @@ the inner end directly, so that a message has no further hop.
 
 from __future__ import annotations
 
+import abc
 import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -72,7 +73,7 @@ class _Taking:
             self._bell.ring()
 
 
-class _End:
+class _End(abc.ABC):
     """What both ends share: what has come and was not fetched, and the gate's time."""
 
     def __init__(self, inner: Link | Listener) -> None:
@@ -172,20 +173,20 @@ class _End:
     def _closed_error(self) -> LinkClosed:
         return LinkClosed(f"the link to {self.address} has been closed")
 
-    async def _take(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def _take(self) -> None: ...
 
-    def _on_pipe_event(self, event: PipeEvent) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _on_pipe_event(self, event: PipeEvent) -> None: ...
 
-    def _on_deadline(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _on_deadline(self) -> None: ...
 
-    def _next_deadline(self) -> float:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _next_deadline(self) -> float: ...
 
-    def _expects_handshakes(self) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _expects_handshakes(self) -> bool: ...
 
 
 class AuthenticatedLink(_End):

@@ -68,7 +68,14 @@ def _delivered_in_time(story: Story, rules: Rules, task: TaskStory) -> Iterator[
         if made is None or made.end is None:
             continue
         limit = DELIVERY_SECONDS + rules.slack
-        ready_at = max(made.end.at, *(event.at for event in task.submits))
+        # From when it may be told: what a slow disk takes is not the delivery's.
+        kept = [event.at for event in task.terminals if event.at <= outcome.at]
+        took = min(kept, default=made.end.at) - made.end.at
+        if took > DELIVERY_SECONDS + rules.disk and not story.troubles(
+            made.process, made.end.at - rules.lease, outcome.at
+        ):
+            yield violation("S12", task, f"it took {took:.1f} s to keep its end", *made.events)
+        ready_at = max(made.end.at, *(event.at for event in task.submits), *kept)
         if outcome.at - ready_at <= limit:
             continue
         since, until = ready_at - rules.lease, outcome.at

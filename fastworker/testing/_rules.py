@@ -57,6 +57,7 @@ class Rules:
       functions: what is known of task functions, by name.
       has_store: whether the history tells what became durable.
       max_queued: how many tasks that have not ended the control plane takes.
+      disk: what the store may take until something is durable, in seconds.
       drain: how long a process may go on that was asked to end, in seconds.
     """
 
@@ -66,6 +67,7 @@ class Rules:
     margin: float = 0.0
     functions: Mapping[str, Expected] = field(default_factory=dict)
     has_store: bool = False
+    disk: float = 1.0
     max_queued: int = 1_000_000
     drain: float = 30.0
 
