@@ -985,12 +985,18 @@ class ControlPlaneState:
         asker: _Asker | None = None,
     ) -> None:
         answer: AnyBody | None = None
+        news: list[TaskChanged] = []  # that stand beside each other
         for command in commands:
+            if isinstance(command, TaskChanged):
+                if command.owner is not None:
+                    news.append(command)
+                if command.callback is not None:
+                    self._call_back_when_durable(command.callback, command.event)
+                continue
+            if news:
+                self._tell_when_durable(news)
+                news = []
             match command:
-                case TaskChanged(owner=owner, event=event):
-                    self._tell_when_durable(owner, event)
-                    if command.callback is not None:
-                        self._call_back_when_durable(command.callback, event)
                 case SubmitDecided(reply=reply):
                     answer = reply
                 case TasksDescribed(events=events):
@@ -1012,6 +1018,8 @@ class ControlPlaneState:
                     handout.put(cancels)
                 case _:
                     assert_never(command)
+        if news:
+            self._tell_when_durable(news)
         if asker is not None and answer is not None:
             asker.answer = answer
             self._when_durable(lambda: self._answer_asker(asker), asker)
@@ -1064,9 +1072,8 @@ class ControlPlaneState:
             session.receipts.clear()
             self._receipts.clear(session.key)
 
-    def _tell_when_durable(self, owner: bytes | None, event: TaskEvent) -> None:
-        if owner is not None:
-            self._when_durable(lambda: self._tell(owner, event))
+    def _tell_when_durable(self, news: list[TaskChanged]) -> None:
+        self._when_durable(lambda: self._tell(news))
 
     def _pass_when_durable(self, owner: bytes | None, value: StreamValue) -> None:
         """In one queue with the news, so that the end stays behind the values."""
@@ -1081,12 +1088,18 @@ class ControlPlaneState:
     def _call_back_when_durable(self, callback: Callback, event: TaskEvent) -> None:
         self._when_durable(lambda: self._out.append(CallBack(callback, event)))
 
-    def _tell(self, owner: bytes, event: TaskEvent) -> None:
-        session = self._sessions.get(owner)
-        if session is not None:
-            session.outbox.put(event)
+    def _tell(self, news: list[TaskChanged]) -> None:
+        owner: bytes | None = None
+        session: Session | None = None
+        for changed in news:
+            if changed.owner != owner or session is None:
+                owner = changed.owner
+                session = None if owner is None else self._sessions.get(owner)
+                if session is None:
+                    continue
+            session.outbox.put(changed.event)
             if session.outbox.is_overfull:
-                self._overfull[owner] = session
+                self._overfull[session.key] = session
 
     def _tell_listeners(self, told: list[Told]) -> None:
         for key, ticket, reply in told:

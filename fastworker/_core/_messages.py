@@ -318,7 +318,9 @@ class TaskSpec(msgspec.Struct, array_like=True, frozen=True, gc=False):
         size = 100 + len(self.payload)
         if self.options is not None:
             size += len(self.options.trace)
-        return size if self.callback is None else size + self.callback.size
+        if self.callback is not None:
+            size += self.callback.size
+        return size
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -435,9 +437,8 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def size(self) -> int:
         """About how many bytes this holds."""
         size = 200 + len(self.payload) + len(self.traceback) + len(self.error)
-        size += len(self.message)
-        for error in self.errors:
-            size += len(error)
+        if self.message or self.errors:
+            size += len(self.message) + sum(map(len, self.errors))
         return size
 
 

@@ -80,7 +80,8 @@ class _Tally:
 
     def add(self, seconds: float) -> None:
         # Clocks of two machines may differ, and nothing takes less than no time.
-        seconds = max(0.0, seconds)
+        if seconds < 0.0:
+            seconds = 0.0
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 

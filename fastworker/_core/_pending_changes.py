@@ -211,7 +211,7 @@ class PendingChanges:
 
     def _life(self, record: TaskRecord) -> StoredLife:
         worker = record.worker
-        if record.is_as_new and worker is None:
+        if worker is None and record.is_as_new:
             return NEW_LIFE
         offset = self._wall_offset
         holder, label, is_careful = record.holder, record.holder_label, record.is_careful

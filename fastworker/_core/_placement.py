@@ -41,20 +41,19 @@ class Round:
             self.closed_lanes[function.lane] = True
 
     def lease(self, record: TaskRecord) -> None:
+        worker, spec = self.worker, record.spec
         record.step(Step.LEASE)
         record.fence += 1
         record.fence_epoch = self.epoch
-        self.worker.lease(record)
-        spec = record.spec
-        is_careful = self.worker.functions[spec.name].on_lost == "fail"
-        record.is_careful = is_careful
+        worker.lease(record)
+        is_careful = record.is_careful = worker.functions[spec.name].on_lost == "fail"
         assignment = Assignment(
             spec.id,
             record.fence,
             spec.name,
             spec.format,
             spec.payload,
-            record.attempts,
+            record.fence - record.uncounted,
             spec.priority,
             self._left(record.deadline_at),
             spec.options,
@@ -63,7 +62,7 @@ class Round:
             record.span,
         )
         self.assignments.append(assignment)
-        if is_careful or self.worker.is_inside:
+        if is_careful or worker.is_inside:
             self.careful.append(assignment)
         self.size += len(spec.payload) + 100
 
@@ -72,6 +71,8 @@ class Round:
 
 
 def least_loaded(rounds: list[Round], record: TaskRecord) -> Round | None:
+    if len(rounds) == 1:
+        return rounds[0] if rounds[0].can_take(record) else None
     best: Round | None = None
     best_load = math.inf
     for given in rounds:

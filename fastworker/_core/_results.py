@@ -9,14 +9,19 @@ this is not cachetools' TTLCache: measured, it took four times as long.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+from collections import OrderedDict, deque
+from typing import Final, TypeAlias
 
 from fastworker._core._messages import TaskEvent, WireStatus
 
 TOMBSTONES: Final = 100_000
 TOMBSTONE_SECONDS: Final = 600.0
+# Of ends that do not count any more so many are no matter.
+_FEW_ENDS: Final = 64
 DEFAULT_MAX_BYTES: Final = 256 * 1024 * 1024
+
+# The content of a task, its outcome, and about how many bytes that weighs.
+_Kept: TypeAlias = tuple[int, TaskEvent, int]
 
 
 class Results:
@@ -36,14 +41,20 @@ class Results:
         self._ttl = ttl
         self._max_bytes = max_bytes
         self._bytes = 0
-        # Each holds (content, outcome); the one used longest ago comes first.
-        self._kept: OrderedDict[str, tuple[int, TaskEvent]] = OrderedDict()
-        # The same keys in the order of their end: all have one time to live.
-        self._ends: OrderedDict[str, float] = OrderedDict()
-        self._tombstones: OrderedDict[str, float] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the longest unused first
+        # When each ends, in that order, since all have one time to live. What is not
+        # kept any more stays until it comes first, or is too much of the whole.
+        self._ends: deque[tuple[float, str, _Kept]] = deque()
+        # Until when each stays, and the same in that order; some of it is no more true.
+        self._tombstones: dict[str, float] = {}
+        self._burials: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def may_know(self, task_id: str) -> bool:
+        """Whether :meth:`get` could return something; cheap, and right if it says no."""
+        return task_id in self._kept or task_id in self._tombstones
 
     @property
     def bytes(self) -> int:
@@ -60,8 +71,8 @@ class Results:
             len(self._kept) >= self._max_size or self._bytes + size > self._max_bytes
         ):
             self._bury(next(iter(self._kept)), now)
-        self._kept[task_id] = (content, event)
-        self._ends[task_id] = now + self._ttl
+        kept = self._kept[task_id] = content, event, size
+        self._ends.append((now + self._ttl, task_id, kept))
         self._bytes += size
 
     def get(self, task_id: str, *, now: float) -> TaskEvent | None:
@@ -89,34 +100,41 @@ class Results:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self._bytes == sum([event.size for _, event in self._kept.values()])
+        assert self._bytes == sum([event.size for _, event, _ in self._kept.values()])
         assert len(self._kept) <= max(self._max_size, 1)
-        assert len(self._tombstones) <= TOMBSTONES
-        assert len(self._ends) == len(self._kept)
-        for ends in (self._ends, self._tombstones):
-            times = list(ends.values())
+        assert len(self._tombstones) <= len(self._burials) <= TOMBSTONES
+        live = [each for _, task_id, each in self._ends if self._kept.get(task_id) is each]
+        assert len(live) == len(self._kept)
+        assert len(self._ends) <= _FEW_ENDS + 2 * max(self._max_size, 1) + 1
+        for times in ([each[0] for each in self._ends], [each[0] for each in self._burials]):
             assert times == sorted(times), "ends are out of order"
 
     def _expire(self, now: float) -> None:
-        while self._ends:
-            task_id = next(iter(self._ends))
-            if self._ends[task_id] > now:
-                break
-            self._bury(task_id, now)
-        while self._tombstones:
-            task_id = next(iter(self._tombstones))
-            if self._tombstones[task_id] > now:
-                break
-            del self._tombstones[task_id]
+        ends = self._ends
+        while ends:
+            end, task_id, kept = ends[0]
+            if self._kept.get(task_id) is kept:
+                if end > now:
+                    break
+                self._bury(task_id, now)
+            ends.popleft()
+        if len(ends) > _FEW_ENDS + 2 * len(self._kept):
+            self._ends = deque(each for each in ends if self._kept.get(each[1]) is each[2])
+        while self._burials and self._burials[0][0] <= now:
+            self._forget_burial()
 
     def _bury(self, task_id: str, now: float) -> None:
         self._remove(task_id)
-        self._tombstones.pop(task_id, None)
-        self._tombstones[task_id] = now + TOMBSTONE_SECONDS
-        if len(self._tombstones) > TOMBSTONES:
-            self._tombstones.popitem(last=False)
+        until = self._tombstones[task_id] = now + TOMBSTONE_SECONDS
+        self._burials.append((until, task_id))
+        if len(self._burials) > TOMBSTONES:
+            self._forget_burial()
+
+    def _forget_burial(self) -> None:
+        """Forget the first one, and the tombstone if that is of it and not of a later one."""
+        until, task_id = self._burials.popleft()
+        if self._tombstones.get(task_id) == until:
+            del self._tombstones[task_id]
 
     def _remove(self, task_id: str) -> None:
-        _, event = self._kept.pop(task_id)
-        del self._ends[task_id]
-        self._bytes -= event.size
+        self._bytes -= self._kept.pop(task_id)[2]

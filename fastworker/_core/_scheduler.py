@@ -449,6 +449,8 @@ class Scheduler:
     def _earlier(self, spec: TaskSpec, now: float) -> tuple[TaskEvent, int | None] | None:
         """The end of a task of this id, and its content if that is known."""
         key = self._keys.get(spec.id, now=now)
+        if key is None and not self.results.may_know(spec.id):
+            return None
         ended = self.results.get(spec.id, now=now)
         if spec.key_ttl is not None and key is None:
             return None  # its key has expired: the id is free again
@@ -496,14 +498,16 @@ class Scheduler:
         spec = record.spec
         self._tasks[spec.id] = record
         self._queued_bytes += spec.size
-        if record.is_shared:
+        if spec.key_ttl is not None:
             self._remember_key(record, now)
-        if spec.expires is not None:
-            record.expires_at = now + spec.expires
-        if spec.budget is not None:
-            record.deadline_at = now + spec.budget
-        self._set_alarm(record)
-        self._join_family(record)
+        if spec.expires is not None or spec.budget is not None:
+            if spec.expires is not None:
+                record.expires_at = now + spec.expires
+            if spec.budget is not None:
+                record.deadline_at = now + spec.budget
+            self._set_alarm(record)
+        if spec.options is not None:
+            self._join_family(record)
 
     def _join_family(self, record: TaskRecord) -> None:
         options = record.spec.options
@@ -802,15 +806,16 @@ class Scheduler:
             return
         worker = record.worker
         assert worker is not None
-        record.span = ended.span or record.span
+        if ended.span:
+            record.span = ended.span
         step = _STEP_OF.get(ended.outcome, Step.FAIL)
         if step is Step.CANCEL and not record.is_cancel_requested:
             step = Step.FAIL
         if step is Step.EXPIRE and not record.may_expire:
             step = Step.FAIL
         function = worker.functions[record.spec.name]
-        worker.measure(record.spec.name, ended.seconds)
-        worker.lane_of(record.spec.name).is_blocked = False
+        worker.measure(function.name, ended.seconds)
+        worker.lanes[function.lane].is_blocked = False
         worker.release(record)
         if step is Step.FAIL and self._retry(record, function, ended, now, commands):
             return
@@ -819,19 +824,20 @@ class Scheduler:
             ending = record.last_ending  # an earlier attempt may have started
         record.step(step)
         event = TaskEvent(
-            task_id=ended.task_id,
-            status=_STATUS_OF[record.state],
-            format=ended.format,
-            payload=ended.payload,
-            error=ended.error,
-            traceback=ended.traceback,
-            started=ended.started or record.started,
-            completed=ended.completed,
-            worker_id=worker.label,
-            attempts=record.attempts,
-            ending=ending,
-            signal=ended.signal,
-            errors=list(record.errors),
+            ended.task_id,
+            _STATUS_OF[record.state],
+            ended.format,
+            ended.payload,
+            ended.error,
+            ended.traceback,
+            ended.started or record.started,
+            ended.completed,
+            worker.label,
+            record.fence - record.uncounted,
+            False,  # its value is there
+            ending,
+            ended.signal,
+            list(record.errors),
         )
         self._finish(record, event, now, commands)
 
@@ -923,19 +929,22 @@ class Scheduler:
         )
         self.results.put(event, record.content, now=now)
         commands.append(TaskChanged(record.owner, event, True, record.spec.callback))
-        for key in (*record.joint, *record.watchers):
-            commands.append(TaskChanged(key, event, False))
-        children = self._children.pop(event.task_id, {})
-        for child in children.values():
-            child.parent = None  # no chain of tasks that have ended is kept
-        if event.ending is not Ending.COMPLETED:
-            self._doomed.extend(children.values())
+        if record.joint or record.watchers:
+            for key in (*record.joint, *record.watchers):
+                commands.append(TaskChanged(key, event, False))
+        if event.task_id in self._children:
+            children = self._children.pop(event.task_id).values()
+            for child in children:
+                child.parent = None  # no chain of tasks that have ended is kept
+            if event.ending is not Ending.COMPLETED:
+                self._doomed.extend(children)
 
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
         del self._tasks[spec.id]
         self._queued_bytes -= spec.size
-        self._alarms.clear(spec.id)
+        if len(self._alarms):
+            self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
             family = self._children.get(spec.options.parent)
             if family is not None:

@@ -40,7 +40,10 @@ class Outbox:
 
     def __init__(self, max_bytes: int = OUTBOX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[_Key, tuple[int, TaskEvent | StreamValue]] = OrderedDict()
+        # Each with its number and about how many bytes it weighs.
+        self._entries: OrderedDict[_Key, tuple[int, TaskEvent | StreamValue, int]] = (
+            OrderedDict()
+        )
         self._cursor = 0
         self._bytes = 0
 
@@ -59,7 +62,8 @@ class Outbox:
 
     def put(self, event: TaskEvent) -> None:
         """Add news of a task; older news of the same task is dropped."""
-        self._drop(event.task_id)
+        if event.task_id in self._entries:
+            self._drop(event.task_id)
         self._add(event.task_id, event)
 
     def put_value(self, value: StreamValue) -> None:
@@ -73,20 +77,23 @@ class Outbox:
             self._drop((task_id, count))
 
     def _add(self, key: _Key, item: TaskEvent | StreamValue) -> None:
-        if self._bytes + item.size > self._max_bytes:
+        size = item.size
+        if self._bytes + size > self._max_bytes:
             was_a_value = bool(item.payload) or item.value_dropped
             item = msgspec.structs.replace(item, payload=b"", value_dropped=was_a_value)
             if isinstance(item, TaskEvent):
                 item = msgspec.structs.replace(item, traceback="")
+            size = item.size
         self._cursor += 1
-        self._entries[key] = (self._cursor, item)
-        self._bytes += item.size
+        self._entries[key] = (self._cursor, item, size)
+        self._bytes += size
 
     def acknowledge(self, cursor: int) -> None:
         """Forget everything up to ``cursor``: the client has it."""
-        while self._entries:
-            key, (number, _) = next(iter(self._entries.items()))
-            if number > cursor:
+        entries = self._entries
+        while entries:
+            key = next(iter(entries))
+            if entries[key][0] > cursor:
                 return
             self._drop(key)
 
@@ -95,30 +102,31 @@ class Outbox:
         events: list[TaskEvent] = []
         values: list[StreamValue] = []
         size = 0
-        for count, (number, item) in enumerate(self._entries.values()):
-            if count and (size + item.size > BATCH_BYTES or count == MAX_BATCH_ITEMS):
+        for count, (number, item, weight) in enumerate(self._entries.values()):
+            if count and (size + weight > BATCH_BYTES or count == MAX_BATCH_ITEMS):
                 break
             if isinstance(item, StreamValue):
                 values.append(item)
             else:
                 events.append(item)
-            size += item.size
+            size += weight
             cursor = number
         return PollReply(cursor, events, values)
 
     def check(self) -> None:
         """Assert every invariant."""
         size = last = 0
-        for number, item in self._entries.values():
+        for number, item, weight in self._entries.values():
             assert number > last, "news are out of order"
+            assert weight == item.size
             last = number
-            size += item.size
+            size += weight
         assert self._bytes == size
 
     def _drop(self, key: _Key) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= entry[1].size
+            self._bytes -= entry[2]
 
 
 class Handout:

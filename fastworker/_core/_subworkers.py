@@ -248,8 +248,10 @@ class SubworkerRecord:
 
     def measure(self, name: str, seconds: float) -> None:
         """Note how long a task of this name has run: the recent maximum counts."""
-        # In this order nan becomes 0: a subworker may say anything.
-        cost = min(max(0.0, seconds) + TASK_OVERHEAD_SECONDS, LONGEST_ESTIMATE)
+        # So nan becomes 0: a subworker may say anything.
+        cost = TASK_OVERHEAD_SECONDS
+        if seconds > 0.0:
+            cost = seconds + cost if seconds < LONGEST_ESTIMATE else LONGEST_ESTIMATE
         estimate = self.estimates.get(name)
         if estimate is None or cost >= estimate:
             self.estimates[name] = cost

@@ -21,7 +21,7 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
-from fastworker._core._streams import progress_of
+from fastworker._core._streams import StreamProgress, progress_of
 from fastworker._errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ WIRE_STATUS: dict[TaskState, WireStatus] = {
 }
 
 
-class TaskRecord:
+class TaskRecord(msgspec.Struct, eq=False):
     """The control plane's row for a task that has not ended.
 
     ``fence`` grows with every lease; ``uncounted`` of those leases were no
@@ -151,92 +151,51 @@ class TaskRecord:
     ``span`` is that of the latest attempt that was traced.
     """
 
-    __slots__ = (
-        "_content",
-        "children",
-        "deadline_at",
-        "errors",
-        "estimate",
-        "expires_at",
-        "failures",
-        "fence",
-        "fence_epoch",
-        "has_family",
-        "has_row",
-        "held_until",
-        "holder",
-        "holder_label",
-        "is_cancel_requested",
-        "is_careful",
-        "is_durable",
-        "is_kept",
-        "is_requeued",
-        "is_restored",
-        "is_solo",
-        "is_wary",
-        "joint",
-        "last_ending",
-        "loss",
-        "losses",
-        "message",
-        "outcome",
-        "owner",
-        "parent",
-        "progress",
-        "retry_at",
-        "sequence",
-        "span",
-        "spec",
-        "started",
-        "state",
-        "stream",
-        "uncounted",
-        "watchers",
-        "worker",
-    )
+    spec: TaskSpec
+    sequence: int
+    owner: bytes | None
+    state: TaskState = TaskState.HELD
+    fence: int = 0
+    fence_epoch: int = 0
+    uncounted: int = 0
+    has_row: bool = False
+    is_durable: bool = False
+    is_restored: bool = False
+    is_requeued: bool = False  # it has ended before, and an operator wants it once more
+    is_kept: bool = False
+    is_careful: bool = False
+    holder: bytes = b""
+    holder_label: str = ""
+    outcome: TaskEvent | None = None
+    worker: SubworkerRecord | None = None
+    estimate: float | None = None
+    started: float = 0.0
+    is_solo: bool = False
+    is_wary: bool = False
+    is_cancel_requested: bool = False
+    losses: tuple[str, ...] = ()
+    parent: TaskRecord | None = None  # who has submitted it, until that has ended
+    children: dict[str, TaskRecord] | None = None  # those that have not ended
+    has_family: bool = False  # it has submitted some, or was submitted by another
+    last_ending: Ending = Ending.NEVER_STARTED
+    loss: str = ""
+    held_until: float = 0.0
+    expires_at: float = math.inf
+    deadline_at: float = math.inf
+    retry_at: float = math.inf
+    failures: int = 0
+    errors: tuple[str, ...] = ()
+    progress: float = -1.0
+    message: str = ""
+    watchers: tuple[bytes, ...] = ()
+    joint: tuple[bytes, ...] = ()
+    stream: StreamProgress | None = None
+    span: str = ""
+    _content: int | None = None
 
-    def __init__(self, spec: TaskSpec, sequence: int, owner: bytes | None) -> None:
-        self.spec = spec
-        self.sequence = sequence
-        self.owner = owner
-        self.state = TaskState.HELD
-        self.fence = 0
-        self.fence_epoch = 0
-        self.uncounted = 0
-        self.has_row = False
-        self.is_durable = False
-        self.is_restored = False
-        self.is_requeued = False  # it has ended before, and an operator wants it once more
-        self.is_kept = False
-        self._content: int | None = None
-        self.is_careful = False
-        self.holder = b""
-        self.holder_label = ""
-        self.outcome: TaskEvent | None = None
-        self.worker: SubworkerRecord | None = None
-        self.estimate: float | None = None
-        self.started = 0.0
-        self.is_solo = False
-        self.is_wary = False
-        self.is_cancel_requested = False
-        self.losses: tuple[str, ...] = ()
-        self.parent: TaskRecord | None = None  # who has submitted it, until that has ended
-        self.children: dict[str, TaskRecord] | None = None  # those that have not ended
-        self.has_family = False  # it has submitted some, or was submitted by another
-        self.last_ending = Ending.NEVER_STARTED
-        self.loss = ""
-        self.held_until = 0.0
-        self.expires_at = math.inf
-        self.deadline_at = math.inf
-        self.retry_at = math.inf
-        self.failures = 0
-        self.errors: tuple[str, ...] = ()
-        self.progress = -1.0
-        self.message = ""
-        self.watchers: tuple[bytes, ...] = ()
-        self.joint: tuple[bytes, ...] = ()
-        self.stream = progress_of(spec.options)
-        self.span = ""
+    def __post_init__(self) -> None:
+        if self.spec.options is not None:
+            self.stream = progress_of(self.spec.options)
 
     def __repr__(self) -> str:
         return (
