@@ -36,6 +36,12 @@ def no_op() -> None:
     """Do nothing."""
 
 
+@task
+def take(item: int) -> int:
+    """Give it back."""
+    return item
+
+
 async def run_control_plane(store: str) -> None:
     plane = ControlPlaneWorker(
         store=store,

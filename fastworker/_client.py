@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -660,18 +660,8 @@ class Client(Submitter):
         attached: bool,
         is_stream: bool = False,
     ) -> TaskSpec:
-        name = task if isinstance(task, str) else self._registry.name_of(task)
-        if not isinstance(task, str):
-            self._check_stream(name, is_stream)
-        if not is_name(name):
-            message = (
-                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
-                f"Unicode"
-            )
-            raise UnknownTask(message, task_name=name)
-        payload = encode_arguments(args, kwargs, self.serialization_format)
-        if len(payload) > MAX_ITEM_BYTES:
-            raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
+        name = self._name_of(task, is_stream=is_stream)
+        payload = self._encode_arguments(name, args, kwargs)
         chosen_id = settings.chosen_id
         return TaskSpec(
             id=chosen_id or self._new_task_id(),
@@ -686,6 +676,55 @@ class Client(Submitter):
                 parent=parent_id(), stream=settings.buffer if is_stream else 0
             ),
             key_ttl=settings.idempotency_ttl if chosen_id else None,
+        )
+
+    def _specs(
+        self, task: str | Callable[..., Any], items: Iterable[Any], settings: CallSettings
+    ) -> Iterator[TaskSpec]:
+        """A task for each item, which is its one argument; all else is the same."""
+        name = self._name_of(task, is_stream=False)
+        format = FORMAT_IDS[self.serialization_format]
+        priority = int(settings.priority)
+        options = settings.on_the_wire(parent=parent_id())
+        created, new_task_id = self._wall_clock(), self._new_task_id
+        for item in items:
+            yield TaskSpec(
+                new_task_id(),
+                name,
+                priority,
+                format,
+                self._encode_arguments(name, (item,), {}),
+                created,
+                True,  # attached
+                None,  # no callback
+                options,
+            )
+
+    def _name_of(self, task: str | Callable[..., Any], *, is_stream: bool) -> str:
+        if isinstance(task, str):
+            name = task
+        else:
+            name = self._registry.name_of(task)
+            self._check_stream(name, is_stream)
+        if not is_name(name):
+            message = (
+                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
+                f"Unicode"
+            )
+            raise UnknownTask(message, task_name=name)
+        return name
+
+    def _encode_arguments(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bytes:
+        payload = encode_arguments(args, kwargs, self.serialization_format)
+        if len(payload) > MAX_ITEM_BYTES:
+            raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
+        return payload
+
+    def _not_acknowledged(self) -> ControlPlaneUnreachable:
+        return ControlPlaneUnreachable(
+            self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
         )
 
     def _check_stream(self, name: str, is_stream: bool) -> None:

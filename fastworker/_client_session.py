@@ -36,6 +36,7 @@ from fastworker._core._client_events import (
     TaskAcknowledged,
     TaskEnded,
     TaskRejected,
+    TasksSubmitted,
     TaskSubmitted,
     TaskTimedOut,
     ValueArrived,
@@ -79,6 +80,7 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._models import DEFAULT_GRACE
+from fastworker._signals import Done
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated
@@ -108,7 +110,7 @@ class Call:
     )
 
     def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
-        self.done = anyio.Event()
+        self.done = Done()
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
@@ -128,14 +130,18 @@ class Watch:
     """Waits for the end of one task; of several, each hears of it.
 
     Args:
-      on_end: called in the loop as soon as it has ended, or never will.
+      task_id: of it.
+      on_end: called with the id, in the loop, as soon as it has ended, or never will.
     """
 
-    __slots__ = ("done", "error", "event", "on_end")
+    __slots__ = ("done", "error", "event", "on_end", "on_late", "task_id", "task_name")
 
-    def __init__(self, on_end: Callable[[], None] | None = None) -> None:
-        self.done = anyio.Event()
+    def __init__(self, task_id: str, on_end: Callable[[str], None] | None = None) -> None:
+        self.task_id = task_id
+        self.done = Done()
         self.on_end = on_end
+        self.on_late: Callable[[], None] | None = None  # not acknowledged in time
+        self.task_name = ""
         self.event: TaskEvent | None = None
         self.error: FastWorkerError | None = None
 
@@ -145,7 +151,7 @@ class Watch:
             self.event, self.error = event, error
             self.done.set()
             if self.on_end is not None:
-                self.on_end()
+                self.on_end(self.task_id)
 
 
 class ClientSession:
@@ -365,6 +371,48 @@ class ClientSession:
             raise call.error
         return call.answer or call.timed_out
 
+    def submit_all(
+        self,
+        specs: list[TaskSpec],
+        on_end: Callable[[str], None],
+        on_late: Callable[[], None],
+        *,
+        within: float,
+        waits_for_room: bool = False,
+        expires_at: float = math.inf,
+        budget_at: float = math.inf,
+    ) -> list[Watch]:
+        """Hand in tasks without a key, and wait for nothing.
+
+        Args:
+          specs: them.
+          on_end: called with the id of each that has ended, or was refused.
+          on_late: called for each that was not acknowledged in time, and so is taken
+            back; it ends all the same.
+          within: seconds in which the control plane has to acknowledge them.
+          waits_for_room, expires_at, budget_at: as for :meth:`submit`.
+
+        Returns:
+          What each of them is watched by.
+
+        Raises:
+          what :meth:`close` was given.
+        """
+        self._check_open()
+        instruments = _instruments.current
+        if instruments is not None:
+            specs = [_traced(instruments, spec) for spec in specs]
+        watches: list[Watch] = []
+        for spec in specs:
+            watch = Watch(spec.id, on_end)
+            watch.on_late, watch.task_name = on_late, spec.name
+            self._watches[spec.id] = [watch]
+            watches.append(watch)
+        until = self._clock() + within
+        self._apply(TasksSubmitted(specs, until, expires_at, budget_at, waits_for_room))
+        self._connection.wake()
+        return watches
+
     async def _share(
         self, submitted: TaskSubmitted, wants_outcome: bool, within: float
     ) -> TaskEvent | TaskTimedOut | None:
@@ -435,9 +483,9 @@ class ClientSession:
             with anyio.move_on_after(CANCEL_SECONDS, shield=True):
                 await watch.done.wait()
 
-    def watch(self, task_id: str, on_end: Callable[[], None] | None = None) -> Watch:
+    def watch(self, task_id: str, on_end: Callable[[str], None] | None = None) -> Watch:
         """Hear of the end of a task that this client has submitted, or cancels."""
-        watch = Watch(on_end)
+        watch = Watch(task_id, on_end)
         event = self._state.outcome(task_id)
         if event is not None:
             watch.end(event)
@@ -680,9 +728,12 @@ class ClientSession:
                 if call is not None and not call.done.is_set():
                     call.timed_out = command
                     call.done.set()
+                for watch in self._watches.get(task_id, ()):
+                    if watch.on_late is not None:
+                        watch.on_late()
             case TaskRejected(task_id=task_id):
                 call = self._submits.get(task_id)
-                name = "" if call is None else call.task_name
+                name = self._name_of(task_id)
                 if call is not None:
                     call.fail(self._rejection(command, name))
                 if task_id in self._shared:
@@ -713,14 +764,23 @@ class ClientSession:
             case SaidGoodbye():
                 self._said_goodbye.set()
 
+    def _name_of(self, task_id: str) -> str:
+        """The name of the task that was submitted here last with this id, if that is known."""
+        call = self._submits.get(task_id)
+        if call is not None:
+            return call.task_name
+        return next((watch.task_name for watch in self._watches.get(task_id, ())), "")
+
     def _end_watches(
         self,
         task_id: str,
         event: TaskEvent | None,
         make_error: Callable[[], FastWorkerError] | None = None,
     ) -> None:
-        for watch in self._watches.pop(task_id, ()):
-            watch.end(event, None if make_error is None else make_error())
+        watches = self._watches.pop(task_id, None)
+        if watches is not None:
+            for watch in watches:
+                watch.end(event, None if make_error is None else make_error())
 
     def _rejection(self, rejected: TaskRejected, task_name: str) -> FastWorkerError:
         if rejected.code is RefusalCode.UNKNOWN_TASK:
@@ -729,6 +789,14 @@ class ClientSession:
         if make is None:
             return ControlPlaneUnreachable(self._address, rejected.message)
         return make(rejected.message)
+
+
+def _traced(instruments: _instruments.Instruments, spec: TaskSpec) -> TaskSpec:
+    """The task with its place in a trace; sending it takes no time of its own."""
+    sending = instruments.sending(spec.name, spec.id, spec.priority, len(spec.payload))
+    traced = with_trace(spec, sending.trace)
+    sending.end(None)
+    return traced
 
 
 _REJECTIONS: Final[dict[RefusalCode | None, Callable[[str], FastWorkerError]]] = {

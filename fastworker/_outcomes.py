@@ -74,6 +74,11 @@ def result_of(
     )
 
 
+def has_value(event: TaskEvent) -> bool:
+    """Whether a task has succeeded, and its value is there."""
+    return event.status is WireStatus.SUCCESS and not event.value_dropped and not event.error
+
+
 def error_of(result: TaskResult, ending: Ending) -> TaskError | None:
     """The error that stands for the end of a task, None if it has a value.
 

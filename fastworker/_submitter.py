@@ -24,7 +24,7 @@ from fastworker._call_settings import CallSettings, WhenFull
 from fastworker._client_callback import make_callback
 from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import Callback, TaskSpec
-from fastworker._errors import ControlPlaneUnreachable
+from fastworker._errors import ControlPlaneUnreachable, NotEncodable, PayloadTooLarge
 from fastworker._lanes._context import current_attempt, waiting_for_others
 from fastworker._models import TaskPriority, TaskResult
 from fastworker._outcomes import result_of
@@ -327,8 +327,7 @@ class Submitter(abc.ABC):
         now = session.clock()
 
         def handle() -> TaskHandle[Any]:
-            told = None if on_end is None else lambda: on_end(spec.id)
-            watch = session.watch(spec.id, told)
+            watch = session.watch(spec.id, on_end)
             accepted = client.serialization_format
             shared = session.shared(spec.id)
             return TaskHandle(spec.id, spec.name, session, state, accepted, watch, shared)
@@ -340,6 +339,52 @@ class Submitter(abc.ABC):
                 on_taken_back(handle())
             raise
         return handle()
+
+    def _submit_all(
+        self,
+        task: Any,
+        items: Iterable[Any],
+        *,
+        budget_at: float,
+        on_end: Callable[[str], None],
+        on_late: Callable[[ControlPlaneUnreachable], None],
+    ) -> Iterator[TaskHandle[Any]]:
+        """Submit a task for each item, its one argument, and wait for nothing.
+
+        Args:
+          budget_at: when they must have ended, on the loop's clock.
+          on_end: called with the id of each as soon as it has ended, or was refused.
+          on_late: called for each that was not acknowledged in time; it ends as well.
+
+        Raises:
+          what :meth:`submit` raises before it sends anything; if that is about an
+          item, those before it are submitted.
+        """
+        client = self._client
+        session = client._usable_session()
+        now = session.clock()
+        waits_for_room = self._settings.when_full == "wait"
+        specs: list[TaskSpec] = []
+        error: Exception | None = None
+        try:
+            for spec in client._specs(task, items, self._settings):
+                specs.append(spec)
+        except (NotEncodable, PayloadTooLarge) as raised:
+            error = raised
+        watches = session.submit_all(
+            specs,
+            on_end,
+            lambda: on_late(client._not_acknowledged()),
+            within=math.inf if waits_for_room else client.timeout,
+            waits_for_room=waits_for_room,
+            expires_at=self._expires_at(now),
+            budget_at=min(budget_at, _parent_deadline(now)),
+        )
+        accepted, state = client.serialization_format, client._state
+        for spec, watch in zip(specs, watches, strict=True):
+            yield TaskHandle(spec.id, spec.name, session, state, accepted, watch)
+        if error is not None:
+            raise error
 
     async def _submit_stream(
         self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -360,7 +405,7 @@ class Submitter(abc.ABC):
         except BaseException:
             session.leave_stream(spec.id)
             raise
-        stream._watch = session.watch(spec.id, stream._signal)
+        stream._watch = session.watch(spec.id, lambda _: stream._signal())
         return stream
 
     async def _acknowledged(self, spec: TaskSpec, *, budget_at: float) -> None:
@@ -378,10 +423,7 @@ class Submitter(abc.ABC):
             budget_at=budget_at,
         )
         if late is not None:
-            raise ControlPlaneUnreachable(
-                client.discovery_address,
-                f"the task was not acknowledged in {client.timeout:g} s",
-            )
+            raise client._not_acknowledged()
 
     def _expires_at(self, now: float) -> float:
         expires = self._settings.expires

@@ -8,7 +8,7 @@ what failed arrives as one ExceptionGroup.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
@@ -17,7 +17,8 @@ import anyio
 
 from fastworker._errors import ClientClosed, LocalProtocolError, TaskCancelled, TaskError
 from fastworker._lanes._context import waiting_for_others
-from fastworker._outcomes import error_of, result_of
+from fastworker._outcomes import error_of, has_value, result_of
+from fastworker._signals import Change
 from fastworker._task_handle import TaskHandle
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TaskGroup:
         self._places = anyio.Semaphore(max_in_flight)
         self._running: dict[str, TaskHandle[Any]] = {}
         self._ended: deque[TaskHandle[Any]] = deque()  # not given by as_completed() yet
-        self._changed = anyio.Event()
+        self._changed = Change()
         self._succeeded = 0
         self._keep = keep
         self._closed: Exception | None = None  # why the client has ended
@@ -129,6 +130,22 @@ class TaskGroup:
             self._on_end(handle.id)
         return handle
 
+    def _submit_all(
+        self, task: Any, items: Iterable[Any], on_end: Callable[[str], None]
+    ) -> Iterator[TaskHandle[Any]]:
+        """Submit a task for each item as members, which need no place, and wait for nothing.
+
+        ``on_end`` is told of the end of each, and has to tell :meth:`_note_end`.
+        """
+        if self._is_closed:
+            raise LocalProtocolError("this task group has ended; open another one")
+        handles = self._submitter._submit_all(
+            task, items, budget_at=self._deadline, on_end=on_end, on_late=self._note_late
+        )
+        for handle in handles:
+            self._running[handle.id] = handle
+            yield handle
+
     def as_completed(self) -> AsyncIterator[TaskHandle[Any]]:
         """Give each member as it ends, until none is under way.
 
@@ -151,11 +168,15 @@ class TaskGroup:
     # --- inside ---
 
     def _on_end(self, task_id: str) -> None:
-        """A member has ended. Called in the loop, by the session."""
+        """A member has ended that had a place. Called in the loop, by the session."""
+        if self._note_end(task_id) is not None:
+            self._places.release()
+
+    def _note_end(self, task_id: str) -> TaskHandle[Any] | None:
+        """A member has ended: this one, if it is one by now."""
         handle = self._running.pop(task_id, None)
         if handle is None:
-            return  # its submit() has not returned yet, and looks
-        self._places.release()
+            return None  # its submit() has not returned yet, and looks
         if task_id in self._left:
             self._left.remove(task_id)
         else:
@@ -163,20 +184,26 @@ class TaskGroup:
                 self._ended.append(handle)
             self._judge(handle)
         self._signal()
+        return handle
 
     def _signal(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.signal()
+
+    def _note_late(self, error: Exception) -> None:
+        """A member was not acknowledged in time, and is taken back."""
+        self._closed = error
+        self._scope.cancel()
 
     def _judge(self, handle: TaskHandle[Any]) -> None:
         event = handle._watch.event
-        error: TaskError | None
+        error: TaskError | None = None
         if event is None:
             self._closed = handle._watch.error
             self._scope.cancel()
             return
-        result = result_of(event, handle._accepted, with_value=False)
-        error = error_of(result, event.ending)
+        if not has_value(event):
+            result = result_of(event, handle._accepted, with_value=False)
+            error = error_of(result, event.ending)
         if error is None:
             self._succeeded += 1
             if self._has_enough:

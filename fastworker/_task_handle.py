@@ -12,7 +12,7 @@ from fastworker._client_session import CANCEL_SECONDS, ClientSession, Watch
 from fastworker._client_shared_task import SharedTask
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
-from fastworker._outcomes import STATUSES, error_of, result_of
+from fastworker._outcomes import STATUSES, decode_value, error_of, has_value, result_of
 
 if TYPE_CHECKING:
     from fastworker._core._client import ClientState
@@ -133,9 +133,12 @@ class TaskHandle(Generic[T]):
 
     def _value(self) -> T:
         """The value of a task that has ended; raises as :meth:`result`."""
+        event = self._watch.event
+        if event is not None and has_value(event):
+            return cast(T, decode_value(event, self._accepted))
         result = self._result()
-        assert self._watch.event is not None
-        error = error_of(result, self._watch.event.ending)
+        assert event is not None
+        error = error_of(result, event.ending)
         if error is not None:
             raise error
         return cast(T, result.result)

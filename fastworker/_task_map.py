@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -18,21 +25,30 @@ if TYPE_CHECKING:
     from fastworker._submitter import Submitter
 
 T = TypeVar("T")
+# An iterator that takes its time holds up the event loop no longer than this at once.
+TAKING_SECONDS: Final = 0.005
 
 
 class Values(Generic[T]):
     """The values of a map, as an async iterator. Made by :meth:`Client.map`."""
 
-    def __init__(self, group: TaskGroup, *, max_in_flight: int, ordered: bool) -> None:
+    def __init__(
+        self,
+        group: TaskGroup,
+        *,
+        max_in_flight: int,
+        ordered: bool,
+        clock: Callable[[], float],
+    ) -> None:
         self._group = group
         self._ordered = ordered
-        # One for each task that has been submitted and whose value nobody has taken.
-        self._places = anyio.Semaphore(max_in_flight)
-        self._handles: deque[TaskHandle[T]] = (
-            deque()
-        )  # given to nobody yet, in the order of the items
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        # Each task has one, from its submit until its value is taken.
+        self._taken_places = 0
+        # Given to nobody yet: in the order of the items, or those that have ended.
+        self._handles: deque[TaskHandle[T]] = deque()
         self._is_fed = False
-        self._fed = anyio.Event()  # replaced at each
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -48,53 +64,117 @@ class Values(Generic[T]):
           Always a checkpoint. No value is lost.
         """
         await anyio.lowlevel.checkpoint()
-        with waiting_for_others():
-            handle = await self._next_handle()
+        if not await self._wait_next():
+            raise StopAsyncIteration
         # Whoever is cancelled before has taken nothing, and from here on nobody waits.
-        self._handles.remove(handle)
-        self._places.release()
-        return handle._value()
+        return self._take()._value()
 
-    async def _next_handle(self) -> TaskHandle[T]:
+    async def collect(self) -> list[T]:
+        """Wait for all values that nobody has taken yet.
+
+        The quickest way to many values: they are taken as many at a time as there are.
+
+        Returns:
+          Them, in the order in which they would have been given one by one.
+
+        Raises:
+          TaskError: a task has no value, and ``on_error`` is "collect"; the first of
+            them. The values before it are gone, those behind it can still be read.
+          LocalProtocolError: the block has ended.
+
+        Cancellation:
+          Always a checkpoint. If it raises ``Cancelled``, the values that were taken
+          so far are gone.
+        """
+        await anyio.lowlevel.checkpoint()
+        values: list[T] = []
+        while await self._wait_next():
+            while self._has_next:
+                values.append(self._take()._value())
+        return values
+
+    @property
+    def _has_next(self) -> bool:
+        handles = self._handles
+        return bool(handles) and handles[0]._watch.done.is_set()
+
+    async def _wait_next(self) -> bool:
+        """Wait until there is one more to take; False if there will be none."""
         while True:
-            if self._is_fed and not self._handles:
-                raise StopAsyncIteration
+            if self._is_fed and not self._taken_places:
+                return False
             if self._group._is_closed:
                 raise LocalProtocolError("this map has ended; read it inside of its block")
-            for handle in self._handles:
-                if handle._watch.done.is_set():
-                    return handle
-                if self._ordered:
-                    break
-            await self._wait_change()
+            if self._has_next:
+                return True
+            with waiting_for_others():
+                await self._group._changed.wait()
 
-    async def _wait_change(self) -> None:
-        """Wait until one more was submitted, all were, or one has ended."""
-        async with anyio.create_task_group() as group:
+    def _take(self) -> TaskHandle[T]:
+        self._taken_places -= 1
+        self._group._signal()
+        return self._handles.popleft()
 
-            async def watch(event: anyio.Event) -> None:
-                await event.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch, self._fed)
-            group.start_soon(watch, self._group._changed)
+    # --- the other end ---
 
     async def _feed(
         self, task: str | Callable[..., T], items: Iterable[Any] | AsyncIterable[Any]
     ) -> None:
+        if isinstance(items, AsyncIterable):
+            await self._feed_one_by_one(task, items)
+        else:
+            await self._feed_many(task, iter(items))
+        self._is_fed = True
+        self._group._signal()
+
+    async def _feed_one_by_one(
+        self, task: str | Callable[..., T], items: AsyncIterable[Any]
+    ) -> None:
         async with aclosing(_each(items)) as each:
             # The place first: an item that is taken is submitted.
-            await self._places.acquire()
+            await self._wait_place()
             async for item in each:
-                self._handles.append(await self._group.submit(task, item))
-                self._signal()
-                await self._places.acquire()
-        self._is_fed = True
-        self._signal()
+                self._submit(task, [item])
+                await self._wait_place()
 
-    def _signal(self) -> None:
-        self._fed.set()
-        self._fed = anyio.Event()
+    async def _feed_many(self, task: str | Callable[..., T], items: Iterator[Any]) -> None:
+        while True:
+            await self._wait_place()
+            batch: list[Any] = []
+            try:
+                is_last = self._take_items(items, batch)
+            finally:  # also of an iterator that raises: what was taken is submitted
+                self._submit(task, batch)
+            if is_last:
+                return
+            await anyio.lowlevel.checkpoint()
+
+    def _take_items(self, items: Iterator[Any], batch: list[Any]) -> bool:
+        """Take what there are places for, but not for long; say if these were the last."""
+        until = self._clock() + TAKING_SECONDS
+        for item in items:
+            batch.append(item)
+            if self._taken_places + len(batch) >= self._max_in_flight or self._clock() > until:
+                return False
+        return True
+
+    def _submit(self, task: str | Callable[..., T], items: list[Any]) -> None:
+        for handle in self._group._submit_all(task, items, self._note_end):
+            self._taken_places += 1
+            if self._ordered:
+                self._handles.append(handle)
+
+    def _note_end(self, task_id: str) -> None:
+        """A task has ended. Called in the loop, by the session."""
+        handle = self._group._note_end(task_id)
+        if handle is not None and not self._ordered:
+            self._handles.append(handle)
+
+    async def _wait_place(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        with waiting_for_others():
+            while self._taken_places >= self._max_in_flight:
+                await self._group._changed.wait()
 
 
 @asynccontextmanager
@@ -111,7 +191,12 @@ async def open_map(
     async with open_task_group(
         submitter, max_in_flight=max_in_flight, on_error=on_error, first=None, keep=False
     ) as group:
-        values: Values[T] = Values(group, max_in_flight=max_in_flight, ordered=ordered)
+        values: Values[T] = Values(
+            group,
+            max_in_flight=max_in_flight,
+            ordered=ordered,
+            clock=submitter._client._usable_session().clock,
+        )
         async with anyio.create_task_group() as feeding:
             feeding.start_soon(values._feed, task, items)
             yield values
@@ -121,10 +206,6 @@ async def open_map(
                 group.cancel()
 
 
-async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+async def _each(items: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    async for item in items:
+        yield item

@@ -33,6 +33,7 @@ from fastworker._core._client_events import (
     TaskAcknowledged,
     TaskEnded,
     TaskRejected,
+    TasksSubmitted,
     TaskSubmitted,
     TaskTimedOut,
     ValueArrived,
@@ -110,39 +111,22 @@ class _Progress(enum.Enum):
 _ACCEPTED: Final = (_Progress.HELD, _Progress.ACKNOWLEDGED)
 
 
-class _ClientTask:
-    __slots__ = (
-        "budget_at",
-        "call_id",
-        "cancel",
-        "early",
-        "event",
-        "expires_at",
-        "is_abandoned",
-        "is_own",
-        "is_shared",
-        "losses",
-        "progress",
-        "spec",
-        "waits_for_room",
-        "wants_outcome",
-    )
-
-    def __init__(self, task_id: str, spec: TaskSpec | None, wants_outcome: bool) -> None:
-        self.spec = spec  # until acknowledged
-        self.is_own = spec is not None
-        self.is_shared = spec is not None and spec.key_ttl is not None
-        self.progress = _Progress.UNSENT if self.is_own else _Progress.ACKNOWLEDGED
-        self.event = TaskEvent(task_id, WireStatus.PENDING)
-        self.wants_outcome = wants_outcome
-        self.is_abandoned = False
-        self.cancel: _Cancel | None = None  # once it is to be cancelled
-        self.early: TaskEvent | None = None  # its end, before its SUBMIT is answered
-        self.losses = 0
-        self.call_id = 0  # of the SUBMIT that it went with last
-        self.waits_for_room = False
-        self.expires_at = math.inf
-        self.budget_at = math.inf
+class _ClientTask(msgspec.Struct, eq=False):
+    event: TaskEvent  # the latest news
+    spec: TaskSpec | None  # until acknowledged
+    wants_outcome: bool
+    progress: _Progress = _Progress.UNSENT
+    is_own: bool = True
+    is_shared: bool = False
+    is_awaited: bool = True  # somebody waits for the answer to its SUBMIT
+    is_abandoned: bool = False
+    cancel: _Cancel | None = None  # once it is to be cancelled
+    early: TaskEvent | None = None  # its end, before its SUBMIT is answered
+    losses: int = 0
+    call_id: int = 0  # of the SUBMIT that it went with last
+    waits_for_room: bool = False
+    expires_at: float = math.inf
+    budget_at: float = math.inf
 
     def to_send(self, now: float) -> TaskSpec:
         """The task as it is submitted at this moment."""
@@ -331,15 +315,11 @@ class ClientState:
         if self.is_connected:  # so far; this event may be the end of it
             self._connected_at = now
         match event:
-            case TaskSubmitted(spec=spec, deadline=deadline):
-                task = _ClientTask(spec.id, spec, event.wants_outcome)
-                task.expires_at, task.budget_at = event.expires_at, event.budget_at
-                task.waits_for_room = event.waits_for_room
-                if deadline < math.inf:
-                    self._deadlines.set(spec.id, deadline)
-                self._enqueue(task)
-                if spec.options is not None and spec.options.stream:
-                    self._streams.open(spec.id, spec.options.stream)
+            case TaskSubmitted(spec=spec):
+                self._on_submitted(spec, event, is_awaited=not event.wants_outcome)
+            case TasksSubmitted(specs=specs):
+                for spec in specs:
+                    self._on_submitted(spec, event, is_awaited=False)
             case Flush():
                 self._on_flush()
             case FrameArrived(data=data):
@@ -393,7 +373,13 @@ class ClientState:
         task = self._tasks.get(task_id)
         if task is None:
             # Another client's, or one that has ended: the control plane knows.
-            task = self._tasks[task_id] = _ClientTask(task_id, None, wants_outcome=True)
+            task = self._tasks[task_id] = _ClientTask(
+                TaskEvent(task_id, WireStatus.PENDING),
+                None,
+                wants_outcome=True,
+                progress=_Progress.ACKNOWLEDGED,
+                is_own=False,
+            )
             self._foreign.add(task_id)
         if task.progress is _Progress.UNSENT:
             self._unqueue(task_id, task)
@@ -402,8 +388,26 @@ class ClientState:
             return
         self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
 
-    def _enqueue(self, task: _ClientTask) -> None:
-        task_id = task.event.task_id
+    def _on_submitted(
+        self, spec: TaskSpec, how: TaskSubmitted | TasksSubmitted, *, is_awaited: bool
+    ) -> None:
+        task = _ClientTask(
+            TaskEvent(spec.id, WireStatus.PENDING),
+            spec,
+            how.wants_outcome,
+            is_shared=spec.key_ttl is not None,
+            is_awaited=is_awaited,
+            waits_for_room=how.waits_for_room,
+            expires_at=how.expires_at,
+            budget_at=how.budget_at,
+        )
+        if how.deadline < math.inf:
+            self._deadlines.set(spec.id, how.deadline)
+        self._enqueue(spec.id, task)
+        if spec.options is not None and spec.options.stream:
+            self._streams.open(spec.id, spec.options.stream)
+
+    def _enqueue(self, task_id: str, task: _ClientTask) -> None:
         if task_id in self._tasks:
             self._take_over(task_id)
         self._tasks[task_id] = task
@@ -564,7 +568,9 @@ class ClientState:
         if self._streams.is_gap(value):
             self._lose_stream(value.task_id, LOST_SESSION)
         elif self._streams.take(value):
-            self._acknowledge(value.task_id)
+            task = self._tasks.get(value.task_id)
+            if task is not None:
+                self._acknowledge(value.task_id, task)
             self._out.append(ValueArrived(value))
 
     def _lose_stream(self, task_id: str, error: str) -> None:
@@ -593,13 +599,12 @@ class ClientState:
                 if task.progress is _Progress.SENT:
                     self._accept(task_id, task, _Progress.HELD)
             else:
-                self._acknowledge(task_id)
+                self._acknowledge(task_id, task)
                 if task.early is not None:
                     self._apply(task.early)
 
-    def _acknowledge(self, task_id: str) -> None:
-        task = self._tasks.get(task_id)
-        if task is not None and task.progress is not _Progress.ACKNOWLEDGED:
+    def _acknowledge(self, task_id: str, task: _ClientTask) -> None:
+        if task.progress is not _Progress.ACKNOWLEDGED:
             self._out.append(TaskAcknowledged(task_id))
             self._accept(task_id, task, _Progress.ACKNOWLEDGED)
 
@@ -608,7 +613,8 @@ class ClientState:
         if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
             self._deadlines.clear(task_id)
         task.progress = progress
-        self._waiting_room.note_taken(task_id, self._now)
+        if task.waits_for_room:
+            self._waiting_room.note_taken(task_id, self._now)
         if task.is_shared:
             self._outcomes.forget(task_id)  # of an earlier task of this id
         if progress is _Progress.ACKNOWLEDGED:
@@ -617,12 +623,14 @@ class ClientState:
             self._to_cancel.setdefault(task.cancel, []).append(task_id)
 
     def _forget(self, task_id: str) -> None:
-        del self._tasks[task_id]
+        task = self._tasks.pop(task_id)
         self._abandoned.discard(task_id)
         self._foreign.discard(task_id)
-        self._deadlines.clear(task_id)
+        if len(self._deadlines):
+            self._deadlines.clear(task_id)
         self._streams.forget(task_id)
-        self._waiting_room.forget(task_id, self._now)
+        if task.waits_for_room:
+            self._waiting_room.forget(task_id, self._now)
 
     def _apply_described(self, kind: Kind, ids: list[str], events: list[TaskEvent]) -> None:
         if kind is Kind.WATCH:
@@ -671,14 +679,14 @@ class ClientState:
             return
         if event.status is WireStatus.EVICTED and task.is_shared and not is_known_best:
             # It was submitted long after its end, which a WATCH finds in the store.
-            self._acknowledge(event.task_id)
+            self._acknowledge(event.task_id, task)
             self._to_watch.append(event.task_id)
             return
         if event.status is WireStatus.EVICTED:
             event = msgspec.structs.replace(
                 event, status=WireStatus.SUCCESS, value_dropped=True, error=GONE
             )
-        self._acknowledge(event.task_id)
+        self._acknowledge(event.task_id, task)
         if event.status in (WireStatus.PENDING, WireStatus.STARTED):
             task.event = event
             return
@@ -759,7 +767,7 @@ class ClientState:
                 break
             queue.popleft()
             task.progress = _Progress.SENT
-            hurry = hurry or not task.wants_outcome
+            hurry = hurry or task.is_awaited
             specs.append(spec)
             tasks.append(task)
         if not specs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -103,6 +103,20 @@ class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):
     waits_for_room: bool = False
 
 
+class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
+    """Somebody hands in several tasks, and hears of their ends; else as TaskSubmitted.
+
+    Nobody waits for their acknowledgement itself, but it has to come until ``deadline``.
+    """
+
+    specs: list[TaskSpec]
+    deadline: float = math.inf
+    expires_at: float = math.inf
+    budget_at: float = math.inf
+    waits_for_room: bool = False
+    wants_outcome: ClassVar[bool] = False
+
+
 class TaskAbandoned(msgspec.Struct, frozen=True, gc=False):
     """The caller wants this task not to run, and does not wait for it."""
 
@@ -154,6 +168,7 @@ class ClientStopped(msgspec.Struct, frozen=True, gc=False):
 ClientEvent = (
     FrameArrived
     | TaskSubmitted
+    | TasksSubmitted
     | TaskAbandoned
     | CancelRequested
     | ValueRead

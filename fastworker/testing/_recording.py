@@ -20,12 +20,13 @@ from fastworker._core._client_events import (
     TaskAcknowledged,
     TaskEnded,
     TaskRejected,
+    TasksSubmitted,
     TaskSubmitted,
     TaskTimedOut,
     ValueArrived,
 )
 from fastworker._core._link_requester import SessionOpened
-from fastworker._core._messages import TaskEvent, WireStatus
+from fastworker._core._messages import TaskEvent, TaskSpec, WireStatus
 from fastworker._core._pipes import PipeClosed
 from fastworker._core._stored import Changes, StoredTask
 from fastworker._lanes._abc import (
@@ -175,23 +176,10 @@ class Recorder:
         def recorded(event: Any, *, now: float) -> list[Any]:
             match event:
                 case TaskSubmitted(spec=spec):
-                    mode = "delay" if not spec.attached else "handle"
-                    mode = "wait" if event.wants_outcome else mode
-                    fact = {"task": spec.id, "name": spec.name, "mode": mode}
-                    facts[spec.id] = fact
-                    digest = digest_of(spec.payload)
-                    limited = min(event.budget_at, event.expires_at) < math.inf
-                    words = "deadline" * limited, "key" * (spec.key_ttl is not None)
-                    what = " ".join(filter(None, words))
-                    self.write(
-                        process,
-                        Kind.SUBMIT,
-                        digest=digest,
-                        what=what,
-                        parent="" if spec.options is None else spec.options.parent,
-                        callback="" if spec.callback is None else spec.callback.event_id,
-                        **fact,
-                    )
+                    self._note_submitted(process, spec, event, facts)
+                case TasksSubmitted(specs=specs):
+                    for spec in specs:
+                        self._note_submitted(process, spec, event, facts)
                 case CancelRequested(task_id=task_id):
                     self.write(process, Kind.CANCEL, task=task_id)
                 case TaskAbandoned(task_id=task_id):
@@ -211,6 +199,29 @@ class Recorder:
             return commands
 
         return recorded
+
+    def _note_submitted(
+        self,
+        process: Process,
+        spec: TaskSpec,
+        how: TaskSubmitted | TasksSubmitted,
+        facts: dict[str, dict[str, str]],
+    ) -> None:
+        mode = "delay" if not spec.attached else "handle"
+        mode = "wait" if how.wants_outcome else mode
+        fact = {"task": spec.id, "name": spec.name, "mode": mode}
+        facts[spec.id] = fact
+        limited = min(how.budget_at, how.expires_at) < math.inf
+        words = "deadline" * limited, "key" * (spec.key_ttl is not None)
+        self.write(
+            process,
+            Kind.SUBMIT,
+            digest=digest_of(spec.payload),
+            what=" ".join(filter(None, words)),
+            parent="" if spec.options is None else spec.options.parent,
+            callback="" if spec.callback is None else spec.callback.event_id,
+            **fact,
+        )
 
     def _note_command(
         self,

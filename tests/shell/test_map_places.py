@@ -171,8 +171,9 @@ async def test_no_item_is_taken_before_there_is_a_place_for_it(
     async with open_world(slots=10) as world, world.client() as client:
         async with client.map("note", taken, max_in_flight=3) as values:
             await trio.sleep(10)
-            assert world.ran == [0, 1, 2]
+            # They start in one step, in which Trio lets tasks run in any order.
+            assert sorted(world.ran) == [0, 1, 2]
             assert await anext(values) == 0
             await trio.sleep(10)
-            assert world.ran == [0, 1, 2, 3]
+            assert world.ran[3:] == [3]
         assert next(taken) == 4

@@ -11,9 +11,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from fastworker import ClientClosed, LocalProtocolError, TaskFailed
+from fastworker import (
+    ClientClosed,
+    ControlPlaneUnreachable,
+    LocalProtocolError,
+    NotEncodable,
+    TaskFailed,
+    UnknownTask,
+)
 from tests.shell.test_task_groups import cluster
-from tests.shell.world import open_world, settle
+from tests.shell.world import BASE, open_world, settle
 
 pytestmark = pytest.mark.trio
 
@@ -66,7 +73,11 @@ async def test_an_infinite_iterable_may_be_left_early(
                 got.append(value)
                 if len(got) == 10:
                     break
-        assert got == list(range(10))
+        if ordered:
+            assert got == list(range(10))
+        # Else each comes once, and none before there was a place for it.
+        assert len(set(got)) == 10
+        assert all(value < place + 4 for place, value in enumerate(got))
         before = len(world.ran)
         assert client.statistics().waiting == 0
         # No more was taken than could be under way, or wait to be read.
@@ -175,6 +186,97 @@ async def test_no_value_is_lost_when_a_reader_is_cancelled_at_any_moment(
                 except StopAsyncIteration:
                     break
         assert got == list(range(30))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_all_values_can_be_collected_at_once(
+    autojump_clock: MockClock, ordered: bool
+) -> None:
+    async with cluster(slots=10) as (_, client):
+        async with client.map("note", range(100), max_in_flight=7, ordered=ordered) as values:
+            first = await anext(values)
+            rest = await values.collect()
+            assert await values.collect() == []
+        got = [first, *rest]
+        assert (got if ordered else sorted(got)) == list(range(100))
+
+
+async def test_collecting_from_an_async_iterable_waits_for_its_end(
+    autojump_clock: MockClock,
+) -> None:
+    async def each() -> AsyncIterator[int]:
+        for number in range(5):
+            await trio.sleep(1)
+            yield number
+
+    async with cluster() as (_, client):
+        start = trio.current_time()
+        async with client.map("note", each()) as values:
+            assert await values.collect() == list(range(5))
+        assert round(trio.current_time() - start) == 5
+
+
+async def test_collecting_raises_a_failure_and_goes_on_behind_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(slots=10) as (world, client):
+        world.registry.register(fail_at_three)
+        await world.start_worker("w3", slots=10)
+        async with client.map("fail_at_three", range(6), on_error="collect") as values:
+            with pytest.raises(TaskFailed):
+                await values.collect()
+            assert await values.collect() == [4, 5]
+
+
+async def test_collecting_can_be_cancelled_and_the_block_left(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster(slots=2, workers=1) as (world, client):
+        with trio.move_on_after(1) as scope:
+            async with client.map("wait", range(10)) as values:
+                await values.collect()
+        assert scope.cancelled_caught
+        assert sorted(world.stopped) == [0, 1]
+        assert world.tasks().leased == 0
+
+
+async def test_tasks_that_nobody_acknowledges_in_time_end_the_block(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.client(timeout=3) as client:
+        world.network.partition(BASE)
+        start = trio.current_time()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with client.map("note", range(5)) as values:
+                await values.collect()
+        assert [type(error) for error in caught.value.exceptions] == [ControlPlaneUnreachable]
+        assert "was not acknowledged in 3 s" in str(caught.value.exceptions[0])
+        assert trio.current_time() - start >= 3
+
+
+async def test_a_name_that_nobody_knows_ends_the_block_with_that_error(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster() as (_, client):
+        await trio.sleep(10)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with client.map("nope", range(5)) as values:
+                await values.collect()
+        [error] = caught.value.exceptions
+        assert isinstance(error, UnknownTask)
+        assert error.task_name == "nope"
+
+
+async def test_items_before_one_that_cannot_travel_are_submitted(
+    autojump_clock: MockClock,
+) -> None:
+    async with cluster() as (world, client):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with client.map("wait", [1, 2, object(), 4]) as values:
+                await values.collect()
+        assert [type(error) for error in caught.value.exceptions] == [NotEncodable]
+        await settle()
+        assert sorted(world.ran) == sorted(world.stopped)
 
 
 async def test_after_the_block_there_are_no_more_values(autojump_clock: MockClock) -> None:
