@@ -355,28 +355,28 @@ class SubworkerSession:
             self.drain()
 
     def _attempt(self, epoch: int, assignment: Assignment) -> Attempt:
-        function = self._functions[assignment.name]
-        left, options = assignment.time_left, assignment.options
-        within = assignment.start_within
+        function, options = self._functions[assignment.name], assignment.options
+        left = math.inf if assignment.time_left is None else assignment.time_left
+        within = left
+        if assignment.start_within is not None and assignment.start_within < left:
+            within = assignment.start_within
         return Attempt(
-            key=AttemptKey(assignment.task_id, epoch, assignment.attempt),
-            name=assignment.name,
-            function=function.function,
-            payload=assignment.payload,
-            format=assignment.format,
-            is_retryable=function.options.is_retryable,
-            number=assignment.number,
-            priority=assignment.priority,
-            time_left=math.inf if left is None else left,
-            start_within=min(
-                math.inf if left is None else left, math.inf if within is None else within
-            ),
-            worker_id=self._worker_id,
-            created=assignment.created,
-            stream=0 if options is None else options.stream,
-            process=self._in_process(function),
-            trace="" if options is None else options.trace,
-            earlier=assignment.earlier,
+            AttemptKey(assignment.task_id, epoch, assignment.attempt),
+            assignment.name,
+            function.function,
+            assignment.payload,
+            assignment.format,
+            function.options.is_retryable,
+            assignment.number,
+            assignment.priority,
+            left,
+            within,
+            self._worker_id,
+            assignment.created,
+            0 if options is None else options.stream,
+            self._in_process(function),
+            "" if options is None else options.trace,
+            assignment.earlier,
         )
 
     def _in_process(self, function: TaskFunction) -> InProcess | None:

@@ -48,6 +48,7 @@ class Values(Generic[T]):
         self._taken_places = 0
         # Given to nobody yet: in the order of the items, or those that have ended.
         self._handles: deque[TaskHandle[T]] = deque()
+        self._collected: deque[T] = deque()  # by collect(), which has not returned them
         self._is_fed = False
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -64,6 +65,8 @@ class Values(Generic[T]):
           Always a checkpoint. No value is lost.
         """
         await anyio.lowlevel.checkpoint()
+        if self._collected:
+            return self._collected.popleft()
         if not await self._wait_next():
             raise StopAsyncIteration
         # Whoever is cancelled before has taken nothing, and from here on nobody waits.
@@ -78,19 +81,19 @@ class Values(Generic[T]):
           Them, in the order in which they would have been given one by one.
 
         Raises:
-          TaskError: a task has no value, and ``on_error`` is "collect"; the first of
-            them. The values before it are gone, those behind it can still be read.
+          TaskError: a task has no value, and ``on_error`` is "collect". Those before it,
+            and behind it, can still be read.
           LocalProtocolError: the block has ended.
 
         Cancellation:
-          Always a checkpoint. If it raises ``Cancelled``, the values that were taken
-          so far are gone.
+          Always a checkpoint. No value is lost: what it has taken is given next.
         """
         await anyio.lowlevel.checkpoint()
-        values: list[T] = []
         while await self._wait_next():
             while self._has_next:
-                values.append(self._take()._value())
+                self._collected.append(self._take()._value())
+        values = list(self._collected)
+        self._collected.clear()
         return values
 
     @property

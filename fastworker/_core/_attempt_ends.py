@@ -33,21 +33,22 @@ def ended_attempt(event: AttemptEnded, held: Held) -> EndedAttempt:
         outcome = WireStatus.FAILURE
         error = reason(held)
         is_retryable = _may_run_again(held)
+    key = event.key
     return EndedAttempt(
-        task_id=event.key.task_id,
-        attempt=event.key.attempt,
-        outcome=outcome,
-        started=event.started_wall,
-        completed=event.wall,
-        seconds=event.seconds,
-        format=event.format,
-        payload=event.payload,
-        error=error,
-        traceback=event.traceback,
-        ending=_ending(event),
-        signal=event.signal,
-        is_retryable=is_retryable,
-        span=held.span,
+        key.task_id,
+        key.attempt,
+        outcome,
+        event.started_wall,
+        event.wall,
+        event.seconds,
+        event.format,
+        event.payload,
+        error,
+        event.traceback,
+        _ending(event),
+        event.signal,
+        is_retryable,
+        held.span,
     )
 
 

@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from fastworker._core._attempts import AttemptKey
 from fastworker._core._messages import CallOptions, FunctionInfo
 
@@ -32,54 +34,23 @@ class Why(enum.Enum):
     INTERRUPTED = "this subworker ends"
 
 
-class Held:
+class Held(msgspec.Struct, eq=False):
     """An attempt that a lane holds. Moments are ``inf`` where there is none."""
 
-    __slots__ = (
-        "deadline_at",
-        "give_up_at",
-        "grace",
-        "has_waited",
-        "is_orphan",
-        "is_stream",
-        "is_waiting",
-        "lane",
-        "name",
-        "retries_timeout",
-        "span",
-        "started_at",
-        "timeout",
-        "why",
-    )
-
-    def __init__(
-        self,
-        lane: str,
-        info: FunctionInfo,
-        options: CallOptions | None,
-        deadline_at: float,
-        *,
-        retries_timeout: bool,
-    ) -> None:
-        self.lane = lane
-        self.retries_timeout = retries_timeout
-        self.name = info.name
-        self.timeout = info.timeout or math.inf
-        self.grace = info.grace
-        if options is not None:
-            if options.timeout is not None:
-                self.timeout = options.timeout
-            if options.grace is not None:
-                self.grace = options.grace
-        self.deadline_at = deadline_at
-        self.started_at: float | None = None
-        self.why: Why | None = None
-        self.give_up_at = math.inf
-        self.is_orphan = False
-        self.is_waiting = False
-        self.has_waited = False
-        self.is_stream = options is not None and options.stream > 0
-        self.span = ""
+    lane: str
+    name: str
+    timeout: float
+    grace: float
+    deadline_at: float
+    retries_timeout: bool
+    is_stream: bool
+    started_at: float | None = None
+    why: Why | None = None
+    give_up_at: float = math.inf
+    is_orphan: bool = False
+    is_waiting: bool = False
+    has_waited: bool = False
+    span: str = ""
 
     @property
     def next_alarm(self) -> float:
@@ -91,6 +62,24 @@ class Held:
         if self.started_at is None:
             return math.inf
         return min(self.started_at + self.timeout, self.deadline_at)
+
+
+def held_attempt(
+    info: FunctionInfo,
+    options: CallOptions | None,
+    deadline_at: float,
+    *,
+    retries_timeout: bool,
+) -> Held:
+    """What is held of an attempt of this function, called with these options."""
+    timeout, grace, is_stream = info.timeout or math.inf, info.grace, False
+    if options is not None:
+        if options.timeout is not None:
+            timeout = options.timeout
+        if options.grace is not None:
+            grace = options.grace
+        is_stream = options.stream > 0
+    return Held(info.lane, info.name, timeout, grace, deadline_at, retries_timeout, is_stream)
 
 
 class LaneView:

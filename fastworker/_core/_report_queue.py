@@ -41,7 +41,8 @@ class ReportQueue:
     """News by kind. Times are on the caller's clock, in seconds."""
 
     def __init__(self) -> None:
-        self._started: dict[AttemptKey, tuple[float, StartedAttempt]] = {}  # due, what
+        # When each is due, and the wall time and the span of its start.
+        self._started: dict[AttemptKey, tuple[float, float, str]] = {}
         self._progress: dict[AttemptKey, Progress] = {}
         self._progress_due = math.inf
         self._ended: deque[tuple[int, EndedAttempt]] = deque()  # epoch, what
@@ -71,8 +72,8 @@ class ReportQueue:
         due = next(iter(self._started.values()))[0] if self._started else math.inf
         return min(due, self._progress_due)
 
-    def add_started(self, key: AttemptKey, item: StartedAttempt, now: float) -> None:
-        self._started[key] = (now + STARTED_DELAY, item)
+    def add_started(self, key: AttemptKey, wall: float, span: str, now: float) -> None:
+        self._started[key] = now + STARTED_DELAY, wall, span
 
     def add_yielded(self, epoch: int, item: YieldedValue) -> None:
         self._streamed.append((epoch, item))
@@ -98,7 +99,8 @@ class ReportQueue:
     def forget(self, key: AttemptKey) -> None:
         """Its end says all that its start and its progress would."""
         self._started.pop(key, None)
-        self._drop_progress([key])
+        if self._progress:
+            self._drop_progress([key])
 
     def clear(self) -> None:
         """Forget what is about attempts that go on: their leases are gone."""
@@ -134,7 +136,10 @@ class ReportQueue:
         """
         reported = self._next_epoch(epoch)
         begun = [key for key in self._started if key.epoch == reported]
-        started = [self._started.pop(key)[1] for key in begun]
+        started: list[StartedAttempt] = []
+        for key in begun:
+            _, wall, span = self._started.pop(key)
+            started.append(StartedAttempt(key.task_id, key.attempt, wall, span))
         told = [key for key in self._progress if key.epoch == reported]
         progress = [self._progress[key] for key in told]
         self._drop_progress(told)

@@ -31,7 +31,7 @@ from fastworker._core._attempts import (
 )
 from fastworker._core._codec import decode_body, decode_frame, encode
 from fastworker._core._deadlines import Deadlines
-from fastworker._core._held_attempts import Held, HeldAttempts, Why
+from fastworker._core._held_attempts import Held, HeldAttempts, Why, held_attempt
 from fastworker._core._link_requester import (
     CallAnswered,
     CallDropped,
@@ -61,7 +61,6 @@ from fastworker._core._messages import (
     Progress,
     Report,
     Role,
-    StartedAttempt,
     YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
@@ -152,8 +151,7 @@ class SubworkerState:
         self._cursor = 0
         self._call_id = 0
         self._reports = 0
-        # The attempts whose ends are in reports under way, by call.
-        self._reported: dict[int, list[AttemptKey]] = {}
+        self._reported: dict[int, Report] = {}  # those under way, by call
         self._stream_report: int | None = None  # the call that has values and their ends
         self._leases = 0  # LEASEs under way
         self._lease_due = -math.inf
@@ -254,8 +252,7 @@ class SubworkerState:
                 self._attempts.start(held, self._now)
                 self._set_alarm(key, held)
                 if not held.is_orphan:
-                    item = StartedAttempt(key.task_id, key.attempt, wall, span)
-                    self._news.add_started(key, item, self._now)
+                    self._news.add_started(key, wall, span, self._now)
             case AttemptEnded():
                 self._note_progress(held)
                 self._forget(key, held)
@@ -284,7 +281,8 @@ class SubworkerState:
 
     def _forget(self, key: AttemptKey, held: Held) -> None:
         self._attempts.remove(key, held)
-        self._alarms.clear(key)
+        if len(self._alarms):
+            self._alarms.clear(key)
         self._news.forget(key)
         if held.is_orphan or held.is_waiting:
             self._must_restate = True
@@ -462,7 +460,8 @@ class SubworkerState:
             for key, h in self._attempts
             if not h.is_orphan
         }
-        ended = [*self._news.keys(), *chain.from_iterable(self._reported.values())]
+        reported = chain.from_iterable(map(_told_ends, self._reported.values()))
+        ended = [*self._news.keys(), *reported]
         for key in ended:
             held[key] = HeldAttempt(key.task_id, key.epoch, key.attempt, started=True)
         return list(held.values())[:MAX_BATCH_ITEMS]
@@ -486,8 +485,7 @@ class SubworkerState:
         for key, info, assignment in self._leased_by(reply):
             left = assignment.time_left
             deadline_at = math.inf if left is None else self._now + left
-            held = Held(
-                info.lane,
+            held = held_attempt(
                 info,
                 assignment.options,
                 deadline_at,
@@ -592,7 +590,7 @@ class SubworkerState:
             has_sent = True
             if self._news.is_streaming and self._stream_report is None:
                 self._stream_report = self._call_id + 1
-            self._reported[self._call_id + 1] = _told_ends(report)
+            self._reported[self._call_id + 1] = report
             self._issue(Kind.REPORT, encode(report), reissue=True)
         return has_sent
 

@@ -74,7 +74,8 @@ class CurrentAttempt:
         self._is_over = False
         self._clock = clock
         self._lend = lend
-        self._on_cancel: list[Callable[[], None]] = []
+        # Replaced, not changed: most attempts never have any.
+        self._on_cancel: tuple[Callable[[], None], ...] = ()
         now = clock()
         self._deadline = now + attempt.time_left
         self._expires_at = now + attempt.start_within
@@ -135,7 +136,7 @@ class CurrentAttempt:
         """Have it stop: for the link loop."""
         with _pausing:
             self.is_cancelled = True
-            on_cancel = list(self._on_cancel)
+            on_cancel = self._on_cancel
         for call in on_cancel:
             call()
 
@@ -146,7 +147,7 @@ class CurrentAttempt:
         Several at a time may want that: a task may have threads of its own.
         """
         with _pausing:
-            self._on_cancel.append(call)
+            self._on_cancel = (*self._on_cancel, call)
             is_cancelled = self.is_cancelled
         try:
             if is_cancelled:
@@ -154,7 +155,9 @@ class CurrentAttempt:
             yield
         finally:
             with _pausing:
-                self._on_cancel.remove(call)
+                rest = list(self._on_cancel)
+                rest.remove(call)
+                self._on_cancel = tuple(rest)
 
 
 current_attempt: Final[ContextVar[CurrentAttempt | None]] = ContextVar(

@@ -58,6 +58,9 @@ _CALLING: Final = 1
 _RUNNING: Final = 2
 _ENCODING: Final = 3
 
+# No need to look whether a value of these types is a generator or an awaitable.
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+
 _NOT_CANCELLED_BY_US: Final = " (nobody cancelled this task: its own code raised this)"
 
 
@@ -136,10 +139,11 @@ class Execution(CurrentAttempt):
             args, kwargs = self._start()
             value = self.attempt.function(*args, **kwargs)
             self._stage = _RUNNING
-            if self._is_stream(value):
-                self._drive(value)
-                value = None
-            _refuse_awaitable(value)
+            if self._outflow is not None or type(value) not in _PLAIN:
+                if self._is_stream(value):
+                    self._drive(value)
+                    value = None
+                _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return self.end_with(error)
@@ -163,13 +167,15 @@ class Execution(CurrentAttempt):
                 called = self.attempt.function(*args, **kwargs)
                 self._stage = _RUNNING
                 got = await called if inspect.isawaitable(called) else called
-                if self._is_stream(got):
+                may_be_stream = self._outflow is not None or type(got) not in _PLAIN
+                if may_be_stream and self._is_stream(got):
                     await self._drive_async(got)
                     got = None
                 value = got
             if value is _NOTHING:
                 return self.cancelled_running()
-            _refuse_awaitable(value)
+            if type(value) not in _PLAIN:
+                _refuse_awaitable(value)
             return self._succeed(value)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return self.end_with(error)

@@ -415,7 +415,7 @@ def test_group(registry: Registry, cancel_at: CancelAt) -> None:
     run(use, registry)
 
 
-@ASYNCIO_SWEEP.covers("Submitter.map", "Values.__anext__")
+@ASYNCIO_SWEEP.covers("Submitter.map", "Values.__anext__", "Values.collect")
 @WAYS
 def test_map(registry: Registry, cancel_at: CancelAt) -> None:
     async def use_map(client: Client) -> list[Any]:
@@ -439,6 +439,12 @@ def test_map(registry: Registry, cancel_at: CancelAt) -> None:
                     got.append(value)
             got += [value async for value in values]
         assert got == list(range(40)), "no value is lost"
+        for steps in range(1, 20):
+            async with client.map("echo", range(9), max_in_flight=3) as values:
+                was_cancelled, collected = await cancel_at(steps, values.collect)
+                rest = await values.collect()
+                all_of_it = rest if was_cancelled else [*collected, *rest]
+                assert all_of_it == list(range(9)), "no value is lost"
 
     run(use, registry)
 

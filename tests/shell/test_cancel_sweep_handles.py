@@ -193,6 +193,23 @@ async def test_map(autojump_clock: MockClock, ordered: bool) -> None:
         await sweep(attempt)
 
 
+@TRIO_SWEEP.covers("Values.collect")
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_collecting_from_a_map(autojump_clock: MockClock, ordered: bool) -> None:
+    async with open_world(slots=3) as world, world.client() as client:
+
+        async def attempt(steps: int) -> bool:
+            async with client.map("note", range(9), max_in_flight=2, ordered=ordered) as values:
+                was_cancelled, got = await cancelled_at(steps, values.collect)
+                rest = await values.collect()
+                got = rest if was_cancelled else [*got, *rest]
+                assert sorted(got) == list(range(9)), "no value is lost"
+            assert_idle(world, client)
+            return was_cancelled
+
+        await sweep(attempt)
+
+
 @TRIO_SWEEP.covers("Values.__anext__")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_reading_a_map(autojump_clock: MockClock, ordered: bool) -> None:
