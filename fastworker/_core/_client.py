@@ -111,6 +111,14 @@ class _Progress(enum.Enum):
 _ACCEPTED: Final = (_Progress.HELD, _Progress.ACKNOWLEDGED)
 
 
+class _Batch(msgspec.Struct, eq=False):
+    """Tasks that were handed in at once, and have one deadline for their acknowledgements."""
+
+    number: int
+    ids: list[str]
+    missing: int  # acknowledgements
+
+
 class _ClientTask(msgspec.Struct, eq=False):
     event: TaskEvent  # the latest news
     spec: TaskSpec | None  # until acknowledged
@@ -127,6 +135,8 @@ class _ClientTask(msgspec.Struct, eq=False):
     waits_for_room: bool = False
     expires_at: float = math.inf
     budget_at: float = math.inf
+    batch: _Batch | None = None  # of those that have not been acknowledged
+    keeps_outcome: bool = True
 
     def to_send(self, now: float) -> TaskSpec:
         """The task as it is submitted at this moment."""
@@ -202,7 +212,10 @@ class ClientState:
         self._outcomes = (
             outcomes if outcomes is not None else Results(max_size=10_000, ttl=math.inf)
         )
-        self._deadlines: Deadlines[str] = Deadlines()  # of callers, by task id
+        # Of callers, by task id; and of those who have handed in many, by batch.
+        self._deadlines: Deadlines[str | int] = Deadlines()
+        self._batches: dict[int, _Batch] = {}  # of which acknowledgements are missing
+        self._batch_number = 0
         self._unsent: deque[_ClientTask] = deque()
         # Sent in a session that is gone, and held there: to be sent once more.
         self._unheard: deque[_ClientTask] = deque()
@@ -306,6 +319,13 @@ class ClientState:
             assert self._tasks[task_id].progress is _Progress.UNSENT
         for task in self._unsent:
             assert task.progress is _Progress.UNSENT
+        missing: dict[int, int] = {}
+        for task in self._tasks.values():
+            if task.batch is not None:
+                assert self._batches[task.batch.number] is task.batch
+                assert task.progress is not _Progress.ACKNOWLEDGED
+                missing[task.batch.number] = missing.get(task.batch.number, 0) + 1
+        assert missing == {number: each.missing for number, each in self._batches.items()}
 
     # --- the one mutator ---
 
@@ -316,10 +336,11 @@ class ClientState:
             self._connected_at = now
         match event:
             case TaskSubmitted(spec=spec):
-                self._on_submitted(spec, event, is_awaited=not event.wants_outcome)
-            case TasksSubmitted(specs=specs):
-                for spec in specs:
-                    self._on_submitted(spec, event, is_awaited=False)
+                if event.deadline < math.inf:
+                    self._deadlines.set(spec.id, event.deadline)
+                self._on_submitted(spec, event)
+            case TasksSubmitted():
+                self._on_all_submitted(event)
             case Flush():
                 self._on_flush()
             case FrameArrived(data=data):
@@ -348,13 +369,32 @@ class ClientState:
     # --- callers ---
 
     def _on_deadline(self) -> None:
-        for task_id in self._deadlines.pop_due(self._now):
-            self._out.append(self.late(task_id))
-            self._on_abandoned(task_id)
+        for due in self._deadlines.pop_due(self._now):
+            for task_id in [due] if isinstance(due, str) else self._unacknowledged(due):
+                self._out.append(self.late(task_id))
+                self._on_abandoned(task_id)
         for task_id in self._waiting_room.leave(self._now):
             self._unsent.append(self._tasks[task_id])
         if self._link.next_deadline() <= self._now:
             self._follow(self._link.handle(DeadlinePassed(), now=self._now))
+
+    def _unacknowledged(self, number: int) -> list[str]:
+        """The tasks of a batch whose acknowledgement has not come in time."""
+        batch = self._batches.pop(number)
+        late: list[str] = []
+        for task_id in batch.ids:
+            task = self._tasks.get(task_id)
+            if task is not None and task.batch is batch:
+                task.batch = None
+                late.append(task_id)
+        return late
+
+    def _leave_batch(self, task: _ClientTask, batch: _Batch) -> None:
+        task.batch = None
+        batch.missing -= 1
+        if not batch.missing:
+            del self._batches[batch.number]
+            self._deadlines.clear(batch.number)
 
     def _on_abandoned(self, task_id: str) -> None:
         task = self._tasks.get(task_id)
@@ -388,21 +428,36 @@ class ClientState:
             return
         self._plan_cancel(task_id, task, _Cancel(grace, wants_end=not task.is_own))
 
+    def _on_all_submitted(self, submitted: TasksSubmitted) -> None:
+        specs, batch = submitted.specs, None
+        if submitted.deadline < math.inf and specs:
+            self._batch_number += 1
+            batch = _Batch(self._batch_number, [spec.id for spec in specs], len(specs))
+            self._batches[batch.number] = batch
+            self._deadlines.set(batch.number, submitted.deadline)
+        for spec in specs:
+            self._on_submitted(spec, submitted, batch, is_one_of_many=True)
+
     def _on_submitted(
-        self, spec: TaskSpec, how: TaskSubmitted | TasksSubmitted, *, is_awaited: bool
+        self,
+        spec: TaskSpec,
+        how: TaskSubmitted | TasksSubmitted,
+        batch: _Batch | None = None,
+        *,
+        is_one_of_many: bool = False,
     ) -> None:
         task = _ClientTask(
             TaskEvent(spec.id, WireStatus.PENDING),
             spec,
             how.wants_outcome,
             is_shared=spec.key_ttl is not None,
-            is_awaited=is_awaited,
+            is_awaited=not how.wants_outcome and not is_one_of_many,
             waits_for_room=how.waits_for_room,
             expires_at=how.expires_at,
             budget_at=how.budget_at,
+            batch=batch,
+            keeps_outcome=not is_one_of_many,
         )
-        if how.deadline < math.inf:
-            self._deadlines.set(spec.id, how.deadline)
         self._enqueue(spec.id, task)
         if spec.options is not None and spec.options.stream:
             self._streams.open(spec.id, spec.options.stream)
@@ -611,7 +666,10 @@ class ClientState:
     def _accept(self, task_id: str, task: _ClientTask, progress: _Progress) -> None:
         was_sent = task.progress is _Progress.SENT
         if progress is _Progress.ACKNOWLEDGED and not task.wants_outcome:
-            self._deadlines.clear(task_id)
+            if task.batch is not None:
+                self._leave_batch(task, task.batch)
+            elif len(self._deadlines):
+                self._deadlines.clear(task_id)
         task.progress = progress
         if task.waits_for_room:
             self._waiting_room.note_taken(task_id, self._now)
@@ -624,6 +682,8 @@ class ClientState:
 
     def _forget(self, task_id: str) -> None:
         task = self._tasks.pop(task_id)
+        if task.batch is not None:
+            self._leave_batch(task, task.batch)
         self._abandoned.discard(task_id)
         self._foreign.discard(task_id)
         if len(self._deadlines):
@@ -657,6 +717,11 @@ class ClientState:
         """
         task = self._tasks.get(event.task_id)
         if task is None or event.status is WireStatus.HELD:
+            return
+        is_plain = task.is_own and not task.is_shared and not task.losses
+        if is_plain and event.status is WireStatus.SUCCESS:  # as nearly all of them
+            self._acknowledge(event.task_id, task)
+            self._end(event.task_id, event)
             return
         if event.status is WireStatus.DENIED:
             self._forget(event.task_id)
@@ -700,9 +765,9 @@ class ClientState:
         self._end(event.task_id, event)
 
     def _end(self, task_id: str, event: TaskEvent) -> None:
-        is_own = self._tasks[task_id].is_own
+        task = self._tasks[task_id]
         self._forget(task_id)
-        if is_own:
+        if task.is_own and task.keeps_outcome:
             self._outcomes.put(event, 0, now=self._now)
         self._out.append(TaskEnded(task_id, event))
 

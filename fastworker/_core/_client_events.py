@@ -107,6 +107,7 @@ class TasksSubmitted(msgspec.Struct, frozen=True, gc=False):
     """Somebody hands in several tasks, and hears of their ends; else as TaskSubmitted.
 
     Nobody waits for their acknowledgement itself, but it has to come until ``deadline``.
+    Who hears of their ends keeps them: nobody asks here again.
     """
 
     specs: list[TaskSpec]
