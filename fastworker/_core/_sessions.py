@@ -159,13 +159,14 @@ class Handout:
 
     def put(self, items: Sequence[Assignment | StopOrder]) -> None:
         """Add what is to be given."""
-        for item in items:
-            self._number += 1
-            self._items.append((self._number, item))
+        number = self._number + 1
+        self._number += len(items)
+        self._items += zip(range(number, self._number + 1), items, strict=True)
 
     def acknowledge(self, cursor: int) -> None:
         """Forget everything up to ``cursor``: the subworker has it."""
-        self._items = [entry for entry in self._items if entry[0] > cursor]
+        if self._items:
+            self._items = [entry for entry in self._items if entry[0] > cursor]
         if self._credits:
             self._keep_credits(lambda number, _: number > cursor)
 
