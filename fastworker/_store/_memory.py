@@ -13,6 +13,7 @@ each row, and a page reads rows from the newest on until it is full, or it has r
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -67,7 +68,9 @@ class MemoryStore:
         self._rows: dict[str, StoredTask] = {}
         self._is_sorted = True
         # Those of them that have ended, in the order in which they did, and their sizes.
-        self._ended: dict[str, int] = {}
+        # Ordered, since the first goes again and again: in a plain dict looking for it
+        # passes all the places of those before it.
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self._ended_bytes = 0
         self._last_sequence = 0
 
