@@ -663,9 +663,8 @@ class ControlPlaneWorker:
         self._is_flushing = False
         self._send()
         deadline = self._state.next_deadline()
-        # An alarm that is too early finds nothing due, and costs less than
-        # moving it for every frame.
-        if deadline < self._alarm.deadline:
+        # One that is too early is moved: it would cost more to find nothing due.
+        if deadline != self._alarm.deadline:
             self._alarm.deadline = deadline
         self._changed.set()
         self._changed = trio.Event()

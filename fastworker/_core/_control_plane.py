@@ -8,6 +8,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
