@@ -158,6 +158,9 @@ MAX_SESSIONS_OF_A_PIPE: Final = 8
 REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
+# How long a store that keeps nothing may not know of a change to which nobody listens.
+# Most tasks of a fast load have ended by then: each is told to it once.
+MEMORY_DELAY: Final = 0.010
 
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
@@ -236,11 +239,14 @@ class ControlPlaneState:
         self._deadlines: Deadlines[bytes | int] = Deadlines()  # by session or pipe
         self._parked_leases: dict[bytes, Session] = {}
         self._parked_polls: dict[bytes, Session] = {}
+        # Sessions that may have something to fetch since it was looked last.
+        self._owed: dict[bytes, Session] = {}
         self._out: list[ControlPlaneCommand] = []
         self._now = 0.0
         # records not yet appended, and effects that wait for them
         self._batch = 0
         self._durable = 0
+        self._append_at = math.inf  # at the latest, if nobody waits for the store
         self._changes = scheduler.changes
         self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
@@ -339,6 +345,7 @@ class ControlPlaneState:
             self._deadlines.next(),
             self._receipts.next(),
             self._rereads.next(),
+            self._append_at,
             self._feed.next_deadline(),
             self._scheduler.next_deadline(),
         )
@@ -438,6 +445,9 @@ class ControlPlaneState:
         assert sum(self._opened_by_pipe.values()) == len(self._sessions)
         assert all(0 < n <= MAX_SESSIONS_OF_A_PIPE for n in self._opened_by_pipe.values())
         assert self._overfull.keys() <= self._sessions.keys()
+        for key, session in [*self._parked_leases.items(), *self._parked_polls.items()]:
+            has_news = len(session.handout) or len(session.outbox)
+            assert not has_news or key in self._owed, f"{session} would wait for ever"
         assert self._durable <= self._batch <= self._durable + 1
         assert (self._batch > self._durable) == self._changes.is_under_way
         needed = [effect.batch for effect in self._effects]
@@ -619,6 +629,8 @@ class ControlPlaneState:
             asking = self._sessions.get(question.session)
             if asking is not None and asking.link.waits(question.ticket):
                 self._out.append(question)
+        if self._append_at <= self._now:
+            self._append_records()
         self._tell_listeners(self._feed.pass_deadline(now=self._now))
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
@@ -627,6 +639,7 @@ class ControlPlaneState:
         self._send_receipts(session)
         del self._sessions[session.key]
         self._overfull.pop(session.key, None)
+        self._owed.pop(session.key, None)
         self._opened_by_pipe[session.opened_on] -= 1
         if not self._opened_by_pipe[session.opened_on]:
             del self._opened_by_pipe[session.opened_on]
@@ -763,7 +776,7 @@ class ControlPlaneState:
                 self._note(session, "drain", problem or "done", worker_id=worker_id)
                 self._answer(session, ticket, DrainReply(problem))
             case EventsAsked():
-                self._tell_listeners(self._feed.ask(session.key, ticket, body, now=self._now))
+                self._listen(session.key, ticket, body)
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
@@ -790,6 +803,7 @@ class ControlPlaneState:
             if worker.label == worker_id:
                 problem = why_not_drained(worker, worker_id)
                 session.handout.wants_drain = not problem and not worker.is_draining
+                self._owed[session.key] = session
                 return problem
         return why_not_drained(None, worker_id)
 
@@ -798,6 +812,8 @@ class ControlPlaneState:
     ) -> None:
         """Ask the store, which has the answer, or what something is to be done with."""
         command: ReadPage | ReadTasks
+        if not self._is_durable:
+            self._append_records()  # which is done at once
         match asked:
             case TasksAsked():
                 command = ReadPage(session.key, ticket, asked)
@@ -959,6 +975,7 @@ class ControlPlaneState:
         session.parked = ticket
         session.cursor = cursor
         self._parking(session)[session.key] = session
+        self._owed[session.key] = session
 
     def _parking(self, session: Session) -> dict[bytes, Session]:
         """Where the long requests of such peers wait."""
@@ -1008,9 +1025,11 @@ class ControlPlaneState:
                 case ValueCame(owner=owner, value=value):
                     self._pass_when_durable(owner, value)
                 case PassCredit(key=key, credit=credit):
-                    self._sessions[key].handout.put_credit(credit)
+                    owed = self._owed[key] = self._sessions[key]
+                    owed.handout.put_credit(credit)
                 case Assign(key=key, assignments=assignments, cancels=cancels):
-                    handout = self._sessions[key].handout
+                    owed = self._owed[key] = self._sessions[key]
+                    handout = owed.handout
                     if command.careful and self._is_durable and not self._store_error:
                         careful = {item.task_id for item in command.careful}
                         self._give_when_durable(key, command.careful)
@@ -1040,6 +1059,7 @@ class ControlPlaneState:
             session = self._sessions.get(key)
             if session is not None:
                 session.handout.put(careful)
+                self._owed[key] = session
 
         self._when_durable(give, _Careful(key, careful))
 
@@ -1085,6 +1105,7 @@ class ControlPlaneState:
         session = self._sessions.get(owner)
         if session is not None:
             session.outbox.put_value(value)
+            self._owed[owner] = session
 
     def _call_back_when_durable(self, callback: Callback, event: TaskEvent) -> None:
         self._when_durable(lambda: self._out.append(CallBack(callback, event)))
@@ -1101,6 +1122,22 @@ class ControlPlaneState:
             session.outbox.put(changed.event)
             if session.outbox.is_overfull:
                 self._overfull[session.key] = session
+            self._owed[session.key] = session
+
+    def _listen(self, key: bytes, ticket: Ticket, asked: EventsAsked) -> None:
+        """Begin to tell of what changes from now on, or go on with it."""
+
+        def listen() -> None:
+            if key in self._sessions:
+                told = self._feed.ask(key, ticket, asked, now=self._now)
+                self._tell_listeners(told)
+
+        if not self._is_durable and not len(self._feed):
+            self._append_records()  # of what is over nobody is told who comes now
+        if not self._is_durable and self._changes.is_under_way:
+            self._effects.append(_Effect(self._batch, listen, None))
+        else:
+            listen()
 
     def _tell_listeners(self, told: list[Told]) -> None:
         for key, ticket, reply in told:
@@ -1112,6 +1149,9 @@ class ControlPlaneState:
         self, effect: Callable[[], None], asker: _Asker | _Careful | None = None
     ) -> None:
         """Do something once everything decided so far is in the store."""
+        if not self._is_durable:
+            effect()
+            return
         needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
             effect()
@@ -1122,11 +1162,11 @@ class ControlPlaneState:
         assert batch == self._batch == self._durable + 1
         self._durable = batch
         changes = self._changes.note_durable()
-        while self._effects and self._effects[0].batch <= self._durable:
-            self._effects.popleft().act()
         if len(self._feed):
             tasks = [*changes.created, *changes.updated]
             self._tell_listeners(self._feed.publish(tasks, now=self._now))
+        while self._effects and self._effects[0].batch <= self._durable:
+            self._effects.popleft().act()
 
     def _on_failed(self, batch: int, reason: str) -> None:
         """Nothing of the batch is kept: it goes into the next one, without what can go."""
@@ -1181,11 +1221,27 @@ class ControlPlaneState:
                 reachable, self._is_draining, avoids_careful=bool(self._store_error)
             )
             self._carry_out(self._scheduler.handle(dispatch, now=self._now))
-        for session in [s for s in self._parked_leases.values() if len(s.handout)]:
-            self._give(session)
-        for session in [s for s in self._parked_polls.values() if len(s.outbox)]:
-            reply = session.outbox.take(session.cursor)
-            self._answer(session, self._unpark(session), reply, keep=False)
+        # Who has not asked for it yet is looked at again when it does.
+        owed, self._owed = self._owed, {}
+        for session in owed.values():
+            if session.parked is None or self._sessions.get(session.key) is not session:
+                continue
+            if session.role is Role.SUBWORKER:
+                if len(session.handout):
+                    self._give(session)
+            elif len(session.outbox):
+                reply = session.outbox.take(session.cursor)
+                self._answer(session, self._unpark(session), reply, keep=False)
+        if not len(self._changes):
+            return
+        if self._is_durable or len(self._feed) or self._append_at <= self._now:
+            self._append_records()
+        elif self._append_at == math.inf:
+            self._append_at = self._now + MEMORY_DELAY
+
+    def _append_records(self) -> None:
+        """Hand the store what has changed, unless it has something to do, or cannot."""
+        self._append_at = math.inf
         if len(self._changes) and not self._changes.is_under_way and not self._store_error:
             self._batch += 1
             self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
