@@ -670,6 +670,8 @@ class ClientSession:
 
     # --- what the connection wants (Machine) ---
 
+    has_callers = True
+
     def take_frames(self, frames: list[bytes]) -> None:
         """Apply frames that have arrived."""
         for frame in frames:

@@ -269,6 +269,8 @@ class SubworkerSession:
 
     # --- what the connection wants (Machine) ---
 
+    has_callers = False
+
     def take_frames(self, frames: list[bytes]) -> None:
         """Apply frames that have arrived."""
         for frame in frames:

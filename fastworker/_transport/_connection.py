@@ -28,6 +28,11 @@ HOME_SECONDS: Final = 2.0
 class Machine(Protocol):
     """What the connection needs of the shell around a client's or subworker's machine."""
 
+    @property
+    def has_callers(self) -> bool:
+        """Whether frames wake somebody who may have something to say at once."""
+        ...
+
     def take_frames(self, frames: list[bytes]) -> None:
         """Apply frames that have arrived."""
         ...
@@ -160,7 +165,10 @@ class Connection:
                     self.drop_pipe()
                     break
                 self._machine.take_frames(frames)
-            self.wake()
+            if self._machine.has_callers:
+                self.wake()
+            else:
+                self.flush()
 
     async def _receive_pipe_events(self, link: Link) -> None:
         while True:
