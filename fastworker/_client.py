@@ -81,6 +81,7 @@ from fastworker._models import (
     TaskStatus,
 )
 from fastworker._outcomes import STATUSES, Absence, result_of
+from fastworker._process import current_pid
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id
@@ -252,7 +253,7 @@ class Client(Submitter):
         """
         self.stop()
         await anyio.lowlevel.checkpoint()
-        if self._host is not None and os.getpid() == self._pid:
+        if self._host is not None and current_pid() == self._pid:
             await self._host.wait_ended()
 
     async def _wait_taken_back(self) -> None:
@@ -314,12 +315,12 @@ class Client(Submitter):
         return ClientState(
             new_session_id=self._new_session_id,
             retries=self.retries,
-            label=f"client-{os.getpid()}",
+            label=f"client-{current_pid()}",
             outcomes=self._outcomes,
         )
 
     def _open(self) -> ClientSession:
-        self._pid = os.getpid()
+        self._pid = current_pid()
         self._error = None
         self._state = self._new_state()
 
@@ -340,7 +341,7 @@ class Client(Submitter):
     def _close(self, reason: str) -> None:
         session, self._session = self._session, None
         # A forked child has a copy of the session and must leave it alone.
-        if session is not None and os.getpid() == self._pid:
+        if session is not None and current_pid() == self._pid:
             session.close(lambda: ClientClosed(reason))
 
     def _break(self, session: ClientSession, error: Exception) -> None:
@@ -355,8 +356,8 @@ class Client(Submitter):
             raise ClientClosed(
                 "the client is not started; use 'async with client' or 'await client.start()'"
             )
-        if os.getpid() != self._pid:
-            raise ForkedClient(self._pid, os.getpid())
+        if current_pid() != self._pid:
+            raise ForkedClient(self._pid, current_pid())
         if self._error is not None:
             raise _broken(self._error)
         return session

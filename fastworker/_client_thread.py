@@ -8,7 +8,6 @@ task is cancelled, takes back what it asked for.
 from __future__ import annotations
 
 import atexit
-import os
 import queue
 import threading
 from collections.abc import Awaitable, Callable
@@ -29,6 +28,7 @@ from fastworker._errors import (
 )
 from fastworker._lanes._abc import AttemptKey
 from fastworker._lanes._context import current_attempt
+from fastworker._process import current_pid
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class ClientThread:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._pid = os.getpid()
+        self._pid = current_pid()
         self._lock = threading.Lock()
         self._is_stopped = False
         self._token: trio.lowlevel.TrioToken | None = None
@@ -98,7 +98,7 @@ class ClientThread:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended; it was stopped before."""
-        if os.getpid() == self._pid:
+        if current_pid() == self._pid:
             self._thread.join(timeout)
 
     def call(
@@ -181,8 +181,8 @@ class ClientThread:
 
     def check_process(self) -> None:
         """Raise ForkedClient in a fork of the process that has the thread."""
-        if os.getpid() != self._pid:
-            raise ForkedClient(self._pid, os.getpid())
+        if current_pid() != self._pid:
+            raise ForkedClient(self._pid, current_pid())
 
     def _stop_call(self, call: Call[Any], key: AttemptKey) -> None:
         """The task that called was cancelled. From any thread."""
@@ -330,7 +330,7 @@ _running: set[ClientThread] = set()
 
 def _stop_all() -> None:
     """Before the interpreter goes: afterwards a thread would find nothing left to run on."""
-    threads = [thread for thread in list(_running) if thread._pid == os.getpid()]
+    threads = [thread for thread in list(_running) if thread._pid == current_pid()]
     for thread in threads:
         thread.stop()
     for thread in threads:

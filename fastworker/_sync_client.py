@@ -6,7 +6,6 @@ what its callers see, and which thread and process may do what.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from fastworker._models import (
     TaskResult,
     TaskStatus,
 )
+from fastworker._process import current_pid
 from fastworker._registry import Registry, registry
 from fastworker._submitter import Submitter
 from fastworker._sync_events import SyncEventStream
@@ -152,7 +152,7 @@ class SyncClient(SyncSubmitter):
             if thread is None or not self._is_started:
                 if thread is not None:
                     thread.join()  # it may still say goodbye
-                self._pid = os.getpid()
+                self._pid = current_pid()
                 thread = self._thread = ClientThread(self._client)
                 thread.start()
                 self._is_started = True
@@ -275,7 +275,7 @@ class SyncClient(SyncSubmitter):
 
     def _stop(self, thread: ClientThread) -> None:
         # In a fork there is no such thread, and a lock may be held for ever.
-        if os.getpid() == self._pid:
+        if current_pid() == self._pid:
             with self._lock:
                 if thread is self._thread:
                     self._is_started = False
@@ -306,5 +306,5 @@ class SyncClient(SyncSubmitter):
         return read() if self._thread is None else self._thread.read(read)
 
     def _check_process(self) -> None:
-        if self._pid not in (0, os.getpid()):
-            raise ForkedClient(self._pid, os.getpid())
+        if self._pid not in (0, current_pid()):
+            raise ForkedClient(self._pid, current_pid())

@@ -9,6 +9,7 @@ this is not cachetools' TTLCache: measured, it took four times as long.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from typing import Final, TypeAlias
 
@@ -72,7 +73,8 @@ class Results:
         ):
             self._bury(next(iter(self._kept)), now)
         kept = self._kept[task_id] = content, event, size
-        self._ends.append((now + self._ttl, task_id, kept))
+        if self._ttl < math.inf:
+            self._ends.append((now + self._ttl, task_id, kept))
         self._bytes += size
 
     def get(self, task_id: str, *, now: float) -> TaskEvent | None:
@@ -104,7 +106,7 @@ class Results:
         assert len(self._kept) <= max(self._max_size, 1)
         assert len(self._tombstones) <= len(self._burials) <= TOMBSTONES
         live = [each for _, task_id, each in self._ends if self._kept.get(task_id) is each]
-        assert len(live) == len(self._kept)
+        assert len(live) == (len(self._kept) if self._ttl < math.inf else 0)
         assert len(self._ends) <= _FEW_ENDS + 2 * max(self._max_size, 1) + 1
         for times in ([each[0] for each in self._ends], [each[0] for each in self._burials]):
             assert times == sorted(times), "ends are out of order"
