@@ -53,7 +53,7 @@ async def run_control_plane(store: str) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(plane.start)
         print(plane.discovery_address, plane.base_address, flush=True)
-        if not __import__("os").environ.get("NOPAUSE"): nursery.start_soon(watch_pauses)
+        nursery.start_soon(watch_pauses)
         await trio.to_thread.run_sync(sys.stdin.readline)
         print(longest_pause, flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)

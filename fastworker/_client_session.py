@@ -16,6 +16,7 @@ import anyio
 from fastworker import _instruments
 from fastworker._call_settings import with_trace
 from fastworker._client_shared_task import SharedTask
+from fastworker._client_signals import Done
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import (
     QUESTIONS,
@@ -80,7 +81,6 @@ from fastworker._errors import (
     UnknownTask,
 )
 from fastworker._models import DEFAULT_GRACE
-from fastworker._signals import Done
 from fastworker._transport._abc import Transport
 from fastworker._transport._connection import Connection
 from fastworker._validation import validated

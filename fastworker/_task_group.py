@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overl
 
 import anyio
 
+from fastworker._client_signals import Change
 from fastworker._errors import ClientClosed, LocalProtocolError, TaskCancelled, TaskError
 from fastworker._lanes._context import waiting_for_others
 from fastworker._outcomes import error_of, has_value, result_of
-from fastworker._signals import Change
 from fastworker._task_handle import TaskHandle
 
 if TYPE_CHECKING:

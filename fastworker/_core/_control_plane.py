@@ -8,7 +8,6 @@ before the answer leaves: effects wait for the batch of records they rest on
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -158,9 +157,6 @@ MAX_SESSIONS_OF_A_PIPE: Final = 8
 REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
-# How long a store that keeps nothing may not know of a change to which nobody listens.
-# Most tasks of a fast load have ended by then: each is told to it once.
-MEMORY_DELAY: Final = 0.010
 
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
@@ -246,7 +242,6 @@ class ControlPlaneState:
         # records not yet appended, and effects that wait for them
         self._batch = 0
         self._durable = 0
-        self._append_at = math.inf  # at the latest, if nobody waits for the store
         self._changes = scheduler.changes
         self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
@@ -345,7 +340,6 @@ class ControlPlaneState:
             self._deadlines.next(),
             self._receipts.next(),
             self._rereads.next(),
-            self._append_at,
             self._feed.next_deadline(),
             self._scheduler.next_deadline(),
         )
@@ -629,8 +623,6 @@ class ControlPlaneState:
             asking = self._sessions.get(question.session)
             if asking is not None and asking.link.waits(question.ticket):
                 self._out.append(question)
-        if self._append_at <= self._now:
-            self._append_records()
         self._tell_listeners(self._feed.pass_deadline(now=self._now))
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
@@ -776,7 +768,7 @@ class ControlPlaneState:
                 self._note(session, "drain", problem or "done", worker_id=worker_id)
                 self._answer(session, ticket, DrainReply(problem))
             case EventsAsked():
-                self._listen(session.key, ticket, body)
+                self._tell_listeners(self._feed.ask(session.key, ticket, body, now=self._now))
             case CallbacksAsked():
                 self._out.append(DescribeCallbacks(session.key, ticket, body))
             case _:
@@ -812,8 +804,6 @@ class ControlPlaneState:
     ) -> None:
         """Ask the store, which has the answer, or what something is to be done with."""
         command: ReadPage | ReadTasks
-        if not self._is_durable:
-            self._append_records()  # which is done at once
         match asked:
             case TasksAsked():
                 command = ReadPage(session.key, ticket, asked)
@@ -1124,21 +1114,6 @@ class ControlPlaneState:
                 self._overfull[session.key] = session
             self._owed[session.key] = session
 
-    def _listen(self, key: bytes, ticket: Ticket, asked: EventsAsked) -> None:
-        """Begin to tell of what changes from now on, or go on with it."""
-
-        def listen() -> None:
-            if key in self._sessions:
-                told = self._feed.ask(key, ticket, asked, now=self._now)
-                self._tell_listeners(told)
-
-        if not self._is_durable and not len(self._feed):
-            self._append_records()  # of what is over nobody is told who comes now
-        if not self._is_durable and self._changes.is_under_way:
-            self._effects.append(_Effect(self._batch, listen, None))
-        else:
-            listen()
-
     def _tell_listeners(self, told: list[Told]) -> None:
         for key, ticket, reply in told:
             self._answer(self._sessions[key], ticket, reply, keep=False)
@@ -1149,9 +1124,6 @@ class ControlPlaneState:
         self, effect: Callable[[], None], asker: _Asker | _Careful | None = None
     ) -> None:
         """Do something once everything decided so far is in the store."""
-        if not self._is_durable:
-            effect()
-            return
         needed = self._batch + 1 if len(self._changes) else self._batch
         if needed <= self._durable and not self._effects:
             effect()
@@ -1162,11 +1134,11 @@ class ControlPlaneState:
         assert batch == self._batch == self._durable + 1
         self._durable = batch
         changes = self._changes.note_durable()
+        while self._effects and self._effects[0].batch <= self._durable:
+            self._effects.popleft().act()
         if len(self._feed):
             tasks = [*changes.created, *changes.updated]
             self._tell_listeners(self._feed.publish(tasks, now=self._now))
-        while self._effects and self._effects[0].batch <= self._durable:
-            self._effects.popleft().act()
 
     def _on_failed(self, batch: int, reason: str) -> None:
         """Nothing of the batch is kept: it goes into the next one, without what can go."""
@@ -1232,16 +1204,6 @@ class ControlPlaneState:
             elif len(session.outbox):
                 reply = session.outbox.take(session.cursor)
                 self._answer(session, self._unpark(session), reply, keep=False)
-        if not len(self._changes):
-            return
-        if self._is_durable or len(self._feed) or self._append_at <= self._now:
-            self._append_records()
-        elif self._append_at == math.inf:
-            self._append_at = self._now + MEMORY_DELAY
-
-    def _append_records(self) -> None:
-        """Hand the store what has changed, unless it has something to do, or cannot."""
-        self._append_at = math.inf
         if len(self._changes) and not self._changes.is_under_way and not self._store_error:
             self._batch += 1
             self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
