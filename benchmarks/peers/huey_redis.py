@@ -31,7 +31,7 @@ def one(number: int) -> Any:
 
 if __name__ == "__main__":
     # Under the name by which the worker knows it.
-    from huey_redis import add  # type: ignore[no-redef]  # noqa: PLW0406
+    from huey_redis import add  # type: ignore[no-redef]
 
     introduce(SETTINGS, "huey", "redis")
     worker = ["huey_redis.huey", "-w", "4", "-k", "thread", "-q"]

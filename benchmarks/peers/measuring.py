@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -56,10 +57,15 @@ def introduce(settings: str, *distributions: str) -> None:
 
 
 @contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process; what it prints goes to stderr, and it ends with the block."""
+def running(*command: str, is_heard: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that ends with the block.
+
+    Args:
+      is_heard: what it prints goes to stderr; else nowhere.
+    """
     here = Path(__file__).parent
-    process = subprocess.Popen(command, stdout=sys.stderr.fileno(), cwd=here)
+    output = sys.stderr if is_heard else subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=output, stderr=output, cwd=here)
     try:
         yield process
     finally:
@@ -78,7 +84,7 @@ def measure(many: Many, one: One, options: argparse.Namespace) -> None:
       many: submits so many tasks ``add(i, 1)`` in its quickest way, and returns all results.
       one: submits ``add(i, 1)`` and returns its result; called in threads, too.
     """
-    _check([one(0)])  # has the worker ready
+    one(0)  # has the worker ready
     many(WARM_UP)
     samples = _Samples(options.seconds)
     for number in samples:
@@ -95,13 +101,12 @@ def measure(many: Many, one: One, options: argparse.Namespace) -> None:
 
     def call() -> None:
         for number in callers:
-            callers.note(_check([one(number)], number))
+            callers.tally.add([one(number)], number)
 
-    threads = [threading.Thread(target=callers.guard(call)) for _ in range(CALLERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        calls = [pool.submit(call) for _ in range(CALLERS)]
+    for each in calls:
+        each.result()
     callers.say()
 
 
@@ -122,8 +127,7 @@ async def measure_async(
     Returns:
       Tasks per second of 100 callers.
     """
-    if not _check([await one(0)]):
-        raise AssertionError("not even the first task had a result")
+    await one(0)
     await many(warm_up)
     samples = _Samples(options.seconds)
     for number in samples:
@@ -140,7 +144,7 @@ async def measure_async(
 
     async def call() -> None:
         for number in callers:
-            callers.note(_check([await one(number)], number))
+            callers.tally.add([await one(number)], number)
 
     await (at_once or _at_once)(call, CALLERS)
     return callers.say()
@@ -156,16 +160,28 @@ def say_latency(name: str, samples: list[float]) -> None:
     say(**{f"{name}p50": cuts[49] * 1000, f"{name}p99": cuts[98] * 1000})
 
 
-def _check(results: list[Any], first: int = 0) -> int:
-    """How many results are right; raises if one is wrong. None stands for one that failed."""
-    right = 0
-    for number, result in enumerate(results, first):
-        if result is None:
-            continue
-        if result != number + 1:
-            raise AssertionError(f"add({number}, 1) is {result!r}")
-        right += 1
-    return right
+class _Tally:
+    """How many results were right, and of the others: wrong, or none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.right = self.wrong = self.missing = 0
+
+    def add(self, results: list[Any], first: int = 0) -> None:
+        """Add the results of ``add(first, 1)`` and so on. None stands for one that failed."""
+        right = sum(result == number for number, result in enumerate(results, first + 1))
+        missing = results.count(None)
+        with self._lock:
+            self.right += right
+            self.missing += missing
+            self.wrong += len(results) - right - missing
+
+    def say(self, what: str) -> None:
+        """Tell if it is not as it should be."""
+        bad = {"without a result": self.missing, "with another task's": self.wrong}
+        said = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
+        if said:
+            say(note=f"{what}, of {self.right + self.wrong + self.missing} tasks: {said}")
 
 
 class _Samples:
@@ -206,13 +222,13 @@ class _Sizes:
             self._wanted = int(size * self._seconds / self._elapsed)
         size = min(max(self._wanted, WARM_UP), MOST_TASKS)
         yield size
-        say(throughput=self._right / self._elapsed, tasks=size)
-        if self._right < size:
-            say(note=f"{size - self._right} of {size} of a burst had no result")
+        say(throughput=self._tally.right / self._elapsed, tasks=size)
+        self._tally.say("burst")
 
     def note(self, elapsed: float, results: list[Any]) -> None:
         self._elapsed = elapsed
-        self._right = _check(results)
+        self._tally = _Tally()
+        self._tally.add(results)
 
 
 class _Callers:
@@ -223,38 +239,19 @@ class _Callers:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._taken = 0
-        self._right = 0
-        self._failed: list[BaseException] = []
+        self.tally = _Tally()
 
     def __iter__(self) -> Iterator[int]:
-        while time.perf_counter() - self._begin < self._seconds and not self._failed:
+        while time.perf_counter() - self._begin < self._seconds:
             with self._lock:
                 number = self._taken
                 self._taken += 1
             yield number
 
-    def note(self, right: int) -> None:
-        with self._lock:
-            self._right += right
-
-    def guard(self, call: Callable[[], None]) -> Callable[[], None]:
-        """For a thread: its failure is one of the whole measurement, which it ends."""
-
-        def guarded() -> None:
-            try:
-                call()
-            except BaseException as error:
-                self._failed.append(error)
-
-        return guarded
-
     def say(self) -> float:
         """Called when all have ended, so that all that was taken is done."""
         elapsed = time.perf_counter() - self._begin
-        if self._failed:
-            raise self._failed[0]
-        rate = self._right / elapsed
+        rate = self.tally.right / elapsed
         say(callers=rate)
-        if self._right < self._taken:
-            say(note=f"{self._taken - self._right} of {self._taken} of the callers' failed")
+        self.tally.say(f"{CALLERS} callers")
         return rate
