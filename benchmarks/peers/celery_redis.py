@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery import Celery, group
+from celery import Celery
+from celery.result import ResultSet
 from measuring import PATIENCE, REDIS, introduce, measure, parser, running
 
 SETTINGS = (
     "prefork with 1 process, prefetch 128, JSON, early acks, no gossip, mingle, heartbeat or "
-    "rate limits; a burst is a group"
+    "rate limits; a burst is a ResultSet, a little faster than a group"
 )
 
 app = Celery("celery_redis", broker=REDIS, backend=REDIS)
@@ -30,7 +31,7 @@ def add(x: int, y: int) -> int:
 
 
 def many(count: int) -> list[Any]:
-    results = group(add.s(i, 1) for i in range(count)).apply_async()
+    results = ResultSet([add.delay(i, 1) for i in range(count)])
     return results.join_native(timeout=PATIENCE)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from measuring import PATIENCE, REDIS, introduce, measure, parser, running
 
-SETTINGS = "1 process with 8 threads; a burst is a group"
+SETTINGS = "1 process with 8 threads, prefetch 500; a burst is a group"
 
 broker = RedisBroker(url=REDIS)
 broker.add_middleware(Results(backend=RedisBackend(url=REDIS)))
@@ -36,6 +37,7 @@ def one(number: int) -> Any:
 
 
 if __name__ == "__main__":
+    os.environ["dramatiq_queue_prefetch"] = "500"  # for the worker; twice as fast as with 16
     introduce(SETTINGS, "dramatiq", "redis")
     worker = ["dramatiq_redis", "--processes", "1", "--threads", "8"]
     with running(sys.executable, "-m", "dramatiq", *worker):

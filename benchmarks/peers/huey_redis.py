@@ -11,7 +11,7 @@ from typing import Any
 from huey import RedisHuey
 from measuring import PATIENCE, REDIS, introduce, measure, parser, running
 
-SETTINGS = "4 threads; notify_result=True, so that nobody polls for results"
+SETTINGS = "8 threads; notify_result=True, so that nobody polls for results"
 
 huey = RedisHuey("peers", url=REDIS, notify_result=True)
 
@@ -34,6 +34,6 @@ if __name__ == "__main__":
     from huey_redis import add  # type: ignore[no-redef]
 
     introduce(SETTINGS, "huey", "redis")
-    worker = ["huey_redis.huey", "-w", "4", "-k", "thread", "-q"]
+    worker = ["huey_redis.huey", "-w", "8", "-k", "thread", "-q"]
     with running(sys.executable, "-m", "huey.bin.huey_consumer", *worker):
         measure(many, one, parser().parse_args())

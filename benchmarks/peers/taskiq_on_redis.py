@@ -12,8 +12,8 @@ from typing import Any
 from measuring import PATIENCE, REDIS, introduce, measure_async, parser, running
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-SETTINGS = "1 process, 100 tasks at once, a list as the queue; callers poll each 5 ms"
-POLL_SECONDS = 0.005
+SETTINGS = "1 process, 100 tasks at once, a list as the queue; callers poll each 2 ms"
+POLL_SECONDS = 0.002
 
 broker = ListQueueBroker(REDIS).with_result_backend(RedisAsyncResultBackend(REDIS))
 
