@@ -37,7 +37,7 @@ def one(number: int) -> Any:
 
 
 if __name__ == "__main__":
-    os.environ["dramatiq_queue_prefetch"] = "500"  # for the worker; twice as fast as with 16
+    os.environ["dramatiq_queue_prefetch"] = "500"  # noqa: SIM112  twice as fast as 16
     introduce(SETTINGS, "dramatiq", "redis")
     worker = ["dramatiq_redis", "--processes", "1", "--threads", "8"]
     with running(sys.executable, "-m", "dramatiq", *worker):
