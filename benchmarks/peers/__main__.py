@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ CACHE = Path(__file__).parents[2] / ".cache" / "peers"
 # How long a run may take beyond what it measures, in seconds: a start, an end, a burst that
 # is slower than the one before.
 SPARE_SECONDS = 45
+
+
+COMMAND = shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]])
 
 
 def main() -> int:
@@ -92,14 +96,15 @@ def _environments(systems: list[System]) -> tuple[dict[str, Path], list[Run]]:
 
 def _tell(run: Run) -> None:
     figures = "  ".join(f"{name} {figure:,.2f}" for name, figure in run.figures.items())
-    print(f"round {run.round}  {run.system}  {figures}", file=sys.stderr, flush=True)
+    took = f"{run.seconds:.1f} s"
+    print(f"round {run.round}  {run.system}, {took}:  {figures}", file=sys.stderr, flush=True)
     for problem in [*run.notes, *([run.error] if run.error else [])]:
         print(f"    {problem}", file=sys.stderr, flush=True)
 
 
 def _report(systems: list[System], runs: list[Run], rounds: int) -> None:
     summaries = summarize(runs)
-    print(describe_machine(), f"rounds    {rounds}", benchmarks.peers.__doc__, sep="\n")
+    print(describe_machine(COMMAND), f"rounds    {rounds}", benchmarks.peers.__doc__, sep="\n")
     for part in (table.comparison, table.half_load, table.details):
         print(part(systems, summaries), end="\n\n")
     print("In brackets: the ratio to the best peer's figure.")
@@ -107,7 +112,7 @@ def _report(systems: list[System], runs: list[Run], rounds: int) -> None:
 
 def _write(file: Path, runs: list[Run]) -> None:
     kept = {
-        "machine": describe_machine().splitlines(),
+        "machine": describe_machine(COMMAND).splitlines(),
         "runs": [dataclasses.asdict(run) for run in runs],
     }
     file.write_text(json.dumps(kept, indent=1) + "\n")

@@ -14,9 +14,9 @@ from benchmarks.peers.systems import System
 
 # Which figures are drawn side by side, and in which units.
 PANELS = (
-    ("burst", BURST, "tasks/s, more is better"),
-    ("100 callers", CALLERS, "tasks/s, more is better"),
-    ("round trip, p50 to p99", P50, "ms, less is better"),
+    ("burst", BURST, "tasks/s (logarithmic), more is better"),
+    ("100 callers", CALLERS, "tasks/s (logarithmic), more is better"),
+    ("round trip, p50 to p99", P50, "ms (logarithmic), less is better"),
 )
 # Of a middle lightness: enough contrast on white and on a dark page.
 INK, GRID = "#808890", "#80889040"
@@ -62,11 +62,13 @@ def _draw_panel(axes: Any, summaries: list[Summary], rows: Sequence[System], nam
             axes.text(floor * 1.1, place, "failed", va="center", color=FAILED)
             continue
         colour = OURS if row.is_ours else PEER
-        axes.barh(place, value - floor, left=floor, height=0.62, color=colour)
         end = value
-        if name == P50 and P99 in summary.figures:
-            end = max(value, summary.figures[P99])
-            axes.plot([value, end], [place, place], color=colour, linewidth=1.4)
+        if name == P50:
+            end = max(value, summary.figures.get(P99, value))
+            axes.plot([value, end], [place, place], color=colour, linewidth=1.6)
+            axes.plot([value], [place], "o", color=colour, markersize=7)
+        else:
+            axes.barh(place, value - floor, left=floor, height=0.62, color=colour)
         said = f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
         axes.text(end * 1.12, place, said, va="center", fontsize=8)
     axes.set_xlim(floor, reach * 6)

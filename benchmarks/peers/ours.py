@@ -19,9 +19,9 @@ from measuring import PATIENCE, introduce, measure_async, parser, say_latency
 
 from fastworker import Client, ControlPlaneWorker, SubWorker, task
 
-SETTINGS = "a control plane and 1 subworker with 1 thread; a burst is {callers} callers at once"
-# How many callers make a burst; more of them only wait for each other.
-BURST_CALLERS = 1_000
+SETTINGS = "a control plane and 1 subworker with 1 thread; a burst is a map and its collect()"
+# How many tasks of a burst are under way at once; the others have all of theirs.
+IN_FLIGHT = 10_000
 
 
 @task
@@ -34,6 +34,20 @@ async def add_async(x: int, y: int) -> int:
     return x + y
 
 
+# A map gives each task one argument.
+@task
+def add_pair(pair: list[int]) -> int:
+    return pair[0] + pair[1]
+
+
+@task
+async def add_pair_async(pair: list[int]) -> int:
+    return pair[0] + pair[1]
+
+
+BURSTS = {"add": "add_pair", "add_async": "add_pair_async"}
+
+
 async def measure(discovery: str, options: argparse.Namespace) -> None:
     async with Client(discovery, timeout=PATIENCE) as client:
 
@@ -41,15 +55,10 @@ async def measure(discovery: str, options: argparse.Namespace) -> None:
             return (await client.submit_task(options.function, (number, 1))).result
 
         async def many(count: int) -> list[Any]:
-            results: list[Any] = [None] * count
-            numbers = iter(range(count))
-
-            async def caller() -> None:
-                for number in numbers:
-                    results[number] = await one(number)
-
-            await at_once(caller, BURST_CALLERS)
-            return results
+            pairs = ((i, 1) for i in range(count))
+            burst = BURSTS[options.function]
+            async with client.map(burst, pairs, max_in_flight=IN_FLIGHT) as values:
+                return await values.collect()
 
         rate = await measure_async(many, one, options, at_once)
         say_latency("half load ", await at_half_load(one, rate, options.seconds))
@@ -131,7 +140,7 @@ def main() -> None:
     if chosen.subworker:
         trio.run(run_subworker, chosen.subworker)
         return
-    introduce(SETTINGS.format(callers=BURST_CALLERS), "fastworker", "trio", "pynng", "msgspec")
+    introduce(SETTINGS, "fastworker", "trio", "pynng", "msgspec")
     with ExitStack() as stack:
         store = "memory"
         if chosen.store == "sqlite":

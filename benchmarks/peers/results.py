@@ -23,6 +23,7 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     settings: str = ""
     error: str | None = None  # why it ended before its time
+    seconds: float = 0.0  # from its start to its end
 
     def take(self, said: dict[str, object]) -> None:
         """Add what the script said in a line; see measuring.py."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ def run_system(
       options: of the script, beside the system's own.
     """
     run = Run(system.key, number)
+    begin = time.monotonic()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     # No settings of somebody's shell for a FastWorker, theirs or ours.
     for name in [name for name in environment if name.startswith("FASTWORKER_")]:
@@ -68,6 +70,7 @@ def run_system(
             _kill_session(process)
         for reader in readers:
             reader.join(5)
+    run.seconds = time.monotonic() - begin
     return run
 
 
