@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ COMMAND = shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]])
 
 
 def main() -> int:
+    # Told to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _parser().parse_args()
     systems = _chosen(options.only)
     rounds = options.rounds or (1 if options.quick else 5)

@@ -25,12 +25,14 @@ from typing import Any
 CALLERS = 100
 # How long a caller waits for one result, in seconds; also for the worker to start.
 PATIENCE = 30
+# How long a worker gets to end; the original's do not, but for SIGKILL.
+STOP_SECONDS = 2
 # Where the driver has started Redis; a script that needs none is given none.
 REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 # How many tasks go ahead of what is measured, and how many are measured at most.
 WARM_UP = 200
 MOST_TASKS = 300_000
-MOST_SAMPLES = 2_000
+MOST_SAMPLES = 1_000
 
 One = Callable[[int], Any]
 Many = Callable[[int], list[Any]]
@@ -71,7 +73,7 @@ def running(*command: str, is_heard: bool = True) -> Iterator[subprocess.Popen[b
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
