@@ -1,7 +1,8 @@
 """Run the comparison: ``nox -s bench_peers``, or ``python -m benchmarks.peers``.
 
 ``-- --quick`` is one short round; ``--only huey,memory`` takes some systems only;
-``--json FILE`` keeps everything, and ``--chart FILE.svg`` draws it.
+``--json FILE`` keeps everything, ``--chart FILE.svg`` draws it, and ``--from FILE`` reports
+once more what was kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import benchmarks.peers
 from benchmarks.machine import describe_machine
 from benchmarks.peers import table
 from benchmarks.peers.environment import python_for
-from benchmarks.peers.results import Run, summarize
+from benchmarks.peers.results import Run, Summary, summarize
 from benchmarks.peers.runner import run_system
 from benchmarks.peers.systems import SYSTEMS, System
 
@@ -37,11 +38,30 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _parser().parse_args()
     systems = _chosen(options.only)
+    if options.read:
+        kept = json.loads(options.read.read_text())
+        machine, runs = kept["machine"], [Run(**run) for run in kept["runs"]]
+    else:
+        machine, runs = describe_machine(COMMAND).splitlines(), _run(systems, options)
+    if options.json:
+        kept = {"machine": machine, "runs": [dataclasses.asdict(run) for run in runs]}
+        options.json.write_text(json.dumps(kept, indent=1) + "\n")
+    summaries = summarize(runs)
+    _report(machine, systems, summaries)
+    if options.chart:
+        # Only here: whoever wants no chart needs no matplotlib.
+        from benchmarks.peers.chart import draw
+
+        draw(systems, summaries, options.chart)
+    return 0
+
+
+def _run(systems: list[System], options: argparse.Namespace) -> list[Run]:
     rounds = options.rounds or (1 if options.quick else 5)
     seconds = options.seconds or (1.0 if options.quick else 2.5)
-    pythons, runs = _environments(systems)
     given = ["--seconds", str(seconds)]
     given += ["--tasks", str(options.tasks)] if options.tasks else []
+    pythons, runs = _environments(systems)
     for number in range(1, rounds + 1):
         for system in systems:
             if system.key not in pythons:
@@ -51,14 +71,7 @@ def main() -> int:
             run = run_system(system, number, pythons[system.key], given + extra, limit)
             runs.append(run)
             _tell(run)
-    _report(systems, runs, rounds)
-    if options.json:
-        _write(options.json, runs)
-    if options.chart:
-        from benchmarks.peers.chart import draw
-
-        draw(systems, summarize(runs), options.chart)
-    return 0
+    return runs
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round, a second for each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures there")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them, as SVG")
+    parser.add_argument(
+        "--from",
+        dest="read",
+        type=Path,
+        metavar="FILE",
+        help="report what --json kept; run nothing",
+    )
     return parser
 
 
@@ -105,20 +125,13 @@ def _tell(run: Run) -> None:
         print(f"    {problem}", file=sys.stderr, flush=True)
 
 
-def _report(systems: list[System], runs: list[Run], rounds: int) -> None:
-    summaries = summarize(runs)
-    print(describe_machine(COMMAND), f"rounds    {rounds}", benchmarks.peers.__doc__, sep="\n")
-    for part in (table.comparison, table.half_load, table.details):
+def _report(machine: list[str], systems: list[System], summaries: dict[str, Summary]) -> None:
+    rounds = max((summary.rounds for summary in summaries.values()), default=0)
+    print(*machine, f"rounds    {rounds}", benchmarks.peers.__doc__, sep="\n")
+    print(table.comparison(systems, summaries), end="\n\n")
+    print("In brackets: the ratio to the best peer's figure.", end="\n\n")
+    for part in (table.half_load, table.details):
         print(part(systems, summaries), end="\n\n")
-    print("In brackets: the ratio to the best peer's figure.")
-
-
-def _write(file: Path, runs: list[Run]) -> None:
-    kept = {
-        "machine": describe_machine(COMMAND).splitlines(),
-        "runs": [dataclasses.asdict(run) for run in runs],
-    }
-    file.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def _draw_panel(axes: Any, summaries: list[Summary], rows: Sequence[System], nam
     axes.set_xscale("log")
     known = [value for each in summaries if (value := each.figures.get(name))]
     floor = min(known, default=1.0) / 2
-    reach = max([*known, *(each.figures.get(P99, 0.0) for each in summaries if name == P50)])
+    reach = max(known, default=1.0)
+    if name == P50:
+        reach = max(reach, *(each.figures.get(P99, 0.0) for each in summaries))
     for place, (summary, row) in enumerate(zip(summaries, rows, strict=True)):
         value = summary.figures.get(name)
         if not value:
