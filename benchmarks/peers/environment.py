@@ -46,7 +46,7 @@ def python_for(script: Path, cache: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     # The original asks for Python 3.12 though it runs on 3.11, with the same results.
-    pip = [python, "-m", "pip", "install", "-q", "--ignore-requires-python"]
+    pip = [str(python), "-m", "pip", "install", "-q", "--ignore-requires-python"]
     pip += ["--disable-pip-version-check", *wanted]
     subprocess.run(pip, check=True, stdout=sys.stderr)
     stamp.write_text(text)

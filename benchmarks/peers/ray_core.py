@@ -34,8 +34,7 @@ async def many(count: int) -> list[Any]:
 
 if __name__ == "__main__":
     introduce(SETTINGS, "ray")
-    # A short path: Ray makes sockets in it.
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
         asyncio.run(measure_async(many, one, parser().parse_args()))
         ray.shutdown()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.peers.redis_server import redis_server
 from benchmarks.peers.results import Run
@@ -38,6 +39,9 @@ def run_system(
     for name in [name for name in environment if name.startswith("FASTWORKER_")]:
         del environment[name]
     with ExitStack() as stack:
+        # What a script that had to be killed leaves there goes, too. Short: Ray makes sockets.
+        folder = TemporaryDirectory(prefix="peer", dir="/tmp", ignore_cleanup_errors=True)
+        environment["TMPDIR"] = stack.enter_context(folder)
         if system.needs_redis:
             environment["REDIS_URL"] = stack.enter_context(redis_server())
         process = subprocess.Popen(
