@@ -71,7 +71,9 @@ def _draw_panel(axes: Any, summaries: list[Summary], rows: Sequence[System], nam
             axes.plot([value], [place], "o", color=colour, markersize=7)
         else:
             axes.barh(place, value - floor, left=floor, height=0.62, color=colour)
-        said = f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+        said = (
+            f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+        )
         axes.text(end * 1.12, place, said, va="center", fontsize=8)
     axes.set_xlim(floor, reach * 6)
     axes.grid(axis="x", color=GRID, linewidth=0.6)
