@@ -122,6 +122,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_peers(session: nox.Session) -> None:
+    """Measure FastWorker beside eight others, each installed from PyPI; or ``-- --quick``."""
+    install(session, "chart")
+    if shutil.which("redis-server") is None:
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-q", "-y", "redis-server", external=True)
+    session.run("python", "-m", "benchmarks.peers", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which lines and branches the tests in memory reach."""
     install(session, "test", "coverage")

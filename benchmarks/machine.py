@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 
 
-def describe_machine() -> str:
-    """A few lines that say where and on what a benchmark ran."""
+def describe_machine(command: str = "") -> str:
+    """A few lines that say where and on what a benchmark ran.
+
+    Args:
+      command: how it is run, if that is not as the script that it is.
+    """
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
         for name in ("fastworker", "trio", "anyio", "pynng", "msgspec")
@@ -23,7 +27,7 @@ def describe_machine() -> str:
             f"{platform.release()}",
             f"python    {platform.python_version()}; {versions}",
             f"commit    {_commit()}",
-            f"command   python {shlex.join(sys.argv)}",
+            f"command   {command or f'python {shlex.join(sys.argv)}'}",
         ]
     )
 
