@@ -42,6 +42,12 @@ def take(item: int) -> int:
     return item
 
 
+@task
+async def take_async(item: int) -> int:
+    """Give it back, from the event loop of a lane."""
+    return item
+
+
 async def run_control_plane(store: str) -> None:
     plane = ControlPlaneWorker(
         store=store,

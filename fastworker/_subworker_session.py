@@ -66,6 +66,8 @@ log = logging.getLogger("fastworker.subworker")
 
 # How long stopping waits for the control plane to take notice.
 GOODBYE_SECONDS: Final = 0.5
+# How long ends of attempts gather while others wait for their turn in the lanes.
+GATHER_SECONDS: Final = 0.001
 # What still runs when the time of a drain is over gets this long to stop, so
 # that the process has ended two seconds after that time at most.
 INTERRUPT_SECONDS: Final = 1.0
@@ -261,9 +263,13 @@ class SubworkerSession:
 
     async def _follow_lanes(self) -> None:
         while True:
-            events = await self._sink.receive()
+            await self._sink.wait()
+            if any(lane.waiting for lane in self._lanes.values()):
+                # Both threads want the interpreter. Should they take turns at each
+                # attempt, each would be told of by itself.
+                await trio.sleep(GATHER_SECONDS)
             crash_point("before-report")
-            self._apply(LaneNews(events))
+            self._apply(LaneNews(self._sink.receive_nowait()))
             self._connection.flush()
             crash_point("after-report")
 

@@ -97,6 +97,11 @@ class Lane(Protocol):
         """How many attempts run at the same time."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a slot; one more or less while threads take them."""
+        ...
+
     def start(self) -> None:
         """Start the lane's threads. Called once."""
         ...

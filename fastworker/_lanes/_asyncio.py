@@ -76,6 +76,11 @@ class AsyncioLane:
         self._handover.submit(attempts)
         self._wake()
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a slot."""
+        return len(self._handover)
+
     def take_back(self) -> list[AttemptKey]:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()

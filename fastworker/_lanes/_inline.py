@@ -84,6 +84,11 @@ class InlineLane:
         self._handover.submit(attempts)
         self._fill_slots()
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a slot."""
+        return len(self._handover)
+
     def take_back(self) -> list[AttemptKey]:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()

@@ -130,6 +130,11 @@ class ProcessLane:
         self._handover.submit([_with_process(attempt) for attempt in attempts])
         self._wake()
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a slot."""
+        return len(self._handover)
+
     def take_back(self) -> list[AttemptKey]:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()

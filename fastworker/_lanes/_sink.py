@@ -44,11 +44,19 @@ class TrioSink:
         Cancellation:
           Always a checkpoint. If it raises ``Cancelled``, no event was taken.
         """
+        await self.wait()
+        return self.receive_nowait()
+
+    async def wait(self) -> None:
+        """Wait until there are events, and take none. One task at a time may.
+
+        Cancellation:
+          Always a checkpoint; changes nothing.
+        """
         await trio.lowlevel.checkpoint()
         while not self._events:
             self._arrived = trio.Event()
             await self._arrived.wait()
-        return self.receive_nowait()
 
     def receive_nowait(self) -> list[LaneEvent]:
         """Take the events that are there, oldest first; there may be none."""

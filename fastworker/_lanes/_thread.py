@@ -59,6 +59,11 @@ class ThreadLane:
         with self._wake:
             self._wake.notify(len(attempts))
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a slot."""
+        return len(self._handover)
+
     def take_back(self) -> list[AttemptKey]:
         """Remove what has not started and say which they were."""
         return self._handover.take_back()
