@@ -93,7 +93,12 @@ class Load:
             for n in range(first, first + count)
         ]
         self._scheduler.handle(TasksSubmitted(OWNER, specs), now=self._now)
+        self._forget_changes()
+
+    def _forget_changes(self) -> None:
+        """As a store would that is done at once."""
         self._scheduler.changes.take(self._now)
+        self._scheduler.changes.note_durable()
 
     def _hand_out(self) -> int:
         given = 0
