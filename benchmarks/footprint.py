@@ -111,8 +111,12 @@ def measure_commands(rounds: int) -> list[Figure]:
                 processor.append(plane.processor)
         plane = CommandLine(state)
         subworker = subprocess.Popen(
-            [*COMMAND, "subworker", "--worker-id=w1"]
-            + [f"--control-plane-address={plane.management}"],
+            [
+                *COMMAND,
+                "subworker",
+                "--worker-id=w1",
+                f"--control-plane-address={plane.management}",
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -30,7 +30,8 @@ def spawn(
 
 def end(process: subprocess.Popen[str], *, timeout: float = 20.0) -> None:
     """Close its standard input and wait, ``timeout`` seconds at most, for its end."""
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.close()
     process.wait(timeout)
     process.stdout.close()
