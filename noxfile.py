@@ -137,3 +137,12 @@ def coverage(session: nox.Session) -> None:
     install(session, "test", "coverage")
     session.run("coverage", "run", "-m", "pytest", "-m", IN_MEMORY, *session.posargs)
     session.run("coverage", "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure ours; minutes each. Names may follow: ``-- scale footprint``."""
+    install(session, "test")
+    # A figure that is not met ends its script with 1, and must not hide the others'.
+    for name in session.posargs or ["roundtrip", "durable", "scale", "footprint", "payloads"]:
+        session.run("python", f"benchmarks/{name}.py", success_codes=[0, 1])

@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
+from processes import spawn
 
 from fastworker import Client, ControlPlaneWorker, Killed, SubWorker, check_cancelled, task
 
@@ -99,15 +99,6 @@ async def run_subworker(address: str) -> None:
         print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()
-
-
-def spawn(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 class Notes:

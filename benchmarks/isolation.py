@@ -20,7 +20,6 @@ import os
 import random
 import statistics
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +30,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
+from processes import end, spawn
 
 from fastworker import Client, ControlPlaneWorker, SubWorker, TaskPriority, task
 from fastworker._core._bundle import join
@@ -214,21 +214,6 @@ async def run_subworker(address: str) -> None:
         print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()
-
-
-def spawn(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.stdin.close()
-    process.wait(20)
-    process.stdout.close()
 
 
 # --- measuring ---

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from isolation import PAUSE, compare, end, no_op, run_subworker
 from machine import describe_machine
+from processes import spawn
 
 from fastworker import Client, ControlPlaneWorker, TaskPriority
 from fastworker.dashboard import Dashboard
@@ -96,15 +96,6 @@ async def run_control_plane() -> None:
 
 async def _serve(dashboard: Dashboard, task_status: trio.TaskStatus[str]) -> None:
     await dashboard.run(task_status=task_status)
-
-
-def spawn(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 async def time_calls(call: Callable[[], Awaitable[None]], samples: int) -> list[float]:

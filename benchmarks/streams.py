@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
+from processes import spawn
 from roundtrip import run_control_plane, run_subworker
 
 from fastworker import Client, task
@@ -46,15 +46,6 @@ def blobs(count: int) -> Iterator[str]:
     """Yield texts of 1 MiB."""
     for _ in range(count):
         yield "x" * MIB
-
-
-def spawn(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 async def rate(client: Client, name: str, count: int, buffer: int) -> float:

@@ -71,13 +71,19 @@ class Round:
 
 
 def least_loaded(rounds: list[Round], record: TaskRecord) -> Round | None:
+    """Who takes this task, if anybody; those that are full for its like are left out then."""
     if len(rounds) == 1:
         return rounds[0] if rounds[0].can_take(record) else None
     best: Round | None = None
     best_load = math.inf
+    takers = 0
     for given in rounds:
         if given.can_take(record):
+            takers += 1
             load = given.worker.load
             if load < best_load:
                 best, best_load = given, load
+    # A wary one is never sent ahead: who cannot take it may take the next.
+    if takers < len(rounds) and not record.is_wary:
+        rounds[:] = [given for given in rounds if given.can_take(record)]
     return best

@@ -1370,6 +1370,9 @@ class Scheduler:
 
     def _on_dispatch(self, event: Dispatch, now: float) -> list[SchedulerCommand]:
         workers = [self._workers[key] for key in event.keys if key in self._workers]
+        if not self._waiting.has_suspects:
+            # Most of a hundred are full at any moment, and would only be looked at.
+            workers = [w for w in workers if w.has_room or w.cancels or w.is_kept]
         rounds = [Round(worker, self._epoch, now) for worker in workers]
         if not event.only_cancels and not self._is_holding:
             self._waiting.place(rounds, self._workers.values(), event.avoids_careful)

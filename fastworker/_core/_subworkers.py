@@ -158,6 +158,14 @@ class SubworkerRecord:
         return lane.has_credit(self.estimate_of(record))
 
     @property
+    def has_room(self) -> bool:
+        """Whether any of its lanes may be leased one more attempt, if that is short."""
+        for lane in self.lanes.values():  # noqa: SIM110 - asked for each of a hundred
+            if lane.has_credit(0.0):
+                return True
+        return False
+
+    @property
     def is_kept(self) -> bool:
         """Whether it is kept for a task that has to run alone."""
         return self.solo is not None or self.reserved_for is not None

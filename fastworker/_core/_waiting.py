@@ -39,6 +39,11 @@ class WaitingTasks:
             counts[record.spec.priority] += 1
         return counts
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether there are any that have to run alone."""
+        return bool(self._suspects)
+
     def add(self, record: TaskRecord) -> None:
         """Add a record at its place."""
         if record.is_solo:
@@ -146,6 +151,9 @@ class WaitingTasks:
 
     def _place_ready(self, priority: int, rounds: list[Round], avoids_careful: bool) -> None:
         heads: list[tuple[int, str]] = []
+        # Who may still take a task of that name. Whoever is found full stays so here,
+        # and is not asked again for each task: there may be hundreds.
+        open_to: dict[str, list[Round]] = {}
         for name in self._ready.names(priority):
             infos = [given.worker.functions.get(name) for given in rounds]
             if avoids_careful and any(i is not None and i.on_lost == "fail" for i in infos):
@@ -154,6 +162,9 @@ class WaitingTasks:
                 head = self._ready.head(priority, name)
                 if head is not None:
                     heads.append((head.sequence, name))
+                    open_to[name] = [
+                        given for given, info in zip(rounds, infos, strict=True) if info
+                    ]
         heapq.heapify(heads)
         while heads:
             _, name = heads[0]
@@ -161,7 +172,7 @@ class WaitingTasks:
             if record is None:
                 heapq.heappop(heads)
                 continue
-            given = least_loaded(rounds, record)
+            given = least_loaded(open_to[name], record)
             if given is None:
                 heapq.heappop(heads)
                 for other in rounds:
