@@ -89,6 +89,8 @@ log = logging.getLogger("fastworker.control_plane")
 
 # Where its own lanes join: any free port of a network in memory.
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
+# What takes milliseconds to take in, and as many to pass on.
+LARGE_BYTES: Final = 1024 * 1024
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
 # So much longer than a subworker's drain takes what it has to interrupt.
@@ -605,12 +607,16 @@ class ControlPlaneWorker:
 
     async def _receive(self, port: Port, listener: Listener) -> None:
         while True:
-            self._take(port, listener, await listener.receive())
+            size = self._take(port, listener, await listener.receive())
+            if size >= LARGE_BYTES:
+                # Taking it in was long enough; let others go before it goes on.
+                await trio.lowlevel.checkpoint()
             self._flush()
 
     def _take(
         self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]
-    ) -> None:
+    ) -> int:
+        """Apply what has arrived; return how many bytes that was."""
         # Not a part of _receive(): its variables would keep the last message,
         # of up to 16 MiB, until the next one.
         for route, message in messages:
@@ -618,6 +624,7 @@ class ControlPlaneWorker:
             crash_point("message-received")
             for frame in _frames(message):
                 self._take_frame(FrameArrived(port, route, frame))
+        return sum(len(message) for _, message in messages)
 
     def _take_frame(self, frame: FrameArrived) -> None:
         """Apply a frame, but not before the news of who has sent it."""

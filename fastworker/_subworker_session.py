@@ -267,7 +267,7 @@ class SubworkerSession:
             if any(lane.waiting for lane in self._lanes.values()):
                 # Both threads want the interpreter. Should they take turns at each
                 # attempt, each would be told of by itself.
-                await trio.sleep(GATHER_SECONDS)
+                await trio.sleep_until(trio.current_time() + GATHER_SECONDS)
             crash_point("before-report")
             self._apply(LaneNews(self._sink.receive_nowait()))
             self._connection.flush()

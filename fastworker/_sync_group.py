@@ -7,6 +7,8 @@ it hears of the end of the group by the next call that it makes.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -19,6 +21,7 @@ from fastworker._errors import TaskError
 from fastworker._lanes._context import waiting_for_others
 from fastworker._sync_handle import SyncTaskHandle
 from fastworker._task_group import OnError, TaskGroup, open_task_group
+from fastworker._task_map import TAKING_SECONDS
 
 if TYPE_CHECKING:
     from fastworker._client_thread import ClientThread
@@ -156,8 +159,10 @@ class SyncValues(Generic[T]):
         self._is_fed = False
         self._max_in_flight = max_in_flight
         self._ordered = ordered
-        # Given to nobody yet, in the order of the items.
-        self._handles: list[TaskHandle[T]] = []
+        self._under_way = 0  # submitted, and not in _ended
+        # In the order of the items, or those that have ended. The loop's.
+        self._handles: deque[TaskHandle[T]] = deque()
+        self._ended: deque[TaskHandle[T]] = deque()  # whose values are given next
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -165,52 +170,71 @@ class SyncValues(Generic[T]):
     def __next__(self) -> T:
         """Wait for the next value.
 
-        Items are taken here, in the caller's thread, one for each value once
-        ``max_in_flight`` tasks are under way or have values that wait.
+        Items are taken here, in the caller's thread, as many at a time as there are
+        places for: ``max_in_flight`` tasks may be under way, or have values that wait.
 
         Raises:
           TaskError: its task has no value, and ``on_error`` is "collect".
           TaskCancelled: a task has failed, and ``on_error`` is "cancel".
           whatever the iterable raises.
         """
-        while True:
-            item = self._next_item()
-            if item is _NO_ITEM and not self._handles:
+        while not self._ended:
+            items: list[Any] = []
+            try:
+                self._take_items(items)
+            except BaseException:
+                # An item that was taken is submitted.
+                self._step(items, waits=False)
+                raise
+            if items or self._under_way:
+                self._step(items, waits=True)
+            elif self._is_fed:
                 raise StopIteration
-            handle = self._block.call(partial(self._step, item))
-            if handle is not None:
-                return handle._value()
+        return self._ended.popleft()._value()
 
-    def _next_item(self) -> object:
-        # What was taken back and runs on is under way too, and is not in the list.
-        has_place = (
-            self._group.in_flight < self._max_in_flight
-            and len(self._handles) < self._max_in_flight
-        )
-        if self._is_fed or not has_place:
-            return _NO_ITEM
-        item = next(self._items, _NO_ITEM)
-        self._is_fed = item is _NO_ITEM
-        return item
+    def _step(self, items: list[Any], *, waits: bool) -> None:
+        ended = self._block.call(partial(self._submit_and_take, items, waits=waits))
+        self._under_way -= len(ended)
+        self._ended += ended
 
-    async def _step(self, item: object) -> TaskHandle[T] | None:
-        """Submit an item; without one, wait until there is a value. In the loop."""
+    def _take_items(self, taken: list[Any]) -> None:
+        """Take what there are places for, but not for long."""
+        until = time.monotonic() + TAKING_SECONDS
+        while not self._is_fed and self._under_way + len(taken) < self._max_in_flight:
+            item = next(self._items, _NO_ITEM)
+            if item is _NO_ITEM:
+                self._is_fed = True
+                return
+            taken.append(item)
+            if time.monotonic() > until:
+                return
+
+    async def _submit_and_take(self, items: list[Any], *, waits: bool) -> list[TaskHandle[T]]:
+        """Submit items, and take what has ended; wait for one if nothing else is to be done."""
         # Here and below: a group that was cancelled has no values.
         await trio.lowlevel.checkpoint()
-        if item is not _NO_ITEM:
-            self._handles.append(await self._group.submit(self._task, item))
-        while (handle := self._first_ended()) is None:
-            if item is not _NO_ITEM:
-                return None
+        for handle in self._group._submit_all(self._task, items, self._note_end):
+            self._under_way += 1
+            if self._ordered:
+                self._handles.append(handle)
+        may_take_more = not self._is_fed and self._under_way < self._max_in_flight
+        while waits and not self._has_ended and not (items and may_take_more):
             with waiting_for_others():
                 await self._group._changed.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._handles.remove(handle)
-        return handle
+        ended: list[TaskHandle[T]] = []
+        while self._has_ended:
+            ended.append(self._handles.popleft())
+        return ended
 
-    def _first_ended(self) -> TaskHandle[T] | None:
-        candidates = self._handles[:1] if self._ordered else self._handles
-        return next((handle for handle in candidates if handle._watch.done.is_set()), None)
+    def _note_end(self, task_id: str) -> None:
+        handle = self._group._note_end(task_id)
+        if handle is not None and not self._ordered:
+            self._handles.append(handle)
+
+    @property
+    def _has_ended(self) -> bool:
+        return bool(self._handles) and self._handles[0]._watch.done.is_set()
 
 
 class OpenSyncMap(Generic[T]):

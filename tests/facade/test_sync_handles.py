@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -25,6 +26,7 @@ from fastworker import (
     TaskNotFound,
     TaskStatus,
 )
+from fastworker._client_block import Block
 from fastworker._registry import Registry
 from tests.facade.plane import count_threads
 
@@ -448,6 +450,42 @@ def test_a_map_takes_no_more_items_than_may_be_in_flight() -> None:
         for number in range(10):
             read += 1  # its place is free before it is here
             assert next(values) == number
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_many_values_take_few_calls_into_the_loop(
+    world: World, ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    call = Block.call
+
+    def count(block: Block[Any], work: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return call(block, work)
+
+    monkeypatch.setattr(Block, "call", count)
+    with world.client.map("double", range(300), max_in_flight=300, ordered=ordered) as values:
+        # While the first is read, the others end.
+        got = [next(values)]
+        time.sleep(0.5)
+        got += values
+    assert sorted(got) == [2 * number for number in range(300)]
+    assert calls < 150
+
+
+def test_items_before_an_error_of_their_iterable_are_submitted(world: World) -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise KeyError("no more")
+
+    ran: list[object] = []
+    with (
+        pytest.raises(ExceptionGroup) as caught,
+        world.client.map("double", items(), max_in_flight=9) as values,
+    ):
+        ran.append(next(values))
+    assert [repr(error) for error in caught.value.exceptions] == ["KeyError('no more')"]
 
 
 def test_a_failure_ends_a_map_or_is_raised_where_its_value_would_be(world: World) -> None:
