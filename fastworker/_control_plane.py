@@ -613,9 +613,7 @@ class ControlPlaneWorker:
                 await trio.lowlevel.checkpoint()
             self._flush()
 
-    def _take(
-        self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]
-    ) -> int:
+    def _take(self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]) -> int:
         """Apply what has arrived; return how many bytes that was."""
         # Not a part of _receive(): its variables would keep the last message,
         # of up to 16 MiB, until the next one.
