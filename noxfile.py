@@ -144,5 +144,6 @@ def bench(session: nox.Session) -> None:
     """Measure ours; minutes each. Names may follow: ``-- scale footprint``."""
     install(session, "test")
     # A figure that is not met ends its script with 1, and must not hide the others'.
-    for name in session.posargs or ["roundtrip", "durable", "scale", "footprint", "payloads"]:
+    ours = ["throughput", "roundtrip", "durable", "scale", "footprint", "payloads"]
+    for name in session.posargs or ours:
         session.run("python", f"benchmarks/{name}.py", success_codes=[0, 1])

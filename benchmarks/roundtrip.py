@@ -36,18 +36,6 @@ def no_op() -> None:
     """Do nothing."""
 
 
-@task
-def take(item: int) -> int:
-    """Give it back."""
-    return item
-
-
-@task
-async def take_async(item: int) -> int:
-    """Give it back, from the event loop of a lane."""
-    return item
-
-
 async def run_control_plane(store: str) -> None:
     plane = ControlPlaneWorker(
         store=store,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # An iterator that takes its time holds up the event loop no longer than this at once.
 TAKING_SECONDS: Final = 0.005
+# While its reader is busy a map is fed in so many portions of all that may be in flight.
+PORTIONS: Final = 8
 
 
 class Values(Generic[T]):
@@ -44,6 +46,7 @@ class Values(Generic[T]):
         self._ordered = ordered
         self._clock = clock
         self._max_in_flight = max_in_flight
+        self._portion = max(1, max_in_flight // PORTIONS)
         # Each task has one, from its submit until its value is taken.
         self._taken_places = 0
         # Given to nobody yet: in the order of the items, or those that have ended.
@@ -115,8 +118,10 @@ class Values(Generic[T]):
 
     def _take(self) -> TaskHandle[T]:
         self._taken_places -= 1
-        self._group._signal()
-        return self._handles.popleft()
+        handle = self._handles.popleft()
+        if self._is_worth_feeding:
+            self._group._signal()
+        return handle
 
     # --- the other end ---
 
@@ -176,8 +181,14 @@ class Values(Generic[T]):
     async def _wait_place(self) -> None:
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
-            while self._taken_places >= self._max_in_flight:
+            while not self._is_worth_feeding:
                 await self._group._changed.wait()
+
+    @property
+    def _is_worth_feeding(self) -> bool:
+        """Whether there are places; while values wait to be read, a portion of them."""
+        free = self._max_in_flight - self._taken_places
+        return free >= self._portion or (free > 0 and not self._has_next)
 
 
 @asynccontextmanager
