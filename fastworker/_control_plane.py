@@ -727,7 +727,7 @@ class ControlPlaneWorker:
         if self._state is not None:
             self._apply(event)
             if self._is_flushing:
-                self._appended = True
+                self._appended = self._state.wants_flush
             else:
                 self._flush()
 

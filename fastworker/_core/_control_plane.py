@@ -271,6 +271,13 @@ class ControlPlaneState:
         return is_pending and not self._store_error
 
     @property
+    def wants_flush(self) -> bool:
+        """Whether Flush would find something to do that the last one did not."""
+        return bool(self._owed or self._overfull) or (
+            self.has_pending_changes and not self._changes.is_under_way
+        )
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing runs any more since DrainRequested."""
         return self._is_draining and self._scheduler.leased_count == 0
