@@ -8,6 +8,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -157,6 +158,9 @@ MAX_SESSIONS_OF_A_PIPE: Final = 8
 REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
+# How long what a durable store is to be told waits for company while nobody waits for it:
+# most tasks of callers who want the outcome have ended by then, and are written once.
+GATHER_SECONDS: Final = 0.002
 
 _NOT_KEPT: Final = (WireStatus.EVICTED, WireStatus.UNKNOWN)
 
@@ -242,6 +246,8 @@ class ControlPlaneState:
         # records not yet appended, and effects that wait for them
         self._batch = 0
         self._durable = 0
+        self._append_at = math.inf  # at the latest, as nobody waits for the store
+        self._is_waited_for = False  # somebody does
         self._changes = scheduler.changes
         self._effects: deque[_Effect] = deque()
         self._receipts: Deadlines[bytes] = Deadlines()  # of sessions that have some
@@ -347,6 +353,7 @@ class ControlPlaneState:
             self._deadlines.next(),
             self._receipts.next(),
             self._rereads.next(),
+            self._append_at,
             self._feed.next_deadline(),
             self._scheduler.next_deadline(),
         )
@@ -630,6 +637,8 @@ class ControlPlaneState:
             asking = self._sessions.get(question.session)
             if asking is not None and asking.link.waits(question.ticket):
                 self._out.append(question)
+        if self._append_at <= self._now:
+            self._append_at, self._is_waited_for = math.inf, True
         self._tell_listeners(self._feed.pass_deadline(now=self._now))
         if self._scheduler.next_deadline() <= self._now:
             self._carry_out(self._scheduler.handle(DeadlinePassed(), now=self._now))
@@ -734,7 +743,8 @@ class ControlPlaneState:
                 # The next values of any stream wait for this receipt.
                 hurry = bool(body.yielded)
                 self._when_durable(
-                    lambda: self._acknowledge(session, ticket, Nothing(), hurry=hurry)
+                    lambda: self._acknowledge(session, ticket, Nothing(), hurry=hurry),
+                    is_waited_for=hurry,
                 )
             case Credits(read=read):
                 for item in read:
@@ -1039,7 +1049,9 @@ class ControlPlaneState:
             self._tell_when_durable(news)
         if asker is not None and answer is not None:
             asker.answer = answer
-            self._when_durable(lambda: self._answer_asker(asker), asker)
+            self._when_durable(
+                lambda: self._answer_asker(asker), asker, is_waited_for=asker.hurry
+            )
 
     def _answer_asker(self, asker: _Asker) -> None:
         assert asker.answer is not None
@@ -1128,7 +1140,11 @@ class ControlPlaneState:
     # --- durability ---
 
     def _when_durable(
-        self, effect: Callable[[], None], asker: _Asker | _Careful | None = None
+        self,
+        effect: Callable[[], None],
+        asker: _Asker | _Careful | None = None,
+        *,
+        is_waited_for: bool = True,
     ) -> None:
         """Do something once everything decided so far is in the store."""
         needed = self._batch + 1 if len(self._changes) else self._batch
@@ -1136,6 +1152,7 @@ class ControlPlaneState:
             effect()
         else:
             self._effects.append(_Effect(needed, effect, asker))
+            self._is_waited_for = self._is_waited_for or is_waited_for
 
     def _on_durable(self, batch: int) -> None:
         assert batch == self._batch == self._durable + 1
@@ -1152,6 +1169,7 @@ class ControlPlaneState:
         assert batch == self._batch == self._durable + 1
         self._store_error = reason
         self._batch -= 1
+        self._is_waited_for = True
         # A task that was held until now can be refused by no answer: it waits for the store.
         askers = [e.asker for e in self._effects if isinstance(e.asker, _Asker)]
         asked = {task_id for asker in askers for task_id in asker.ids}
@@ -1212,8 +1230,22 @@ class ControlPlaneState:
                 reply = session.outbox.take(session.cursor)
                 self._answer(session, self._unpark(session), reply, keep=False)
         if len(self._changes) and not self._changes.is_under_way and not self._store_error:
-            self._batch += 1
-            self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
+            if self._may_append:
+                self._batch += 1
+                self._append_at, self._is_waited_for = math.inf, False
+                self._out.append(AppendRecords(self._batch, self._changes.take(self._now)))
+            elif self._append_at == math.inf:
+                self._append_at = self._now + GATHER_SECONDS
+
+    @property
+    def _may_append(self) -> bool:
+        """Whether it is time to tell the store of changes."""
+        return (
+            self._is_waited_for
+            or not self._is_durable
+            or self._is_draining
+            or len(self._feed) > 0
+        )
 
     def _give(self, session: Session) -> None:
         """Answer a LEASE with what is new, and with what may have been lost before."""

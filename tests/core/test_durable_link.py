@@ -255,7 +255,9 @@ def test_a_full_disk_refuses_new_tasks_and_what_is_acknowledged_goes_on() -> Non
 
 
 def acks_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def when_durable(self: ControlPlaneState, effect: Any, asker: Any = None) -> None:
+    def when_durable(
+        self: ControlPlaneState, effect: Any, asker: Any = None, **_: object
+    ) -> None:
         effect()
 
     monkeypatch.setattr(ControlPlaneState, "_when_durable", when_durable)

@@ -285,11 +285,11 @@ async def test_if_its_control_plane_breaks_every_call_raises_why(
     breaks = threading.Event()
     take = ControlPlaneWorker._take
 
-    def take_or_break(*args: Any) -> None:
+    def take_or_break(*args: Any) -> int:
         if breaks.is_set():
             breaks.clear()
             raise LookupError("a bug of ours")
-        take(*args)
+        return take(*args)
 
     async def call() -> None:
         with pytest.raises(ClientBroken, match="a bug of ours") as caught:

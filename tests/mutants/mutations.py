@@ -28,14 +28,16 @@ MUTATIONS = (
     Mutation(
         "acknowledged before it is committed",
         CONTROL,
-        "self._when_durable(lambda: self._answer_asker(asker), asker)",
-        "self._answer_asker(asker)",
+        "            self._when_durable(\n"
+        "                lambda: self._answer_asker(asker), asker, is_waited_for=asker.hurry\n"
+        "            )\n",
+        "            self._answer_asker(asker)\n",
     ),
     Mutation(
         "an outcome is told before it is committed",
         CONTROL,
-        "            self._when_durable(lambda: self._tell(owner, event))\n",
-        "            self._tell(owner, event)\n",
+        "        self._when_durable(lambda: self._tell(news))\n",
+        "        self._tell(news)\n",
     ),
     Mutation(
         "whoever asks hears of an end before it is committed",
