@@ -93,7 +93,7 @@ def simulate(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Have the simulation notice three mistakes that are put in; ``-- --seeds 200``: all."""
+    """Have the simulation notice three mistakes that are put in; ``-- --seeds 500``: all."""
     install(session, "test")
     session.run("python", "-m", "tests.mutants", *(session.posargs or ["--few"]))
 
