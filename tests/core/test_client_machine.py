@@ -18,7 +18,9 @@ from fastworker._core._client_events import (
     TaskAcknowledged,
     TaskEnded,
     TaskRejected,
+    TasksSubmitted,
     TaskSubmitted,
+    TaskTimedOut,
 )
 from fastworker._core._link_requester import HELLO_INTERVAL, DropPipe, SessionOpened
 from fastworker._core._messages import (
@@ -36,6 +38,7 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._pipes import DeadlinePassed
 from tests.core.one_peer import OnePeer
 
 
@@ -81,6 +84,44 @@ def desk() -> Desk:
 
 
 # --- the way of a task ------------------------------------------------------
+
+
+def some(*ids: str) -> list[TaskSpec]:
+    return [TaskSpec(task_id, "add", 2, 1, b"()", 0.0) for task_id in ids]
+
+
+def test_tasks_that_come_together_go_together_and_nobody_hurries(desk: Desk) -> None:
+    desk.handle(TasksSubmitted(some("a", "b", "c")), flush=True)
+    (body,) = desk.asked(Kind.SUBMIT)
+    assert ([spec.id for spec in body.tasks], body.hurry) == (["a", "b", "c"], False)
+    desk.acknowledge()
+    desk.tell(done("b"), done("a"), done("c"))
+    assert [ended.task_id for ended in desk.take(TaskEnded)] == ["b", "a", "c"]
+    assert desk.state.outcome("a") is None, "whoever hears of its end keeps it"
+
+
+def test_of_tasks_that_come_together_those_not_acknowledged_in_time_are_late(
+    desk: Desk,
+) -> None:
+    until = desk.now + 3
+    desk.handle(TasksSubmitted(some("a", "b", "c"), deadline=until), flush=True)
+    desk.handle(TaskAbandoned("c"))
+    desk.acknowledge(SubmitReply([Refusal(1, RefusalCode.QUEUE_FULL, "full")], held=[0, 2]))
+    assert [gone.task_id for gone in desk.take(TaskRejected)] == ["b"]
+    desk.tell(TaskEvent("a", WireStatus.PENDING))
+    desk.handle(TasksSubmitted(some("d", "e"), deadline=until), flush=True)
+    desk.now = until
+    desk.handle(DeadlinePassed())
+    assert [late.task_id for late in desk.take(TaskTimedOut)] == ["c", "d", "e"]
+    assert desk.state.next_deadline() > until
+
+
+def test_a_deadline_of_many_goes_with_the_last_acknowledgement(desk: Desk) -> None:
+    desk.handle(TasksSubmitted(some("a", "b"), deadline=desk.now + 3), flush=True)
+    desk.acknowledge()
+    desk.now += 3
+    desk.handle(DeadlinePassed())
+    assert desk.take(TaskTimedOut) == []
 
 
 def test_a_task_is_sent_acknowledged_and_ended(desk: Desk) -> None:

@@ -19,7 +19,7 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from fastworker._core import _pending_changes as pending_changes
 from fastworker._core import _scheduler as scheduler
 from fastworker._core._codec import decode_body
-from fastworker._core._control_plane import ControlPlaneState
+from fastworker._core._control_plane import GATHER_SECONDS, ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ControlPlaneCommand,
@@ -29,10 +29,13 @@ from fastworker._core._control_plane_events import (
     StoreRecovered,
 )
 from fastworker._core._messages import (
+    EndedAttempt,
     Kind,
+    Lease,
     Poll,
     PollReply,
     Reply,
+    Report,
     Role,
     Submit,
     SubmitReply,
@@ -43,7 +46,7 @@ from fastworker._core._pending_changes import PendingChanges
 from fastworker._core._pipes import Flush
 from fastworker._core._scheduler import Scheduler
 from tests.core.durable_cluster import DurableCluster
-from tests.core.test_control_plane_machine import ANN, ANN_PIPE, BOB, BOB_PIPE, Hall
+from tests.core.test_control_plane_machine import ANN, ANN_PIPE, BOB, BOB_PIPE, EPOCH, Hall
 from tests.core.test_session_link import SessionLinkModel
 
 small = st.integers(0, 11)
@@ -347,3 +350,50 @@ def test_a_task_that_was_held_is_not_given_up_when_the_store_fails() -> None:
     ]
     assert [(event.task_id, event.status) for (event,) in told] == [("a1", WireStatus.PENDING)]
     assert hall.scheduler.describe("a1", now=hall.now).status is WireStatus.PENDING
+
+
+def _submit(hall: _Slow, task_id: str, *, hurry: bool, slot: int = 0) -> None:
+    spec = TaskSpec(task_id, "add", 2, 1, b"()", 0.0)
+    hall.ask(ANN_PIPE, ANN, Kind.SUBMIT, Submit([spec], hurry), slot)
+
+
+def _a_store_that_waits() -> _Slow:
+    hall = _Slow()
+    hall.hello(ANN_PIPE, ANN, Role.CLIENT)
+    hall.hello(BOB_PIPE, BOB, Role.SUBWORKER)
+    hall.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(0, {"thread": 1}))
+    return hall
+
+
+def test_a_task_whose_acknowledgement_nobody_waits_for_is_written_once_with_its_end() -> None:
+    hall = _a_store_that_waits()
+    _submit(hall, "a1", hurry=False)
+    assert hall.transactions == []
+    ended = EndedAttempt("a1", 1, WireStatus.SUCCESS, 1.0, 1.0, 0.0, 1, b"3")
+    hall.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, ended=[ended]), slot=1)
+    (transaction,) = hall.transactions
+    assert not transaction.changes.updated
+    (row,) = transaction.changes.created
+    assert row.outcome is not None
+    assert row.outcome.payload == b"3"
+
+
+def test_who_waits_for_an_acknowledgement_waits_for_no_company() -> None:
+    hall = _a_store_that_waits()
+    _submit(hall, "a1", hurry=False)
+    _submit(hall, "a2", hurry=True, slot=1)
+    (transaction,) = hall.transactions
+    assert [row.spec.id for row in transaction.changes.created] == ["a1", "a2"]
+
+
+def test_what_nobody_waits_for_is_written_before_long() -> None:
+    hall = _a_store_that_waits()
+    _submit(hall, "a1", hurry=False)
+    hall.pass_time(GATHER_SECONDS)
+    (transaction,) = hall.transactions
+    assert [row.spec.id for row in transaction.changes.created] == ["a1"]
+    hall.handle(RecordsFailed(transaction.batch, "no space left"))
+    hall.handle(StoreRecovered())
+    hall.handle(Flush())
+    # Its SUBMIT was refused meanwhile; a store that fails lets no alarm spin.
+    hall.pass_time(1.0)
