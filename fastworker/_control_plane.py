@@ -611,6 +611,8 @@ class ControlPlaneWorker:
             if size >= LARGE_BYTES:
                 # Taking it in was long enough; let others go before it goes on.
                 await trio.lowlevel.checkpoint()
+                self._gather()
+                await trio.lowlevel.checkpoint()
             self._flush()
 
     def _take(self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]) -> int:
@@ -659,13 +661,7 @@ class ControlPlaneWorker:
     def _flush(self) -> None:
         """Send what has gathered: work, news, and what waits for the store."""
         assert self._state is not None
-        self._is_flushing = True
-        self._apply(Flush())
-        while self._appended:
-            # A store in memory is done already; its news can go as well.
-            self._appended = False
-            self._apply(Flush())
-        self._is_flushing = False
+        self._gather()
         self._send()
         deadline = self._state.next_deadline()
         # One that is too early is moved: it would cost more to find nothing due.
@@ -673,6 +669,17 @@ class ControlPlaneWorker:
             self._alarm.deadline = deadline
         self._changed.set()
         self._changed = trio.Event()
+
+    def _gather(self) -> None:
+        """Make frames of what has gathered; they wait for the next flush."""
+        assert self._state is not None
+        self._is_flushing = True
+        self._apply(Flush())
+        while self._appended:
+            # A store in memory is done already; its news can go as well.
+            self._appended = False
+            self._apply(Flush())
+        self._is_flushing = False
 
     def _send(self) -> None:
         """Send all frames that go the same way as one message."""
@@ -752,7 +759,7 @@ def _write_down(noted: NoteAction) -> None:
     )
 
 
-def _frames(message: bytes) -> list[bytes]:
+def _frames(message: bytes) -> list[bytes | memoryview]:
     try:
         return split(message)
     except RemoteProtocolError:

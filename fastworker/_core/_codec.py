@@ -8,7 +8,8 @@ type contains ``Any``, so nesting is bounded by the types themselves.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeAlias, TypeVar
+import zlib
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -39,6 +40,9 @@ from fastworker._core._overview import (
 from fastworker._core._stored import TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
 from fastworker._errors import RemoteProtocolError
+
+# Bytes of a request that are told apart by their checksum.
+LARGE_BODY: Final = 64 * 1024
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
@@ -93,7 +97,7 @@ def encode(message: Frame | AnyBody) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_frame(data: bytes) -> Frame:
+def decode_frame(data: bytes | memoryview) -> Frame:
     """Decode one frame.
 
     Raises:
@@ -122,7 +126,13 @@ def decode_body(body_type: type[T], data: bytes) -> T:
 
 
 def digest(kind: Kind, body: bytes) -> bytes:
-    """Eight bytes that tell requests apart; not a protection against forgery."""
+    """Eight bytes that tell requests apart; not a protection against forgery.
+
+    Only the sender makes one, once for each request: what it is made of may change.
+    """
+    if len(body) >= LARGE_BODY:
+        # A fifth of the time, which for 16 MiB is 5 instead of 22 ms.
+        body = len(body).to_bytes(8, "big") + zlib.crc32(body).to_bytes(4, "big")
     hasher = hashlib.blake2b(body, digest_size=8, person=b"fastworker")
     hasher.update(kind.to_bytes(1, "big"))
     return hasher.digest()
