@@ -610,9 +610,9 @@ class ControlPlaneWorker:
             size = self._take(port, listener, await listener.receive())
             if size >= LARGE_BYTES:
                 # Taking it in was long enough; let others go before it goes on.
-                await trio.lowlevel.checkpoint()
+                await _let_others_go()
                 self._gather()
-                await trio.lowlevel.checkpoint()
+                await _let_others_go()
             self._flush()
 
     def _take(self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]) -> int:
@@ -748,6 +748,16 @@ class ControlPlaneWorker:
                 token.run_sync_soon(call)
             except trio.RunFinishedError:
                 pass
+
+
+async def _let_others_go() -> None:
+    """Return when everybody has run who could, or whose time had come.
+
+    One checkpoint is not enough: whoever wakes up by it runs in the same round, and
+    who of a round comes first is left to chance.
+    """
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
 
 
 def _write_down(noted: NoteAction) -> None:

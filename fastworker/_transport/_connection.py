@@ -200,6 +200,8 @@ class Connection:
             await anyio.lowlevel.checkpoint()
             self.flush()
             while self._message is not None:
+                # Those go first whose time came meanwhile; who of a round does is chance.
+                await anyio.lowlevel.checkpoint()
                 await link.wait_sendable()
                 self.flush()
 
