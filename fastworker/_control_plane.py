@@ -613,7 +613,11 @@ class ControlPlaneWorker:
                 await _let_others_go()
                 self._gather()
                 await _let_others_go()
-            self._flush()
+                self._flush()
+                # The next message comes in the round of those who waited for this one.
+                await trio.lowlevel.checkpoint()
+            else:
+                self._flush()
 
     def _take(self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]) -> int:
         """Apply what has arrived; return how many bytes that was."""

@@ -31,9 +31,9 @@ _CHECKSUM: Final = 4
 _SOUND: Final = 0x2144DF1C
 
 
-def join(frames: Sequence[bytes]) -> bytes:
+def join(frames: Sequence[bytes | memoryview]) -> bytes:
     """Make one message of frames."""
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     for frame in frames:
         parts.append(len(frame).to_bytes(_PREFIX, "big"))
         parts.append(frame)
