@@ -45,22 +45,35 @@ def echo(value: str | bytes) -> str | bytes:
 
 
 class Ticker:
-    """Notes for how long the loop did nothing else, at the longest since it was asked."""
+    """Notes for how long the loop did nothing else, at the longest since it was asked.
+
+    Beside it the longest of its own processor time between two ticks: what a stall is
+    without the time for which the thread waited for a core or for the interpreter.
+    """
 
     def __init__(self) -> None:
         self.longest = 0.0
+        self.busiest = 0.0
 
     async def run(self) -> None:
+        used = time.thread_time()
         while True:
             due = trio.current_time() + TICK
             await trio.sleep_until(due)
             self.longest = max(self.longest, trio.current_time() - due)
+            before, used = used, time.thread_time()
+            self.busiest = max(self.busiest, used - before)
+
+    def take(self) -> str:
+        """Both, in seconds, and begin anew."""
+        text = f"{self.longest} {self.busiest}"
+        self.longest = self.busiest = 0.0
+        return text
 
     async def answer(self) -> None:
         """Say it for each line that is read, until there is none."""
         while await trio.to_thread.run_sync(sys.stdin.readline):
-            print(self.longest, flush=True)
-            self.longest = 0.0
+            print(self.take(), flush=True)
 
 
 async def run_control_plane() -> None:
@@ -102,14 +115,14 @@ async def run_client(address: str, format: str) -> None:
             while size := await trio.to_thread.run_sync(sys.stdin.readline):
                 value = "x" * int(size) if format == "json" else bytes(int(size))
                 await trio.sleep(0.1)
-                ticker.longest = 0.0
+                ticker.take()
                 began = time.perf_counter()
                 for _ in range(SAMPLES if value else 0):
                     result = await client.submit_task("echo", (value,))
                     assert result.status is fastworker.TaskStatus.SUCCESS, result.error
                 if not value:
                     await trio.sleep(1.0)
-                print(time.perf_counter() - began, ticker.longest, flush=True)
+                print(time.perf_counter() - began, ticker.take(), flush=True)
         nursery.cancel_scope.cancel()
 
 
@@ -129,19 +142,19 @@ def measure(sizes: list[int], format: str, environ: dict[str, str]) -> list[Figu
         read_line(client)
         for size in (0, *sizes):
             ask(plane), ask(worker)
-            seconds, stall = (float(word) for word in ask(client, str(size)).split())
+            seconds, *stall = (float(word) for word in ask(client, str(size)).split())
             stalls = {
                 "client": stall,
-                "control plane": float(ask(plane)),
-                "subworker": float(ask(worker)),
+                "control plane": [float(word) for word in ask(plane).split()],
+                "subworker": [float(word) for word in ask(worker).split()],
             }
             name = f"{format}, {size:,} bytes" if size else f"{format}, alone"
             if size:
                 figures.append(Figure(f"{name}: a task", seconds / SAMPLES * 1000, "ms"))
-            figures += [
-                Figure(f"{name}: {who}", value * 1000, "ms", at_most=50 if size else None)
-                for who, value in stalls.items()
-            ]
+            for who, (longest, busiest) in stalls.items():
+                limit = 50 if size else None
+                figures.append(Figure(f"{name}: {who}", longest * 1000, "ms", at_most=limit))
+                figures.append(Figure("  of its own processor time", busiest * 1000, "ms"))
     finally:
         for process in processes:
             end(process)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -672,7 +672,7 @@ class ClientSession:
 
     has_callers = True
 
-    def take_frames(self, frames: list[bytes]) -> None:
+    def take_frames(self, frames: Sequence[bytes | memoryview]) -> None:
         """Apply frames that have arrived."""
         for frame in frames:
             self._apply(FrameArrived(frame))

@@ -610,8 +610,14 @@ class ControlPlaneWorker:
             size = self._take(port, listener, await listener.receive())
             if size >= LARGE_BYTES:
                 # Taking it in was long enough; let others go before it goes on.
+                await _let_others_go()
+                self._gather()
+                await _let_others_go()
+                self._flush()
+                # The next message comes in the round of those who waited for this one.
                 await trio.lowlevel.checkpoint()
-            self._flush()
+            else:
+                self._flush()
 
     def _take(self, port: Port, listener: Listener, messages: list[tuple[Route, bytes]]) -> int:
         """Apply what has arrived; return how many bytes that was."""
@@ -659,13 +665,7 @@ class ControlPlaneWorker:
     def _flush(self) -> None:
         """Send what has gathered: work, news, and what waits for the store."""
         assert self._state is not None
-        self._is_flushing = True
-        self._apply(Flush())
-        while self._appended:
-            # A store in memory is done already; its news can go as well.
-            self._appended = False
-            self._apply(Flush())
-        self._is_flushing = False
+        self._gather()
         self._send()
         deadline = self._state.next_deadline()
         # One that is too early is moved: it would cost more to find nothing due.
@@ -673,6 +673,17 @@ class ControlPlaneWorker:
             self._alarm.deadline = deadline
         self._changed.set()
         self._changed = trio.Event()
+
+    def _gather(self) -> None:
+        """Make frames of what has gathered; they wait for the next flush."""
+        assert self._state is not None
+        self._is_flushing = True
+        self._apply(Flush())
+        while self._appended:
+            # A store in memory is done already; its news can go as well.
+            self._appended = False
+            self._apply(Flush())
+        self._is_flushing = False
 
     def _send(self) -> None:
         """Send all frames that go the same way as one message."""
@@ -743,6 +754,16 @@ class ControlPlaneWorker:
                 pass
 
 
+async def _let_others_go() -> None:
+    """Return when everybody has run who could, or whose time had come.
+
+    One checkpoint is not enough: whoever wakes up by it runs in the same round, and
+    who of a round comes first is left to chance.
+    """
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+
+
 def _write_down(noted: NoteAction) -> None:
     about: dict[str, Any] = (
         {"worker_id": noted.worker_id} if noted.worker_id else {"task_ids": noted.task_ids}
@@ -752,7 +773,7 @@ def _write_down(noted: NoteAction) -> None:
     )
 
 
-def _frames(message: bytes) -> list[bytes]:
+def _frames(message: bytes) -> list[bytes | memoryview]:
     try:
         return split(message)
     except RemoteProtocolError:

@@ -29,6 +29,8 @@ _SET_TAGS: Final[dict[str, type[set[Any]] | type[frozenset[Any]]]] = {
     "$frozenset": frozenset,
 }
 
+_LARGE_BYTES: Final = 64 * 1024
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -164,10 +166,23 @@ def _load(data: bytes) -> tuple[Any, bool]:
         # Another writer, or a repeated key, of which msgspec keeps the last.
         _refuse_repeated_keys(data)
         return plain, False
-    openings = data.count(b"[") + data.count(b"{")
     # One byte is looked for many times faster than two, and mostly there is none.
     has_tags = b"$" in data and b'"$' in data
-    return plain, openings <= MAX_DEPTH and not has_tags
+    return plain, _openings(data) <= MAX_DEPTH and not has_tags
+
+
+def _openings(data: bytes) -> int:
+    """How many brackets are opened at most; of large data no more than are of interest."""
+    if len(data) < _LARGE_BYTES:
+        return data.count(b"[") + data.count(b"{")
+    # To count takes ten times as long as to look for the next one: 7 ms for 16 MiB.
+    openings = 0
+    for bracket in (b"[", b"{"):
+        position = data.find(bracket)
+        while position >= 0 and openings <= MAX_DEPTH:
+            openings += 1
+            position = data.find(bracket, position + 1)
+    return openings
 
 
 def _refuse_repeated_keys(data: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -277,7 +277,7 @@ class SubworkerSession:
 
     has_callers = False
 
-    def take_frames(self, frames: list[bytes]) -> None:
+    def take_frames(self, frames: Sequence[bytes | memoryview]) -> None:
         """Apply frames that have arrived."""
         for frame in frames:
             self._apply(FrameArrived(frame))

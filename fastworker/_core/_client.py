@@ -508,7 +508,7 @@ class ClientState:
 
     # --- the link ---
 
-    def _on_frame(self, data: bytes) -> None:
+    def _on_frame(self, data: bytes | memoryview) -> None:
         try:
             received = FrameReceived(decode_frame(data))
             self._follow(self._link.handle(received, now=self._now))

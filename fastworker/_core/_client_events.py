@@ -83,7 +83,7 @@ QUESTIONS: Final[dict[type[Any], tuple[Kind, type[Any]]]] = {
 class FrameArrived(msgspec.Struct, frozen=True, gc=False):
     """Bytes came from the control plane."""
 
-    data: bytes
+    data: bytes | memoryview
 
 
 class TaskSubmitted(msgspec.Struct, frozen=True, gc=False):

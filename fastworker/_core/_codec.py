@@ -8,7 +8,8 @@ type contains ``Any``, so nesting is bounded by the types themselves.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeAlias, TypeVar
+import zlib
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,7 +24,9 @@ from fastworker._core._messages import (
     Lease,
     Nothing,
     Poll,
+    Reply,
     Report,
+    Request,
     Submit,
     TaskIds,
 )
@@ -40,8 +43,27 @@ from fastworker._core._stored import TasksAsked, TasksPage
 from fastworker._core._task_questions import TaskAsked, TaskDetail, TasksDone, TasksNamed
 from fastworker._errors import RemoteProtocolError
 
+# Bytes of a body that is told apart by its checksum, and decoded where it lies.
+LARGE_BODY: Final = 64 * 1024
+
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+def _with_view(frame: type[Request | Reply]) -> Any:
+    """The same frame, of which the body is a view of what is decoded."""
+    fields = [
+        (field.name, memoryview if field.name == "body" else field.type)
+        for field in msgspec.structs.fields(frame)
+    ]
+    tag = frame.__struct_config__.tag
+    return msgspec.defstruct(frame.__name__, fields, array_like=True, tag=tag, frozen=True)
+
+
+_REQUEST_VIEW: Any = _with_view(Request)
+_view_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _REQUEST_VIEW | _with_view(Reply)
+)
 
 AnyBody: TypeAlias = (
     Body
@@ -93,12 +115,20 @@ def encode(message: Frame | AnyBody) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_frame(data: bytes) -> Frame:
-    """Decode one frame.
+def decode_frame(data: bytes | memoryview) -> Frame:
+    """Decode one frame. A large body is no copy, but a view of ``data``.
 
     Raises:
       RemoteProtocolError: the bytes are not a frame of this protocol version.
     """
+    if len(data) >= LARGE_BODY:
+        try:
+            found = _view_decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # something else, or nothing at all
+        else:
+            frame = Request if isinstance(found, _REQUEST_VIEW) else Reply
+            return frame(*msgspec.structs.astuple(found))
     try:
         return _frame_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -122,7 +152,13 @@ def decode_body(body_type: type[T], data: bytes) -> T:
 
 
 def digest(kind: Kind, body: bytes) -> bytes:
-    """Eight bytes that tell requests apart; not a protection against forgery."""
+    """Eight bytes that tell requests apart; not a protection against forgery.
+
+    Only the sender makes one, once for each request: what it is made of may change.
+    """
+    if len(body) >= LARGE_BODY:
+        # A fifth of the time, which for 16 MiB is 5 instead of 22 ms.
+        body = len(body).to_bytes(8, "big") + zlib.crc32(body).to_bytes(4, "big")
     hasher = hashlib.blake2b(body, digest_size=8, person=b"fastworker")
     hasher.update(kind.to_bytes(1, "big"))
     return hasher.digest()

@@ -465,7 +465,7 @@ class ControlPlaneState:
 
     # --- pipes and sessions ---
 
-    def _on_frame(self, port: Port, route: Route, data: bytes) -> None:
+    def _on_frame(self, port: Port, route: Route, data: bytes | memoryview) -> None:
         try:
             frame = decode_frame(data)
         except RemoteProtocolError:

@@ -30,7 +30,7 @@ class FrameArrived(msgspec.Struct, frozen=True, gc=False):
 
     port: Port
     route: Route
-    data: bytes
+    data: bytes | memoryview
 
 
 class RecordsDurable(msgspec.Struct, frozen=True, gc=False):

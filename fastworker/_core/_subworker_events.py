@@ -22,7 +22,7 @@ from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpene
 class FrameArrived(msgspec.Struct, frozen=True, gc=False):
     """Bytes came from the control plane."""
 
-    data: bytes
+    data: bytes | memoryview
 
 
 class LaneNews(msgspec.Struct, frozen=True, gc=False):

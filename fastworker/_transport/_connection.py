@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import anyio
@@ -23,6 +24,8 @@ from fastworker._transport._address import replace_port
 # A control plane that moved to another port is found again by the address
 # that was given first, after this many seconds without a pipe.
 HOME_SECONDS: Final = 2.0
+# What takes milliseconds to make, and as many to hand to the network.
+PAUSE_BYTES: Final = 1024 * 1024
 
 
 class Machine(Protocol):
@@ -33,7 +36,7 @@ class Machine(Protocol):
         """Whether frames wake somebody who may have something to say at once."""
         ...
 
-    def take_frames(self, frames: list[bytes]) -> None:
+    def take_frames(self, frames: Sequence[bytes | memoryview]) -> None:
         """Apply frames that have arrived."""
         ...
 
@@ -103,6 +106,10 @@ class Connection:
             if self._message is None:
                 count = first_bundle(self._outbox)
                 self._message = join([self._outbox.popleft() for _ in range(count)])
+                if len(self._message) >= PAUSE_BYTES:
+                    # Making it was long enough; the writer goes on after the others.
+                    self._wake.set()
+                    break
             if not link.send_nowait(self._message):
                 self._wake.set()
                 break
@@ -193,6 +200,8 @@ class Connection:
             await anyio.lowlevel.checkpoint()
             self.flush()
             while self._message is not None:
+                # Those go first whose time came meanwhile; who of a round does is chance.
+                await anyio.lowlevel.checkpoint()
                 await link.wait_sendable()
                 self.flush()
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastworker._core._bundle import MAX_FRAMES, first_bundle, join, split, with_checksum
+from fastworker._core._bundle import (
+    LARGE_BYTES,
+    MAX_FRAMES,
+    first_bundle,
+    join,
+    split,
+    with_checksum,
+)
 from fastworker._core._messages import BATCH_BYTES, SLOT_COUNT
 from fastworker._errors import RemoteProtocolError
 
@@ -79,3 +86,14 @@ def test_a_message_has_room_for_all_slots_and_not_for_millions_of_frames() -> No
     with pytest.raises(RemoteProtocolError, match="more than 256 frames"):
         split(hostile)
     assert time.process_time() - started_at < 0.1
+
+
+def test_a_large_frame_is_joined_as_any_other_and_split_without_a_copy() -> None:
+    frames = [b"small", bytes(LARGE_BYTES)]
+    parts = [len(frame).to_bytes(4, "big") + frame for frame in frames]
+    message = join(frames)
+    assert message == with_checksum(b"".join(parts))
+    small, large = split(message)
+    assert (small, large) == tuple(frames)
+    assert isinstance(large, memoryview)
+    assert large.obj is message

@@ -12,8 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastworker._core import _messages as messages
-from fastworker._core._codec import REQUEST_BODIES, decode_body, decode_frame, digest, encode
-from fastworker._core._messages import Hello, Kind, Request, Role, Submit, TaskIds, TaskSpec
+from fastworker._core._codec import (
+    LARGE_BODY,
+    REQUEST_BODIES,
+    decode_body,
+    decode_frame,
+    digest,
+    encode,
+)
+from fastworker._core._messages import (
+    Hello,
+    Kind,
+    Reply,
+    Request,
+    Role,
+    Submit,
+    TaskIds,
+    TaskSpec,
+)
 from fastworker._errors import RemoteProtocolError
 
 FRAMES: list[Any] = list(get_args(messages.Frame))
@@ -224,3 +240,32 @@ def test_each_kind_of_request_has_its_body() -> None:
 def test_a_digest_tells_kinds_and_bodies_apart() -> None:
     digests = {digest(kind, body) for kind in Kind for body in (b"", b"a", b"b")}
     assert len(digests) == 3 * len(Kind)
+
+
+@pytest.mark.parametrize("kind", [Request, Reply])
+def test_a_large_body_is_decoded_where_it_lies(kind: type[Request | Reply]) -> None:
+    body = bytes(LARGE_BODY)
+    frame = (
+        Request(b"s" * 16, 1, 0, 1, 1, b"d" * 8, Kind.SUBMIT, body)
+        if kind is Request
+        else Reply(b"s" * 16, 1, 0, 1, body)
+    )
+    data = encode(frame)
+    tracemalloc.start()
+    decoded = decode_frame(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert decoded == frame
+    assert peak < LARGE_BODY / 2
+
+
+def test_a_large_frame_that_is_none_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_frame(bytes(LARGE_BODY))
+
+
+def test_large_requests_are_told_apart() -> None:
+    body = bytes(LARGE_BODY)
+    others = [body + b"\0", body[:-1] + b"\1", b"\1" + body[1:]]
+    digests = {digest(Kind.SUBMIT, each) for each in [body, *others]}
+    assert len(digests | {digest(Kind.REPORT, body)}) == 5

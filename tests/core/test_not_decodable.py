@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastworker._errors import NotDecodable
-from fastworker._json_tags import TAGS
+from fastworker._json_tags import MAX_DEPTH, TAGS
 from fastworker._models import SerializationFormat
 from fastworker._serialization import (
     decode_arguments,
@@ -165,3 +165,16 @@ def test_only_what_looks_like_a_zone_key_is_looked_up(key: Any) -> None:
     data = json.dumps({"$time": ["00:00:00", 0, key]}).encode()
     with pytest.raises(NotDecodable, match=r"not the key|TypeError"):
         decode_result(data, JSON)
+
+
+@pytest.mark.parametrize("depth", [1, MAX_DEPTH, MAX_DEPTH + 1, MAX_DEPTH + 2])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"k":', "}")])
+def test_large_data_may_be_as_deep_as_small(opening: str, closing: str, depth: int) -> None:
+    def decodes(text: str) -> bool:
+        data = f'{opening * depth}"{text}"{closing * depth}'.encode()
+        try:
+            return bool(decode_result(data, JSON))
+        except NotDecodable:
+            return False
+
+    assert decodes("x" * 100_000) == decodes("x") == (depth <= MAX_DEPTH)
