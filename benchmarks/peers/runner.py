@@ -36,7 +36,8 @@ def run_system(
     begin = time.monotonic()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     # No settings of somebody's shell for a FastWorker, theirs or ours.
-    for name in [name for name in environment if name.startswith("FASTWORKER_")]:
+    # PYTHONPATH would put our package before the original's, which has the same name.
+    for name in [n for n in environment if n.startswith("FASTWORKER_") or n == "PYTHONPATH"]:
         del environment[name]
     with ExitStack() as stack:
         # What a script that had to be killed leaves there goes, too. Short: Ray makes sockets.
