@@ -32,9 +32,10 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
+from roles import run_control_plane, run_subworker
 
 import fastworker
-from fastworker import AuthTokens, Client, ControlPlaneWorker, SubWorker, task
+from fastworker import AuthTokens, Client, task
 
 IN_FLIGHT = 1000
 LARGE_IN_FLIGHT = 64
@@ -51,30 +52,6 @@ def no_op() -> None:
 def give_back(text: str) -> str:
     """Return what was given."""
     return text
-
-
-async def run_control_plane() -> None:
-    plane = ControlPlaneWorker(
-        store="memory",
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 class Cluster:

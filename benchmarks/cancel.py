@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import spawn
+from roles import run_control_plane, run_subworker
 
-from fastworker import Client, ControlPlaneWorker, Killed, SubWorker, check_cancelled, task
+from fastworker import Client, Killed, check_cancelled, task
 
 WARM_UP = 50
 # Each takes a new process.
@@ -76,29 +77,6 @@ def refuse(path: str) -> None:
                 time.sleep(3600)
             except BaseException:  # noqa: BLE001 - that is the point
                 pass
-
-
-async def run_control_plane() -> None:
-    plane = ControlPlaneWorker(
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 class Notes:

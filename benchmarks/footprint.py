@@ -32,9 +32,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import end, processor_seconds, read_line, resident_bytes, spawn
+from roles import run_control_plane
 from targets import Figure, report
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, task
+from fastworker import Client, SubWorker, task
 
 MB = 1_000_000
 COMMAND = [sys.executable, "-m", "fastworker"]
@@ -142,21 +143,6 @@ _end_of_input = threading.Event()
 def no_op() -> None:
     """Do nothing, once this process is to end."""
     _end_of_input.wait()
-
-
-async def run_control_plane() -> None:
-    plane = ControlPlaneWorker(
-        store="memory",
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 async def run_subworker(address: str) -> None:

@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import end, spawn
+from roles import run_subworker
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, TaskPriority, task
+from fastworker import Client, ControlPlaneWorker, TaskPriority, task
 from fastworker._core._bundle import join
 from fastworker._core._codec import digest, encode
 from fastworker._core._messages import PROTOCOL_VERSION, Hello, Kind, Request, Role, TaskIds
@@ -203,15 +204,6 @@ async def run_control_plane() -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(plane.start)
         print(plane.discovery_address, plane.base_address, plane.epoch, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()
 

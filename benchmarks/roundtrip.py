@@ -26,9 +26,10 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
+from roles import run_subworker
 
 import fastworker
-from fastworker import Client, ControlPlaneWorker, SubWorker, task
+from fastworker import Client, ControlPlaneWorker, task
 
 
 @task
@@ -71,15 +72,6 @@ def ask_longest_pause(plane: subprocess.Popen[str]) -> float:
     plane.stdin.write("\n")
     plane.stdin.flush()
     return float(plane.stdout.readline())
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 def spawn(*arguments: str) -> subprocess.Popen[str]:

@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import ask, end, processor_seconds, read_line, spawn
+from roles import run_control_plane
 from targets import Figure, report
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, task
+from fastworker import Client, SubWorker, task
 from fastworker._core._messages import (
     Assignment,
     EndedAttempt,
@@ -178,21 +179,6 @@ def late(number: int, delay: float) -> None:
         return
     _due[number] = now + delay
     raise RuntimeError("not yet")
-
-
-async def run_control_plane() -> None:
-    plane = ControlPlaneWorker(
-        store="memory",
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 async def run_subworker(address: str) -> None:

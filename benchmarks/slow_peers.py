@@ -28,9 +28,10 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from isolation import PAUSE, compare, end, no_op, run_subworker
+from isolation import PAUSE, compare, end, no_op
 from machine import describe_machine
 from processes import spawn
+from roles import run_subworker
 
 from fastworker import Client, ControlPlaneWorker, TaskPriority
 from fastworker.dashboard import Dashboard

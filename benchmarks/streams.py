@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import spawn
-from roundtrip import run_control_plane, run_subworker
+from roles import run_control_plane, run_subworker
 
 from fastworker import Client, task
 

@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import describe_machine
 from processes import end, processor_seconds, read_line, spawn
+from roles import run_control_plane, run_subworker
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, task
+from fastworker import Client, task
 
 
 @task
@@ -45,30 +46,6 @@ def same(item: int) -> int:
 async def same_async(item: int) -> int:
     """Give it back, from the loop of an async lane."""
     return item
-
-
-async def run_control_plane(store: str) -> None:
-    plane = ControlPlaneWorker(
-        store=store,
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 # --- the ways ---

@@ -81,7 +81,7 @@ from fastworker._models import (
     TaskStatus,
 )
 from fastworker._outcomes import STATUSES, Absence, result_of
-from fastworker._process import current_pid
+from fastworker._process_id import current_pid
 from fastworker._registry import Registry, registry
 from fastworker._serialization import FORMAT_IDS, encode_arguments
 from fastworker._submitter import Submitter, parent_id

@@ -28,7 +28,7 @@ from fastworker._errors import (
 )
 from fastworker._lanes._abc import AttemptKey
 from fastworker._lanes._context import current_attempt
-from fastworker._process import current_pid
+from fastworker._process_id import current_pid
 
 T = TypeVar("T")
 

@@ -79,6 +79,7 @@ from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
+from fastworker._transport._limits import PAUSE_BYTES
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
@@ -89,8 +90,6 @@ log = logging.getLogger("fastworker.control_plane")
 
 # Where its own lanes join: any free port of a network in memory.
 LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
-# What takes milliseconds to take in, and as many to pass on.
-LARGE_BYTES: Final = 1024 * 1024
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
 # So much longer than a subworker's drain takes what it has to interrupt.
@@ -608,7 +607,7 @@ class ControlPlaneWorker:
     async def _receive(self, port: Port, listener: Listener) -> None:
         while True:
             size = self._take(port, listener, await listener.receive())
-            if size >= LARGE_BYTES:
+            if size >= PAUSE_BYTES:
                 # Taking it in was long enough; let others go before it goes on.
                 await _let_others_go()
                 self._gather()

@@ -26,7 +26,7 @@ from fastworker._models import (
     TaskResult,
     TaskStatus,
 )
-from fastworker._process import current_pid
+from fastworker._process_id import current_pid
 from fastworker._registry import Registry, registry
 from fastworker._submitter import Submitter
 from fastworker._sync_events import SyncEventStream

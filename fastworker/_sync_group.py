@@ -183,8 +183,8 @@ class SyncValues(Generic[T]):
             try:
                 self._take_items(items)
             except BaseException:
-                # An item that was taken is submitted.
-                self._step(items, waits=False)
+                if items:  # what was taken is submitted
+                    self._step(items, waits=False)
                 raise
             if items or self._under_way:
                 self._step(items, waits=True)

@@ -12,12 +12,17 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
-from measuring import PATIENCE, introduce, measure_async, parser, say_latency
 
-from fastworker import Client, ControlPlaneWorker, SubWorker, task
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measuring import PATIENCE, introduce, measure_async, parser, say_latency
+from roles import run_control_plane, run_subworker
+
+from fastworker import Client, task
 
 SETTINGS = "a control plane and 1 subworker with 1 thread; a burst is a map and its collect()"
 # How many tasks of a burst are under way at once; the others have all of theirs.
@@ -87,30 +92,6 @@ async def at_half_load(
             await trio.sleep_until(begin + number * 2 / rate)
             nursery.start_soon(timed, number)
     return samples
-
-
-async def run_control_plane(store: str) -> None:
-    plane = ControlPlaneWorker(
-        store=store,
-        base_address="tcp://127.0.0.1:0",
-        discovery_address="tcp://127.0.0.1:0",
-        subworker_management_port=0,
-        executes=False,
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(plane.start)
-        print(plane.discovery_address, plane.base_address, flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
-
-
-async def run_subworker(address: str) -> None:
-    worker = SubWorker("w1", address, concurrency=1)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(worker.start)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        nursery.cancel_scope.cancel()
 
 
 @contextmanager

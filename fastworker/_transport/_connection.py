@@ -20,12 +20,11 @@ from fastworker._core._pipes import PipeClosed, PipeEvent, PipeOpened
 from fastworker._errors import RemoteProtocolError
 from fastworker._transport._abc import Link, Transport
 from fastworker._transport._address import replace_port
+from fastworker._transport._limits import PAUSE_BYTES
 
 # A control plane that moved to another port is found again by the address
 # that was given first, after this many seconds without a pipe.
 HOME_SECONDS: Final = 2.0
-# What takes milliseconds to make, and as many to hand to the network.
-PAUSE_BYTES: Final = 1024 * 1024
 
 
 class Machine(Protocol):

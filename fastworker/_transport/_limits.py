@@ -13,6 +13,10 @@ from fastworker._transport._abc import MAX_FRAME_BYTES
 MAX_BATCH_FRAMES = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
+# What takes milliseconds to make, to take in or to hand on. So long nobody else runs:
+# whoever has such a message pauses between the steps.
+PAUSE_BYTES = 1024 * 1024
+
 # A route's header travels in the frame, and the receiver's limit covers both.
 _MAX_HEADER_BYTES = 64
 

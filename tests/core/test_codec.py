@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastworker._core import _messages as messages
+from fastworker._core._bundle import LARGE_BYTES
 from fastworker._core._codec import (
-    LARGE_BODY,
     REQUEST_BODIES,
     decode_body,
     decode_frame,
@@ -244,7 +244,7 @@ def test_a_digest_tells_kinds_and_bodies_apart() -> None:
 
 @pytest.mark.parametrize("kind", [Request, Reply])
 def test_a_large_body_is_decoded_where_it_lies(kind: type[Request | Reply]) -> None:
-    body = bytes(LARGE_BODY)
+    body = bytes(LARGE_BYTES)
     frame = (
         Request(b"s" * 16, 1, 0, 1, 1, b"d" * 8, Kind.SUBMIT, body)
         if kind is Request
@@ -256,16 +256,16 @@ def test_a_large_body_is_decoded_where_it_lies(kind: type[Request | Reply]) -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert decoded == frame
-    assert peak < LARGE_BODY / 2
+    assert peak < LARGE_BYTES / 2
 
 
 def test_a_large_frame_that_is_none_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
-        decode_frame(bytes(LARGE_BODY))
+        decode_frame(bytes(LARGE_BYTES))
 
 
 def test_large_requests_are_told_apart() -> None:
-    body = bytes(LARGE_BODY)
+    body = bytes(LARGE_BYTES)
     others = [body + b"\0", body[:-1] + b"\1", b"\1" + body[1:]]
     digests = {digest(Kind.SUBMIT, each) for each in [body, *others]}
     assert len(digests | {digest(Kind.REPORT, body)}) == 5
