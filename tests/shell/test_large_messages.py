@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 
+from fastworker import _control_plane
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._transport import _connection
 from fastworker._transport._limits import PAUSE_BYTES
@@ -17,100 +17,118 @@ pytestmark = pytest.mark.trio
 LARGE = "x" * (PAUSE_BYTES + 1000)
 
 
-class Log:
-    """What happens while a task is under way, and each turn that somebody else has."""
+async def run_one(text: str) -> None:
+    """Have a task give back a text, while somebody else always has something to do."""
 
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-
-    async def take_turns(self) -> None:
+    async def take_turns() -> None:
         while True:
-            self.steps.append("turn")
             await trio.lowlevel.checkpoint()
 
-    def noting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            self.steps.append(name)
-            return call(*args, **kwargs)
-
-        return noted
-
-    def turns_after(self, name: str, before: str) -> list[int]:
-        """How many turns there were from each step of this name to the next of the other."""
-        counts: list[int] = []
-        for start, step in enumerate(self.steps):
-            if step == name:
-                rest = self.steps[start + 1 :]
-                counts.append(rest[: rest.index(before)].count("turn"))
-        return counts
-
-
-async def run_one(log: Log, text: str) -> None:
     async with (
         open_world() as world,
         world.client() as client,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(log.take_turns)
+        nursery.start_soon(take_turns)
         result = await client.submit_task("note", (text,))
         nursery.cancel_scope.cancel()
     assert result.result == text
 
 
-async def test_a_control_plane_pauses_between_taking_in_and_passing_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def note_steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a control plane does with what arrives, and its pauses, from now on."""
+    steps: list[str] = []
+    take, gather, pause = (
+        ControlPlaneWorker._take,
+        ControlPlaneWorker._gather,
+        _control_plane._let_others_go,
+    )
+
     def noted_take(self: ControlPlaneWorker, *args: Any) -> int:
         size = take(self, *args)
-        if size >= PAUSE_BYTES:
-            log.steps.append("taken in")
+        steps.append("took a large one" if size >= PAUSE_BYTES else "took")
         return size
 
-    log, take = Log(), ControlPlaneWorker._take
+    def noted_gather(self: ControlPlaneWorker) -> None:
+        steps.append("gathers")
+        gather(self)
+
+    async def noted_pause() -> None:
+        steps.append("pauses")
+        await pause()
+        steps.append("goes on")
+
     monkeypatch.setattr(ControlPlaneWorker, "_take", noted_take)
-    for name in ("_gather", "_send"):
-        monkeypatch.setattr(
-            ControlPlaneWorker, name, log.noting(name, getattr(ControlPlaneWorker, name))
-        )
-    await run_one(log, LARGE)
-    counts = log.turns_after("taken in", "_gather")
-    assert len(counts) == 2, "the arguments and the result"
-    assert min(counts) >= 1
-    assert min(log.turns_after("taken in", "_send")) >= 2
+    monkeypatch.setattr(ControlPlaneWorker, "_gather", noted_gather)
+    monkeypatch.setattr(_control_plane, "_let_others_go", noted_pause)
+    return steps
 
 
-async def test_a_peer_pauses_between_making_a_message_and_handing_it_over(
+async def test_a_control_plane_pauses_between_the_steps_of_a_large_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    log = Log()
+    steps = note_steps(monkeypatch)
+    await run_one(LARGE)
+    taken = [place for place, step in enumerate(steps) if step == "took a large one"]
+    assert len(taken) == 2, "the arguments and the result"
+    for place in taken:
+        # Whatever others do in the pauses: it goes on behind them.
+        assert steps[place + 1] == "pauses"
+        first = steps.index("goes on", place)
+        assert steps[first + 1 : first + 3] == ["gathers", "pauses"]
+        second = steps.index("goes on", first + 1)
+        assert steps[second + 1] == "gathers"
+
+
+async def test_a_control_plane_does_not_pause_for_a_small_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = note_steps(monkeypatch)
+    await run_one("small")
+    assert "took" in steps
+    assert "pauses" not in steps
+
+
+async def test_a_pause_lets_everybody_run_who_could() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await trio.lowlevel.checkpoint()
+        for _ in range(50):
+            before = turns
+            await _control_plane._let_others_go()
+            assert turns > before
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_makes_a_large_message_and_hands_it_over_in_two_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = kept = 0
     join = _connection.join
 
     def noted_join(frames: list[bytes]) -> bytes:
+        nonlocal made
         message = join(frames)
-        if len(message) >= PAUSE_BYTES:
-            log.steps.append("made")
+        made += len(message) >= PAUSE_BYTES
         return message
 
     class Noted(_connection.Connection):
         def flush(self) -> None:
-            if self._message is not None and len(self._message) >= PAUSE_BYTES:
-                log.steps.append("handed over")
+            nonlocal kept
+            before = made
             super().flush()
+            kept += made > before and self._message is not None
 
     monkeypatch.setattr(_connection, "join", noted_join)
     for module in ("_client_session", "_subworker_session"):
         monkeypatch.setattr(f"fastworker.{module}.Connection", Noted)
-    await run_one(log, LARGE)
-    counts = log.turns_after("made", "handed over")
-    assert len(counts) == 2, "the arguments and the result"
-    assert min(counts) >= 1
-
-
-async def test_nobody_pauses_for_a_small_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Log()
-    for name in ("_take", "_send"):
-        monkeypatch.setattr(
-            ControlPlaneWorker, name, log.noting(name, getattr(ControlPlaneWorker, name))
-        )
-    await run_one(log, "small")
-    assert set(log.turns_after("_take", "_send")) == {0}
+    await run_one(LARGE)
+    assert made == kept == 2, "the arguments and the result"
