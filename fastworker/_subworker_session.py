@@ -198,7 +198,8 @@ class SubworkerSession:
             self._settled.set()
 
     def statistics(self) -> SubworkerStatistics:
-        """Return a snapshot."""
+        """Return a snapshot, with all that the lanes have told so far."""
+        self._take_news()
         return self._state.statistics()
 
     async def _wait_connected(self, within: float) -> LinkError | None:
@@ -268,10 +269,13 @@ class SubworkerSession:
                 # Both threads want the interpreter. Should they take turns at each
                 # attempt, each would be told of by itself.
                 await trio.sleep_until(trio.current_time() + GATHER_SECONDS)
-            crash_point("before-report")
-            self._apply(LaneNews(self._sink.receive_nowait()))
-            self._connection.flush()
-            crash_point("after-report")
+            self._take_news()
+
+    def _take_news(self) -> None:
+        crash_point("before-report")
+        self._apply(LaneNews(self._sink.receive_nowait()))
+        self._connection.flush()
+        crash_point("after-report")
 
     # --- what the connection wants (Machine) ---
 

@@ -29,12 +29,15 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-def wait_until(condition: Callable[[], object], what: str, within: float = PATIENCE) -> float:
+def wait_until(
+    condition: Callable[[], object], what: str | Callable[[], str], within: float = PATIENCE
+) -> float:
     """Wait for something to be true; return the seconds that took."""
     started_at = time.monotonic()
     while not condition():
         if time.monotonic() - started_at > within:
-            raise AssertionError(f"not within {within:g} s: {what}")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {within:g} s: {told}")
         time.sleep(0.02)
     return time.monotonic() - started_at
 
@@ -58,7 +61,8 @@ class Background:
             assert self.process.poll() is None or text in self.stderr, self.stderr
             return text in self.stderr
 
-        wait_until(is_there, f"{text!r} in:\n{self.stderr}")
+        # Read when it fails: what it had written at first would mislead.
+        wait_until(is_there, lambda: f"{text!r} in:\n{self.stderr}")
 
     def press_ctrl_c(self) -> None:
         """Type it at the command's terminal."""

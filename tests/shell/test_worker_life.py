@@ -168,6 +168,31 @@ async def test_a_draining_worker_ends_what_runs_and_takes_nothing_more(
         assert client.get_status(queued) is TaskStatus.SUCCESS
 
 
+async def test_what_it_runs_is_told_up_to_the_last_event_of_its_lanes(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(workers=0) as world, world.client() as client:
+        worker = world.new_worker(slots=2)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(worker.run)
+            session = worker._session
+            assert session is not None
+            running = await client.delay("wait", "running")
+            while not session._sink._events:
+                # One turn at a time, so that the loop has not seen the event yet.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            statistics = worker.statistics()
+            assert statistics is not None
+            assert statistics.running == 1
+            await settle()
+            # And the event was not lost on the way.
+            assert client.get_status(running) is TaskStatus.STARTED
+            world.let_go("running")
+            await settle()
+            assert client.get_status(running) is TaskStatus.SUCCESS
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_drain_can_be_watched_and_called_off(autojump_clock: MockClock) -> None:
     async with open_world(workers=0) as world, world.client() as client:
 
