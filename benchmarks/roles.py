@@ -7,6 +7,7 @@ import sys
 import trio
 
 from fastworker import ControlPlaneWorker, SubWorker
+from fastworker.cli._memory import set_start_aside
 
 
 async def run_control_plane(store: str = "memory") -> None:
@@ -20,6 +21,7 @@ async def run_control_plane(store: str = "memory") -> None:
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(plane.start)
+        set_start_aside()  # as the commands do
         print(plane.discovery_address, plane.base_address, flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()
@@ -30,6 +32,7 @@ async def run_subworker(address: str) -> None:
     worker = SubWorker("w1", address, concurrency=1)
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.start)
+        set_start_aside()
         print("ready", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()

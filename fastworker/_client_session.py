@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -126,19 +126,20 @@ class Call:
             self.done.set()
 
 
-class Watch:
-    """Waits for the end of one task; of several, each hears of it.
+class Watch(Done):
+    """Happens when one task has ended, or never will; of several, each does.
 
     Args:
       task_id: of it.
       on_end: called with the id, in the loop, as soon as it has ended, or never will.
     """
 
-    __slots__ = ("done", "error", "event", "on_end", "on_late", "task_id", "task_name")
+    __slots__ = ("another", "error", "event", "on_end", "on_late", "task_id", "task_name")
 
     def __init__(self, task_id: str, on_end: Callable[[str], None] | None = None) -> None:
+        super().__init__()
         self.task_id = task_id
-        self.done = Done()
+        self.another: Watch | None = None  # of the same task
         self.on_end = on_end
         self.on_late: Callable[[], None] | None = None  # not acknowledged in time
         self.task_name = ""
@@ -147,9 +148,9 @@ class Watch:
 
     def end(self, event: TaskEvent | None, error: FastWorkerError | None = None) -> None:
         """Let it know. Only the first time counts."""
-        if not self.done.is_set():
+        if not self.is_set():
             self.event, self.error = event, error
-            self.done.set()
+            self.set()
             if self.on_end is not None:
                 self.on_end(self.task_id)
 
@@ -178,7 +179,7 @@ class ClientSession:
         self._address = address
         self._submits: dict[str, Call] = {}
         self._shared: dict[str, SharedTask] = {}
-        self._watches: dict[str, list[Watch]] = {}
+        self._watches: dict[str, Watch] = {}  # by task; one leads to the next
         self._readers: dict[str, Callable[[StreamValue], None]] = {}
         self._queries: dict[int, Call] = {}
         self._query_count = 0
@@ -406,7 +407,7 @@ class ClientSession:
         for spec in specs:
             watch = Watch(spec.id, on_end)
             watch.on_late, watch.task_name = on_late, spec.name
-            self._watches[spec.id] = [watch]
+            self._watches[spec.id] = watch
             watches.append(watch)
         until = self._clock() + within
         self._apply(TasksSubmitted(specs, until, expires_at, budget_at, waits_for_room))
@@ -439,7 +440,7 @@ class ClientSession:
                     shared.is_kept = shared.is_kept or not is_held
                     return None
                 watch = self.watch(task_id)
-                await watch.done.wait()
+                await watch.wait()
                 if watch.error is not None:
                     raise watch.error
                 return watch.event
@@ -481,7 +482,7 @@ class ClientSession:
         if self._state.holds(task_id):
             watch = self.watch(task_id)
             with anyio.move_on_after(CANCEL_SECONDS, shield=True):
-                await watch.done.wait()
+                await watch.wait()
 
     def watch(self, task_id: str, on_end: Callable[[str], None] | None = None) -> Watch:
         """Hear of the end of a task that this client has submitted, or cancels."""
@@ -492,7 +493,8 @@ class ClientSession:
         elif self._end is not None:
             watch.end(None, self._end())
         else:
-            self._watches.setdefault(task_id, []).append(watch)
+            watch.another = self._watches.get(task_id)
+            self._watches[task_id] = watch
         return watch
 
     def read_stream(self, task_id: str, take: Callable[[StreamValue], None]) -> None:
@@ -517,7 +519,7 @@ class ClientSession:
         """
         self._check_open()
         watch = self.watch(task_id)
-        if not watch.done.is_set():
+        if not watch.is_set():
             self._apply(CancelRequested(task_id, grace))
             self._connection.wake()
         return watch
@@ -532,9 +534,9 @@ class ClientSession:
         """
         limit = (DEFAULT_GRACE if grace is None else grace) + LEASE_SECONDS
         until = self._clock() + limit
-        while not watch.done.is_set() and self._clock() < until:
+        while not watch.is_set() and self._clock() < until:
             with anyio.CancelScope(deadline=until):
-                await watch.done.wait()
+                await watch.wait()
             if grace is None:
                 until = self._state.connected_at(self._clock()) + limit
 
@@ -730,7 +732,7 @@ class ClientSession:
                 if call is not None and not call.done.is_set():
                     call.timed_out = command
                     call.done.set()
-                for watch in self._watches.get(task_id, ()):
+                for watch in _each(self._watches.get(task_id)):
                     if watch.on_late is not None:
                         watch.on_late()
             case TaskRejected(task_id=task_id):
@@ -771,7 +773,8 @@ class ClientSession:
         call = self._submits.get(task_id)
         if call is not None:
             return call.task_name
-        return next((watch.task_name for watch in self._watches.get(task_id, ())), "")
+        names = (watch.task_name for watch in _each(self._watches.get(task_id)))
+        return next(filter(None, names), "")
 
     def _end_watches(
         self,
@@ -779,10 +782,10 @@ class ClientSession:
         event: TaskEvent | None,
         make_error: Callable[[], FastWorkerError] | None = None,
     ) -> None:
-        watches = self._watches.pop(task_id, None)
-        if watches is not None:
-            for watch in watches:
-                watch.end(event, None if make_error is None else make_error())
+        watch = self._watches.pop(task_id, None)
+        while watch is not None:
+            watch.end(event, None if make_error is None else make_error())
+            watch = watch.another
 
     def _rejection(self, rejected: TaskRejected, task_name: str) -> FastWorkerError:
         if rejected.code is RefusalCode.UNKNOWN_TASK:
@@ -791,6 +794,13 @@ class ClientSession:
         if make is None:
             return ControlPlaneUnreachable(self._address, rejected.message)
         return make(rejected.message)
+
+
+def _each(watch: Watch | None) -> Iterator[Watch]:
+    """All that watch the same task."""
+    while watch is not None:
+        yield watch
+        watch = watch.another
 
 
 def _traced(instruments: _instruments.Instruments, spec: TaskSpec) -> TaskSpec:

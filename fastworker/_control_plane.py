@@ -79,7 +79,7 @@ from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
 from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
-from fastworker._transport._limits import PAUSE_BYTES
+from fastworker._transport._limits import PAUSE_BYTES, PORTION_BYTES
 from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
@@ -622,11 +622,17 @@ class ControlPlaneWorker:
         """Apply what has arrived; return how many bytes that was."""
         # Not a part of _receive(): its variables would keep the last message,
         # of up to 16 MiB, until the next one.
+        gathered = 0
         for route, message in messages:
             self._listeners[route.pipe] = listener
             crash_point("message-received")
             for frame in _frames(message):
+                if PORTION_BYTES <= gathered < PAUSE_BYTES:
+                    # Others work on what that has brought while we go on with the rest.
+                    self._flush()
+                    gathered = 0
                 self._take_frame(FrameArrived(port, route, frame))
+                gathered += len(frame)
         return sum(len(message) for _, message in messages)
 
     def _take_frame(self, frame: FrameArrived) -> None:

@@ -234,7 +234,7 @@ class SyncValues(Generic[T]):
 
     @property
     def _has_ended(self) -> bool:
-        return bool(self._handles) and self._handles[0]._watch.done.is_set()
+        return bool(self._handles) and self._handles[0]._watch.is_set()
 
 
 class OpenSyncMap(Generic[T]):

@@ -118,7 +118,7 @@ class SyncTaskHandle(Generic[T]):
     def _when_done(self, read: Callable[[], V], wait: Callable[[], object]) -> V:
         # What is known already needs no loop: that may have ended meanwhile.
         self._thread.check_process()
-        if not self._handle._watch.done.is_set():
+        if not self._handle._watch.is_set():
             self._thread.call(wait)  # type: ignore[arg-type]
         return read()
 
@@ -126,7 +126,7 @@ class SyncTaskHandle(Generic[T]):
 async def _wait(handle: TaskHandle[T], within: float | None, *, is_owner: bool) -> None:
     """Wait in the loop until it has ended; see :meth:`SyncTaskHandle.result`."""
     over = trio.move_on_after(math.inf if within is None else max(0.0, within))
-    done = handle._watch.done
+    done = handle._watch
     try:
         with over, waiting_for_others():
             await done.wait()

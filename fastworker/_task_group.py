@@ -117,7 +117,7 @@ class TaskGroup:
                 on_taken_back=taken_back.append,
             )
         except BaseException:
-            if taken_back and not taken_back[0]._watch.done.is_set():
+            if taken_back and not taken_back[0]._watch.is_set():
                 self._left.add(taken_back[0].id)
                 self._running[taken_back[0].id] = taken_back[0]
             else:
@@ -126,7 +126,7 @@ class TaskGroup:
         if self._keep:
             self.handles.append(handle)
         self._running[handle.id] = handle
-        if handle._watch.done.is_set():  # so fast that it was not yet a member
+        if handle._watch.is_set():  # so fast that it was not yet a member
             self._on_end(handle.id)
         return handle
 
@@ -260,7 +260,7 @@ class TaskGroup:
                 return  # nobody is left who would tell
             for handle, watch in zip(running, watches, strict=True):
                 await handle._session.wait_stopped(watch)
-                if not watch.done.is_set():
+                if not watch.is_set():
                     break  # out of reach, and so are the others
             for handle in self._running.values():
                 handle._give_up()

@@ -34,6 +34,20 @@ class TaskHandle(Generic[T]):
     to the event loop of that.
     """
 
+    # A client may have thousands of them under way.
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_is_shared",
+        "_lost",
+        "_session",
+        "_shared",
+        "_state",
+        "_watch",
+        "id",
+        "name",
+    )
+
     def __init__(
         self,
         task_id: str,
@@ -96,7 +110,7 @@ class TaskHandle(Generic[T]):
           Always a checkpoint; changes nothing.
         """
         with waiting_for_others():
-            await self._watch.done.wait()
+            await self._watch.wait()
         return self._result()
 
     async def result(self) -> T:
@@ -123,11 +137,11 @@ class TaskHandle(Generic[T]):
         """
         try:
             with waiting_for_others():
-                await self._watch.done.wait()
+                await self._watch.wait()
         except BaseException:
-            if not self._watch.done.is_set() and self._give_back():
+            if not self._watch.is_set() and self._give_back():
                 with anyio.move_on_after(CANCEL_SECONDS, shield=True):
-                    await self._watch.done.wait()
+                    await self._watch.wait()
             raise
         return self._value()
 
@@ -166,13 +180,13 @@ class TaskHandle(Generic[T]):
           cancelled all the same.
         """
         check_grace(grace)
-        if not self._watch.done.is_set():
+        if not self._watch.is_set():
             self._session.request_cancel(self.id, grace)
             with waiting_for_others():
                 await self._session.wait_stopped(self._watch, grace)
         else:
             await anyio.lowlevel.checkpoint()
-        if not self._watch.done.is_set():
+        if not self._watch.is_set():
             return self._give_up()
         return outcome_of(self._ended(), self._accepted)
 

@@ -102,7 +102,7 @@ class Values(Generic[T]):
     @property
     def _has_next(self) -> bool:
         handles = self._handles
-        return bool(handles) and handles[0]._watch.done.is_set()
+        return bool(handles) and handles[0]._watch.is_set()
 
     async def _wait_next(self) -> bool:
         """Wait until there is one more to take; False if there will be none."""

@@ -68,9 +68,9 @@ class Stream(Generic[T]):
         await anyio.lowlevel.checkpoint()
         if self._is_left:
             raise LocalProtocolError(f"the block of {self!r} has been left; read inside it")
-        if not (self._values or self._is_over or self._watch.done.is_set()):
+        if not (self._values or self._is_over or self._watch.is_set()):
             with waiting_for_others():
-                while not (self._values or self._watch.done.is_set()):
+                while not (self._values or self._watch.is_set()):
                     self._changed = anyio.Event()
                     await self._changed.wait()
         if self._is_over:
@@ -111,7 +111,7 @@ class Stream(Generic[T]):
         self._is_left = True
         self._session.leave_stream(self.id)
         self._values.clear()
-        if self._watch.done.is_set():
+        if self._watch.is_set():
             return
         with anyio.CancelScope(shield=True), waiting_for_others():
             try:

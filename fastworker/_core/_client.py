@@ -77,6 +77,7 @@ from fastworker._core._messages import (
     WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._portions import portion_of
 from fastworker._core._results import Results
 from fastworker._core._stream_reading import StreamReadings
 from fastworker._core._waiting_room import WaitingRoom
@@ -119,7 +120,7 @@ class _Batch(msgspec.Struct, eq=False):
     missing: int  # acknowledgements
 
 
-class _ClientTask(msgspec.Struct, eq=False):
+class _ClientTask(msgspec.Struct, eq=False, gc=False):
     event: TaskEvent  # the latest news
     spec: TaskSpec | None  # until acknowledged
     wants_outcome: bool
@@ -795,8 +796,10 @@ class ClientState:
         if not self._polls:
             self._polls += 1
             self._issue(Kind.POLL, encode(Poll(self._cursor)), None, reissue=False)
+        free = SUBMIT_WINDOW - self._submits
+        portion = portion_of(len(self._unheard or self._unsent), free)
         while (self._unheard or self._unsent) and self._submits < SUBMIT_WINDOW:
-            self._submit_batch()
+            self._submit_batch(portion)
         if self._to_watch and not self._watches:
             self._watches += 1
             count = min(WATCH_BATCH, len(self._to_watch))
@@ -814,13 +817,13 @@ class ClientState:
                 kind, _ = QUESTIONS[type(query.question)]
                 self._issue(kind, encode(query.question), query)
 
-    def _submit_batch(self) -> None:
+    def _submit_batch(self, limit: int) -> None:
         specs: list[TaskSpec] = []
         tasks: list[_ClientTask] = []
         hurry = False
         size = 0
         queue = self._unheard or self._unsent
-        while queue and len(specs) < MAX_BATCH_ITEMS:
+        while queue and len(specs) < limit:
             task = queue[0]
             is_gone = self._tasks.get(task.event.task_id) is not task
             if is_gone or task.progress in _ACCEPTED:

@@ -429,7 +429,7 @@ class TaskEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     value_dropped: bool = False
     ending: Ending = Ending.COMPLETED
     signal: Annotated[int, Meta(ge=0, le=255)] = 0
-    errors: Annotated[list[Line], Meta(max_length=MAX_EARLIER_ERRORS)] = []
+    errors: Annotated[tuple[Line, ...], Meta(max_length=MAX_EARLIER_ERRORS)] = ()
     progress: float = -1.0
     message: Line = ""
 

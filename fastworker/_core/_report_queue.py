@@ -58,6 +58,11 @@ class ReportQueue:
         return ends + len(self._started) + len(self._streamed)
 
     @property
+    def ended(self) -> int:
+        """How many ends there are to tell, but for those of streams."""
+        return len(self._ended)
+
+    @property
     def is_urgent(self) -> bool:
         """Whether something can be told that should not wait."""
         can_stream = bool(self._streamed) and not self.is_streaming
@@ -128,11 +133,12 @@ class ReportQueue:
             del self._started[key]
         self._drop_progress([key for key in self._progress if key not in kept])
 
-    def take(self, epoch: int) -> Report:
+    def take(self, epoch: int, limit: int = MAX_BATCH_ITEMS) -> Report:
         """Take one epoch's news off the queues, as much as fits into a batch.
 
         Args:
           epoch: the one of the session, for a report without news.
+          limit: how many ends at most.
         """
         reported = self._next_epoch(epoch)
         begun = [key for key in self._started if key.epoch == reported]
@@ -143,7 +149,7 @@ class ReportQueue:
         told = [key for key in self._progress if key.epoch == reported]
         progress = [self._progress[key] for key in told]
         self._drop_progress(told)
-        ended = self._take_ended(reported)
+        ended = self._take_ended(reported, limit)
         yielded = self._take_streamed(reported, ended)
         handed_back: list[HandedBack] = []
         while self._handed_back and self._handed_back[0][0] == reported:
@@ -186,10 +192,10 @@ class ReportQueue:
                 ended.append(item)
         return yielded
 
-    def _take_ended(self, epoch: int) -> list[EndedAttempt]:
+    def _take_ended(self, epoch: int, limit: int) -> list[EndedAttempt]:
         ended: list[EndedAttempt] = []
         size = 0
-        while self._ended and self._ended[0][0] == epoch and len(ended) < MAX_BATCH_ITEMS:
+        while self._ended and self._ended[0][0] == epoch and len(ended) < limit:
             item = self._ended[0][1]
             size += item.size
             if ended and size > BATCH_BYTES:

@@ -837,7 +837,7 @@ class Scheduler:
             False,  # its value is there
             ending,
             ended.signal,
-            list(record.errors),
+            record.errors,
         )
         self._finish(record, event, now, commands)
 

@@ -64,6 +64,7 @@ from fastworker._core._messages import (
     YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
+from fastworker._core._portions import portion_of
 from fastworker._core._report_queue import ReportQueue
 from fastworker._core._subworker_events import (
     AttemptAbandoned,
@@ -582,10 +583,11 @@ class SubworkerState:
     def _report(self, now: float) -> bool:
         """Send what has gathered, if the window is open; say whether anything was."""
         has_sent = False
+        portion = portion_of(self._news.ended, REPORT_WINDOW - self._reports)
         while self._reports < REPORT_WINDOW and self._link.free_slots > 2:
             if not self._news.is_due(now):
                 break
-            report = self._news.take(self._epoch)
+            report = self._news.take(self._epoch, portion)
             self._reports += 1
             has_sent = True
             if self._news.is_streaming and self._stream_report is None:

@@ -327,7 +327,7 @@ class TaskRecord(msgspec.Struct, eq=False):
             worker_id=self.holder_label if self.worker is None else self.worker.label,
             attempts=self.attempts,
             ending=ending,
-            errors=list(self.errors),
+            errors=self.errors,
             progress=self.progress,
             message=self.message,
         )

@@ -17,6 +17,9 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 # whoever has such a message pauses between the steps.
 PAUSE_BYTES = 1024 * 1024
 
+# A hundred small tasks or ends of tasks: worth a message to each whom they concern.
+PORTION_BYTES = 8 * 1024
+
 # A route's header travels in the frame, and the receiver's limit covers both.
 _MAX_HEADER_BYTES = 64
 

@@ -21,6 +21,7 @@ from fastworker._tls import environ_on_this_machine
 from fastworker._unfinished import waiting
 from fastworker.cli._dashboard_beside import DashboardMissing, address_to_open
 from fastworker.cli._errors import count
+from fastworker.cli._memory import set_start_aside
 from fastworker.cli._parent_watch import ParentWatch
 from fastworker.cli._signals import Drainable
 from fastworker.cli._supervised import (
@@ -105,6 +106,7 @@ class Service:
                 )
                 await subworkers.start(self._supervisor.run)
                 self._announce()
+                set_start_aside()
                 self._drainable.is_up()
                 if self._worker.replayed.tasks:
                     subworkers.start_soon(self._outlive_old_processes)

@@ -66,6 +66,7 @@ def subworker(
         from fastworker._config import CommandConfig
         from fastworker._modules import load_task_modules, split_module_names
         from fastworker._subworker import SubWorker
+        from fastworker.cli._memory import set_start_aside
         from fastworker.cli._signals import Drainable
 
         worker = SubWorker(
@@ -99,6 +100,7 @@ def subworker(
         async def program() -> None:
             async with trio.open_nursery() as nursery:
                 await nursery.start(worker.run)
+                set_start_aside()
                 drainable.is_up()
 
         async def main() -> int:

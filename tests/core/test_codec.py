@@ -58,12 +58,6 @@ def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
             return st.none()
         case msgspec.inspect.StrType(pattern=str() as pattern, max_length=high):
             return st.from_regex(pattern).filter(lambda text: len(text) <= (high or 9))
-        case msgspec.inspect.UnionType(types=types):
-            return st.one_of([strategy_of(one) for one in types])
-        case msgspec.inspect.NoneType():
-            return st.none()
-        case msgspec.inspect.StrType(pattern=str() as pattern):
-            return st.from_regex(pattern, alphabet=st.characters(max_codepoint=127))
         case msgspec.inspect.StrType(min_length=low, max_length=high):
             return st.text(min_size=low or 0, max_size=min(high or 9, 9))
         case msgspec.inspect.BytesType(min_length=low, max_length=high):
@@ -72,6 +66,8 @@ def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
             return st.sampled_from(cls)
         case msgspec.inspect.ListType(item_type=item):
             return st.lists(strategy_of(item), max_size=3)
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return st.lists(strategy_of(item), max_size=3).map(tuple)
         case msgspec.inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(strategy_of(key), strategy_of(value), max_size=3)
         case _:

@@ -160,7 +160,7 @@ def test_an_expired_task_tells_the_earlier_errors(plane: Plane) -> None:
     plane.fail("w", "a", error="ValueError: first")
     plane.wait(1.0)
     plane.wait(0.5)
-    assert plane.finals["a"].errors == ["ValueError: first"]
+    assert plane.finals["a"].errors == ("ValueError: first",)
 
 
 def test_a_task_that_has_no_time_at_all_is_not_started(plane: Plane) -> None:

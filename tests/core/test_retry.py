@@ -150,7 +150,7 @@ def test_a_failed_task_runs_again_after_its_delay_and_not_before(plane: Plane) -
     assert plane.give("w") == {"w": ["a"]}
     plane.end("w", "a")
     assert plane.finals["a"].status is WireStatus.SUCCESS
-    assert (plane.finals["a"].attempts, plane.finals["a"].errors) == (2, ["ValueError: bad"])
+    assert (plane.finals["a"].attempts, plane.finals["a"].errors) == (2, ("ValueError: bad",))
     plane.nothing_is_left()
 
 
@@ -248,7 +248,7 @@ def test_a_task_cancelled_while_it_waits_for_a_retry_never_runs_again(plane: Pla
     run_and_fail(plane)
     assert plane.cancel("a") == [WireStatus.CANCELLED]
     assert plane.finals["a"].ending is Ending.CANCELLED
-    assert plane.finals["a"].errors == ["ValueError: bad"]
+    assert plane.finals["a"].errors == ("ValueError: bad",)
     plane.wait(10.0)
     assert plane.give("w") == {"w": []}
     plane.nothing_is_left()
