@@ -661,7 +661,8 @@ class ClientState:
 
     def _acknowledge(self, task_id: str, task: _ClientTask) -> None:
         if task.progress is not _Progress.ACKNOWLEDGED:
-            self._out.append(TaskAcknowledged(task_id))
+            if task.is_awaited or task.is_shared:
+                self._out.append(TaskAcknowledged(task_id))
             self._accept(task_id, task, _Progress.ACKNOWLEDGED)
 
     def _accept(self, task_id: str, task: _ClientTask, progress: _Progress) -> None:

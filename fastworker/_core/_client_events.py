@@ -187,7 +187,7 @@ ClientEvent = (
 
 
 class TaskAcknowledged(msgspec.Struct, frozen=True, gc=False):
-    """The control plane has the task."""
+    """The control plane has the task. Said if somebody waits to hear just that."""
 
     task_id: str
 

@@ -79,11 +79,10 @@ class _Tally:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        # Clocks of two machines may differ, and nothing takes less than no time.
-        if seconds < 0.0:
-            seconds = 0.0
         self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
+        # Clocks of two machines may differ, and nothing takes less than no time.
+        if seconds > 0.0:
+            self.total += seconds
 
     def snapshot(self) -> Histogram:
         return Histogram(list(self.counts), self.total)

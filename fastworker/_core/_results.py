@@ -49,6 +49,8 @@ class Results:
         # Until when each stays, and the same in that order; some of it is no more true.
         self._tombstones: dict[str, float] = {}
         self._burials: deque[tuple[float, str]] = deque()
+        self._expired_at = -math.inf  # what had to end by then has ended
+        self._crowded = _FEW_ENDS + 2 * max_size
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -64,7 +66,9 @@ class Results:
 
     def put(self, event: TaskEvent, content: int, *, now: float) -> None:
         """Keep an outcome. ``content`` tells its task's content (see SUBMIT)."""
-        self._expire(now)
+        # Of many that end at one moment the first has made room.
+        if now != self._expired_at or len(self._ends) > self._crowded:
+            self._expire(now)
         task_id, size = event.task_id, event.size
         if task_id in self._kept:
             self._remove(task_id)
@@ -112,6 +116,7 @@ class Results:
             assert times == sorted(times), "ends are out of order"
 
     def _expire(self, now: float) -> None:
+        self._expired_at = now
         ends = self._ends
         while ends:
             end, task_id, kept = ends[0]

@@ -336,7 +336,7 @@ class Scheduler:
         self.results.check()
         assert not self._doomed
         self._known.check()
-        assert self._queued_bytes == sum([r.spec.size for r in self._tasks.values()])
+        assert self._queued_bytes == sum([r.size for r in self._tasks.values()])
         assert len(self._tasks) <= self._max_queued
         assert self._queued_bytes <= self._max_queued_bytes
         places = [record.spec.id for record in self._waiting]
@@ -497,7 +497,7 @@ class Scheduler:
         """From now on the task is ours to keep."""
         spec = record.spec
         self._tasks[spec.id] = record
-        self._queued_bytes += spec.size
+        self._queued_bytes += record.size
         if spec.key_ttl is not None:
             self._remember_key(record, now)
         if spec.expires is not None or spec.budget is not None:
@@ -942,7 +942,7 @@ class Scheduler:
     def _forget(self, record: TaskRecord) -> None:
         spec = record.spec
         del self._tasks[spec.id]
-        self._queued_bytes -= spec.size
+        self._queued_bytes -= record.size
         if len(self._alarms):
             self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
@@ -1230,7 +1230,7 @@ class Scheduler:
     def _take_back(self, record: TaskRecord) -> None:
         spec = record.spec
         self._tasks[spec.id] = record
-        self._queued_bytes += spec.size
+        self._queued_bytes += record.size
         self._join_family(record)
 
     def _wait_again(self, record: TaskRecord, state: TaskState) -> None:

@@ -192,9 +192,11 @@ class TaskRecord(msgspec.Struct, eq=False):
     joint: tuple[bytes, ...] = ()
     stream: StreamProgress | None = None
     span: str = ""
+    size: int = 0  # of its spec
     _content: int | None = None
 
     def __post_init__(self) -> None:
+        self.size = self.spec.size
         if self.spec.options is not None:
             self.stream = progress_of(self.spec.options)
 

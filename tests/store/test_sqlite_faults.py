@@ -186,7 +186,8 @@ def test_k4_a_copy_of_the_files_at_any_moment_has_all_that_was_acknowledged(
     finally:
         rest = process.kill()
     acknowledged = max([acknowledged, *(int(line) for line in rest[:-1] if line)])
-    assert kept(path) >= ids(range(acknowledged + 1))
+    # It was killed at any moment too, so maybe in the middle of a write.
+    assert kept(path, may_be_torn=True) >= ids(range(acknowledged + 1))
 
 
 @pytest.mark.parametrize(
