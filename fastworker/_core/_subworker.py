@@ -64,7 +64,7 @@ from fastworker._core._messages import (
     YieldedValue,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened
-from fastworker._core._portions import portion_of
+from fastworker._core._portions import PORTION_ITEMS, portion_of
 from fastworker._core._report_queue import ReportQueue
 from fastworker._core._subworker_events import (
     AttemptAbandoned,
@@ -500,8 +500,10 @@ class SubworkerState:
                 by_lane.setdefault(info.lane, []).append(assignment)
         self._cursor = max(self._cursor, reply.cursor)
         if reply.assignments:
-            # Short work is reported at once, and the next LEASE goes with it.
-            self._lease_due = self._now + LEASE_DELAY
+            # Short work is reported at once, and the next LEASE goes with it. But much of
+            # it takes as long as the way to more.
+            is_much = len(reply.assignments) >= PORTION_ITEMS
+            self._lease_due = self._now + (0.0 if is_much else LEASE_DELAY)
         for lane_name, assignments in by_lane.items():
             self._out.append(StartAttempts(lane_name, self._epoch, assignments))
         for credit in reply.credits:

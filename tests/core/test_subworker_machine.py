@@ -24,9 +24,11 @@ from fastworker._core._messages import (
     WireStatus,
 )
 from fastworker._core._pipes import Flush
+from fastworker._core._portions import PORTION_ITEMS
 from fastworker._core._report_queue import STARTED_DELAY
 from fastworker._core._subworker import (
     FENCE_MARGIN,
+    LEASE_DELAY,
     LEASE_WINDOW,
     REPORT_WINDOW,
     SubworkerState,
@@ -78,6 +80,29 @@ def test_an_assignment_that_comes_twice_runs_once(bench: Bench) -> None:
     again = [Assignment("a", 1, "add", 1, b"()")]
     bench.answer(Kind.LEASE, LeaseReply(1, again, [], [1]))
     assert bench.take(StartAttempts) == []
+
+
+def test_it_asks_for_more_at_once_when_much_has_come_and_else_with_the_first_report(
+    bench: Bench,
+) -> None:
+    bench.asked(Kind.LEASE)
+    bench.lease(*(f"few-{number}" for number in range(PORTION_ITEMS - 1)))
+    assert bench.asked(Kind.LEASE) == []
+    bench.pass_time(LEASE_DELAY)
+    assert len(bench.asked(Kind.LEASE)) == 1
+    bench.lease(*(f"many-{number}" for number in range(PORTION_ITEMS)))
+    assert len(bench.asked(Kind.LEASE)) == 1
+
+
+def test_many_ends_are_spread_over_the_reports_that_may_be_under_way() -> None:
+    bench = Bench(slots=1000)
+    bench.connect()
+    names = [str(number) for number in range(6 * PORTION_ITEMS)]
+    bench.lease(*names)
+    bench.start(*names)
+    bench.end(*names)
+    reports = bench.asked(Kind.REPORT)
+    assert [len(report.ended) for report in reports] == [2 * PORTION_ITEMS] * REPORT_WINDOW
 
 
 def test_an_end_is_reported_at_once_and_takes_the_start_along(bench: Bench) -> None:
