@@ -9,20 +9,22 @@ this is not cachetools' TTLCache: measured, it took four times as long.
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from typing import Final, TypeAlias
 
 from fastworker._core._messages import TaskEvent, WireStatus
 
 TOMBSTONES: Final = 100_000
 TOMBSTONE_SECONDS: Final = 600.0
-# Of ends that do not count any more so many are no matter.
-_FEW_ENDS: Final = 64
+# Of entries that do not count any more so many are no matter.
+_FEW: Final = 64
 DEFAULT_MAX_BYTES: Final = 256 * 1024 * 1024
 
-# The content of a task, its outcome, and about how many bytes that weighs.
-_Kept: TypeAlias = tuple[int, TaskEvent, int]
+# The content of a task, its outcome, about how many bytes that weighs, and until when it
+# is kept. Two are the same only if they are one object.
+_Kept: TypeAlias = tuple[int, TaskEvent, int, float]
 
 
 class Results:
@@ -42,15 +44,17 @@ class Results:
         self._ttl = ttl
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the longest unused first
-        # When each ends, in that order, since all have one time to live. What is not
-        # kept any more stays until it comes first, or is too much of the whole.
-        self._ends: deque[tuple[float, str, _Kept]] = deque()
+        self._kept: dict[str, _Kept] = {}
+        # The longest unused first. Those that nobody has asked for end in this order too,
+        # since all have one time to live; for the others there is a heap. What is not kept
+        # any more stays in both until it comes first, or is too much of the whole.
+        self._order: deque[_Kept] = deque()
+        self._read: list[tuple[float, int, _Kept]] = []
+        self._reads = 0
         # Until when each stays, and the same in that order; some of it is no more true.
         self._tombstones: dict[str, float] = {}
         self._burials: deque[tuple[float, str]] = deque()
         self._expired_at = -math.inf  # what had to end by then has ended
-        self._crowded = _FEW_ENDS + 2 * max_size
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -67,18 +71,17 @@ class Results:
     def put(self, event: TaskEvent, content: int, *, now: float) -> None:
         """Keep an outcome. ``content`` tells its task's content (see SUBMIT)."""
         # Of many that end at one moment the first has made room.
-        if now != self._expired_at or len(self._ends) > self._crowded:
+        if now != self._expired_at:
             self._expire(now)
-        task_id, size = event.task_id, event.size
-        if task_id in self._kept:
+        kept, task_id, size = self._kept, event.task_id, event.size
+        if task_id in kept:
             self._remove(task_id)
-        while self._kept and (
-            len(self._kept) >= self._max_size or self._bytes + size > self._max_bytes
-        ):
-            self._bury(next(iter(self._kept)), now)
-        kept = self._kept[task_id] = content, event, size
-        if self._ttl < math.inf:
-            self._ends.append((now + self._ttl, task_id, kept))
+        while kept and (len(kept) >= self._max_size or self._bytes + size > self._max_bytes):
+            first = self._order.popleft()
+            if kept.get(first[1].task_id) is first:
+                self._bury(first[1].task_id, now)
+        kept[task_id] = entry = (content, event, size, now + self._ttl)
+        self._add(entry)
         self._bytes += size
 
     def get(self, task_id: str, *, now: float) -> TaskEvent | None:
@@ -86,7 +89,7 @@ class Results:
         self._expire(now)
         kept = self._kept.get(task_id)
         if kept is not None:
-            self._kept.move_to_end(task_id)
+            self._note_read(task_id, kept)
             return kept[1]
         if task_id in self._tombstones:
             return TaskEvent(task_id, WireStatus.EVICTED)
@@ -106,27 +109,52 @@ class Results:
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert self._bytes == sum([event.size for _, event, _ in self._kept.values()])
+        assert self._bytes == sum([entry[1].size for entry in self._kept.values()])
         assert len(self._kept) <= max(self._max_size, 1)
         assert len(self._tombstones) <= len(self._burials) <= TOMBSTONES
-        live = [each for _, task_id, each in self._ends if self._kept.get(task_id) is each]
-        assert len(live) == (len(self._kept) if self._ttl < math.inf else 0)
-        assert len(self._ends) <= _FEW_ENDS + 2 * max(self._max_size, 1) + 1
-        for times in ([each[0] for each in self._ends], [each[0] for each in self._burials]):
+        live = [entry for entry in self._order if self._is_kept(entry)]
+        assert len(live) == len(self._kept)
+        read = {id(entry) for _, _, entry in self._read}
+        unread = [entry[3] for entry in live if id(entry) not in read]
+        for times in (unread, [each[0] for each in self._burials]):
             assert times == sorted(times), "ends are out of order"
+        for entries in (self._order, self._read):
+            assert len(entries) <= _FEW + 2 * max(self._max_size, 1)
+
+    def _is_kept(self, entry: _Kept) -> bool:
+        return self._kept.get(entry[1].task_id) is entry
+
+    def _note_read(self, task_id: str, kept: _Kept) -> None:
+        """It was used last now. A new entry, so that the one before does not count."""
+        content, event, size, end = kept
+        entry = self._kept[task_id] = (content, event, size, end)
+        if end < math.inf:
+            self._reads += 1
+            heapq.heappush(self._read, (end, self._reads, entry))
+            if len(self._read) > _FEW + 2 * len(self._kept):
+                self._read = [each for each in self._read if self._is_kept(each[2])]
+                heapq.heapify(self._read)
+        self._add(entry)
+
+    def _add(self, entry: _Kept) -> None:
+        self._order.append(entry)
+        if len(self._order) > _FEW + 2 * len(self._kept):
+            self._order = deque(filter(self._is_kept, self._order))
 
     def _expire(self, now: float) -> None:
         self._expired_at = now
-        ends = self._ends
-        while ends:
-            end, task_id, kept = ends[0]
-            if self._kept.get(task_id) is kept:
-                if end > now:
+        order = self._order
+        while order:
+            first = order[0]
+            if self._is_kept(first):
+                if first[3] > now:
                     break
-                self._bury(task_id, now)
-            ends.popleft()
-        if len(ends) > _FEW_ENDS + 2 * len(self._kept):
-            self._ends = deque(each for each in ends if self._kept.get(each[1]) is each[2])
+                self._bury(first[1].task_id, now)
+            order.popleft()
+        while self._read and self._read[0][0] <= now:
+            _, _, entry = heapq.heappop(self._read)
+            if self._is_kept(entry):
+                self._bury(entry[1].task_id, now)
         while self._burials and self._burials[0][0] <= now:
             self._forget_burial()
 

@@ -51,6 +51,10 @@ class NaiveResults:
             self.bury(self.kept[0], now)
         self.kept.append((event, content, now + self.ttl))
 
+    def forget(self, task_id: str) -> None:
+        self.kept = [entry for entry in self.kept if entry[0].task_id != task_id]
+        self.buried.pop(task_id, None)
+
     def get(self, task_id: str, now: float) -> WireStatus | None:
         self.tidy(now)
         for entry in self.kept:
@@ -63,7 +67,7 @@ class NaiveResults:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["put", "get", "content"]),
+        st.sampled_from(["put", "get", "content", "forget"]),
         st.sampled_from([f"t{n}" for n in range(4)]),
         st.sampled_from([0, 0, 100, 700, 3000]),
         st.sampled_from([0.0, 0.0, 1.0, 4.0, TOMBSTONE_SECONDS]),
@@ -87,6 +91,9 @@ def test_results_are_what_a_naive_cache_keeps(
             naive.put(an_event(task_id, size), content, now)
         elif what == "get":
             assert status(results, task_id, now) is naive.get(task_id, now)
+        elif what == "forget":
+            results.forget(task_id)
+            naive.forget(task_id)
         else:
             naive.tidy(now)
             known = {entry[0].task_id: entry[1] for entry in naive.kept}
@@ -134,6 +141,25 @@ def test_tombstones_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     buried = [n for n in range(9) if status(results, f"t{n}") is WireStatus.EVICTED]
     assert buried == [6, 7, 8]
     results.check()
+
+
+@pytest.mark.parametrize("what", ["put again", "read", "read and evicted", "forgotten"])
+def test_what_is_no_longer_kept_leaves_no_growing_trace(what: str) -> None:
+    """B1: neither of two results, of which one stays first for ever, nor of their ends."""
+    results = Results(max_size=2, ttl=1000.0)
+    results.put(an_event("first"), 0, now=0.0)
+    for number in range(1000):
+        now = number / 1000
+        task_id = f"t{number}" if what == "read and evicted" else "t"
+        results.put(an_event(task_id), 0, now=now)
+        if what.startswith("read"):
+            status(results, task_id, now)
+        if what == "read and evicted":
+            status(results, "first", now)
+        if what == "forgotten":
+            results.forget(task_id)
+        results.check()
+    assert status(results, "first", 1.0) is WireStatus.SUCCESS
 
 
 def test_a_result_put_again_has_one_place_and_a_new_time() -> None:
