@@ -41,6 +41,8 @@ class CallSettings:
     idempotency_ttl: float = DEFAULT_KEY_SECONDS
     task_id: str | None = None
     when_full: WhenFull = "raise"
+    # What travels with each of the tasks, made once.
+    _options: CallOptions = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, least, most in _BOUNDS:
@@ -60,6 +62,8 @@ class CallSettings:
             )
         if self.when_full not in get_args(WhenFull):
             raise ValueError(f"when_full={self.when_full!r}: use 'raise' or 'wait'")
+        options = CallOptions(self.timeout, self.grace, self.retry)
+        object.__setattr__(self, "_options", options)  # frozen from here on
 
     @property
     def chosen_id(self) -> str | None:
@@ -96,8 +100,9 @@ class CallSettings:
 
     def on_the_wire(self, *, parent: str, stream: int = 0) -> CallOptions | None:
         """As it travels with a task; None if there is nothing to say."""
-        options = CallOptions(self.timeout, self.grace, self.retry, parent, stream)
-        return None if options == _NOTHING else options
+        if parent or stream:
+            return msgspec.structs.replace(self._options, parent=parent, stream=stream)
+        return None if self._options == _NOTHING else self._options
 
     def changed(self, **changes: Any) -> CallSettings:
         """A copy in which everything is replaced that is not None."""

@@ -164,9 +164,9 @@ class Submitter(abc.ABC):
     ) -> str:
         """Submit a task for which nobody waits; all keywords are its own."""
         client = self._client
-        now = client._usable_session().clock()
+        clock = client._usable_session().clock
         spec = client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
-        await self._acknowledged(spec, budget_at=_parent_deadline(now))
+        await self._acknowledged(spec, budget_at=_parent_deadline(clock))
         return spec.id
 
     def _with_priority(self, task: Any, kwargs: dict[str, Any]) -> Submitter:
@@ -260,16 +260,17 @@ class Submitter(abc.ABC):
         if priority is not None:
             settings = settings.changed(priority=TaskPriority.parse(priority))
         spec = client._spec(task_name, tuple(args), kwargs or {}, settings, attached=True)
-        now = session.clock()
         with waiting_for_others():
             outcome = await session.submit(
                 spec,
                 wants_outcome=True,
                 within=client.timeout,
                 waits_for_room=settings.when_full == "wait",
-                expires_at=self._expires_at(now),
+                expires_at=self._expires_at(session.clock),
                 # Not the timeout: when that is over, this call cancels the task.
-                budget_at=min(anyio.current_effective_deadline(), _parent_deadline(now)),
+                budget_at=min(
+                    anyio.current_effective_deadline(), _parent_deadline(session.clock)
+                ),
             )
         if isinstance(outcome, TaskTimedOut):
             return client._timed_out(outcome)
@@ -324,7 +325,6 @@ class Submitter(abc.ABC):
         session = client._usable_session()
         state = client._state
         spec = client._spec(task, args, kwargs, self._settings, attached=True)
-        now = session.clock()
 
         def handle() -> TaskHandle[Any]:
             watch = session.watch(spec.id, on_end)
@@ -333,7 +333,9 @@ class Submitter(abc.ABC):
             return TaskHandle(spec.id, spec.name, session, state, accepted, watch, shared)
 
         try:
-            await self._acknowledged(spec, budget_at=min(budget_at, _parent_deadline(now)))
+            await self._acknowledged(
+                spec, budget_at=min(budget_at, _parent_deadline(session.clock))
+            )
         except BaseException:
             if on_taken_back is not None and state.holds(spec.id):
                 on_taken_back(handle())
@@ -362,7 +364,6 @@ class Submitter(abc.ABC):
         """
         client = self._client
         session = client._usable_session()
-        now = session.clock()
         waits_for_room = self._settings.when_full == "wait"
         specs: list[TaskSpec] = []
         error: Exception | None = None
@@ -377,8 +378,8 @@ class Submitter(abc.ABC):
             lambda: on_late(client._not_acknowledged()),
             within=math.inf if waits_for_room else client.timeout,
             waits_for_room=waits_for_room,
-            expires_at=self._expires_at(now),
-            budget_at=min(budget_at, _parent_deadline(now)),
+            expires_at=self._expires_at(session.clock),
+            budget_at=min(budget_at, _parent_deadline(session.clock)),
         )
         accepted, state = client.serialization_format, client._state
         for spec, watch in zip(specs, watches, strict=True):
@@ -399,7 +400,7 @@ class Submitter(abc.ABC):
             await self._acknowledged(
                 spec,
                 budget_at=min(
-                    anyio.current_effective_deadline(), _parent_deadline(session.clock())
+                    anyio.current_effective_deadline(), _parent_deadline(session.clock)
                 ),
             )
         except BaseException:
@@ -419,15 +420,15 @@ class Submitter(abc.ABC):
             # For room it waits as long as its caller does.
             within=math.inf if waits_for_room else client.timeout,
             waits_for_room=waits_for_room,
-            expires_at=self._expires_at(session.clock()),
+            expires_at=self._expires_at(session.clock),
             budget_at=budget_at,
         )
         if late is not None:
             raise client._not_acknowledged()
 
-    def _expires_at(self, now: float) -> float:
+    def _expires_at(self, clock: Callable[[], float]) -> float:
         expires = self._settings.expires
-        return math.inf if expires is None else now + expires
+        return math.inf if expires is None else clock() + expires
 
     # --- many ---
 
@@ -595,10 +596,10 @@ class ClientWithOptions(Submitter):
         return self._owner
 
 
-def _parent_deadline(now: float) -> float:
+def _parent_deadline(clock: Callable[[], float]) -> float:
     """The deadline of the task that this code belongs to, on the loop's clock."""
     current = current_attempt.get()
-    return math.inf if current is None else now + current.time_left()
+    return math.inf if current is None else clock() + current.time_left()
 
 
 def parent_id() -> str:

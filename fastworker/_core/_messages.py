@@ -82,7 +82,7 @@ def is_name(text: object) -> bool:
     if not isinstance(text, str) or not 0 < len(text) <= 256:
         return False
     # Half of a surrogate pair is a character for Python, and for no encoding.
-    return text.encode(errors="ignore").decode() == text
+    return text.isascii() or text.encode(errors="ignore").decode() == text
 
 
 class Role(enum.IntEnum):
