@@ -162,8 +162,10 @@ REREAD_SECONDS: Final = 0.5
 # How long a receipt waits for company.
 RECEIPT_DELAY: Final = 0.005
 # As many peers' beats are answered together at most. They will come together from then on,
-# so more would be a stall; those that are left over take a turn of their own.
-MAX_BEATS: Final = 256
+# and more would be a stall: to take in as many takes 3 ms. Whoever is left over is
+# answered so much later, and comes apart from then on; 10,000 peers have their turn in 4 s.
+MAX_BEATS: Final = 64
+BEATS_APART: Final = 0.02
 # How long what a durable store is to be told waits for company while nobody waits for it:
 # most tasks of callers who want the outcome have ended by then, and are written once.
 GATHER_SECONDS: Final = 0.002
@@ -1136,7 +1138,7 @@ class ControlPlaneState:
     def _answer_beats(self) -> None:
         for session in list(itertools.islice(self._beating.values(), MAX_BEATS)):
             self._send_receipts(session)
-        self._beats_at = self._now + BEAT_DELAY if self._beating else math.inf
+        self._beats_at = self._now + BEATS_APART if self._beating else math.inf
 
     def _tell_when_durable(self, news: list[TaskChanged]) -> None:
         self._when_durable(lambda: self._tell(news))
