@@ -163,7 +163,7 @@ REREAD_SECONDS: Final = 0.5
 RECEIPT_DELAY: Final = 0.005
 # As many peers' beats are answered together at most. They will come together from then on,
 # and more would be a stall: to take in as many takes 3 ms. Whoever is left over is
-# answered so much later, and comes apart from then on; 10,000 peers have their turn in 4 s.
+# answered so much later, and comes apart from then on; 10,000 peers have their turn in 3.2 s.
 MAX_BEATS: Final = 64
 BEATS_APART: Final = 0.02
 # How long what a durable store is to be told waits for company while nobody waits for it:
