@@ -815,7 +815,8 @@ class Scheduler:
             step = Step.FAIL
         function = worker.functions[record.spec.name]
         worker.measure(function.name, ended.seconds)
-        worker.block(function.name, is_blocked=False)
+        if worker.lanes[function.lane].is_blocked:
+            worker.block(function.name, is_blocked=False)
         worker.release(record)
         if step is Step.FAIL and self._retry(record, function, ended, now, commands):
             return
