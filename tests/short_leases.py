@@ -9,9 +9,9 @@ def shorten_leases(seconds: float) -> None:
     """Make a lease last this long in this process, and beats and the like as much shorter."""
     factor = seconds / _control_plane.LEASE_SECONDS
     for module, names in (
-        (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS"]),
+        (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS", "BEAT_DELAY"]),
         (_scheduler, ["LEASE_SECONDS"]),
-        (_link_requester, ["REPEAT_INTERVAL", "SILENCE_LIMIT"]),
+        (_link_requester, ["REPEAT_INTERVAL", "BEAT_DELAY", "SILENCE_LIMIT"]),
         (_subworker, ["FENCE_MARGIN"]),
     ):
         for name in names:

@@ -30,6 +30,7 @@ import msgspec
 
 from fastworker._core._codec import digest, encode
 from fastworker._core._messages import (
+    BEAT_DELAY,
     LONG_KINDS,
     PROTOCOL_VERSION,
     SLOT_COUNT,
@@ -53,7 +54,9 @@ from fastworker._core._pipes import DeadlinePassed, PipeClosed, PipeOpened
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
 
 # A healthy pipe loses nothing, so repeats are rare; together with the one
-# request that is always parked they are also the heartbeat.
+# request that is always parked they are also the heartbeat. It is timed by
+# the answer to the last beat, which the control plane may have kept for
+# BEAT_DELAY: whoever was answered together beats together.
 REPEAT_INTERVAL: Final = 5.0
 # HELLO is repeated faster: nothing else can happen before it is answered, and
 # one that is lost must not cost the leases (the grace is 0.75 s).
@@ -190,13 +193,14 @@ class LinkState(enum.Enum):
 class _Outstanding:
     """A request whose answer has not come."""
 
-    __slots__ = ("call", "copy", "digest", "is_heard", "sent_at")
+    __slots__ = ("call", "copy", "digest", "is_heard", "repeat_at", "sent_at")
 
     def __init__(self, call: CallIssued) -> None:
         self.call = call
         self.digest = digest(call.kind, call.body)
         self.copy = 0
         self.sent_at = -math.inf
+        self.repeat_at = -math.inf
         self.is_heard = True  # somebody waits for the answer
 
 
@@ -333,7 +337,7 @@ class RequesterLink:
         deadline = math.inf
         for outstanding in self._slots:
             if outstanding is not None:
-                deadline = min(deadline, outstanding.sent_at + REPEAT_INTERVAL)
+                deadline = min(deadline, outstanding.repeat_at)
         if deadline < math.inf:
             deadline = min(deadline, self._heard_at + SILENCE_LIMIT)
         return deadline
@@ -383,7 +387,7 @@ class RequesterLink:
             case Reply():
                 return self._on_reply(frame)
             case Working():
-                self._on_working(frame)
+                self._on_working(frame, now)
                 return []
             case Welcome():
                 return self._on_welcome(frame, now)
@@ -413,7 +417,7 @@ class RequesterLink:
             return []
         return [CallAnswered(outstanding.call.call_id, outstanding.call.kind, reply.body)]
 
-    def _on_working(self, working: Working) -> None:
+    def _on_working(self, working: Working, now: float) -> None:
         if working.session != self._session or working.epoch != self._epoch:
             return
         outstanding = self._slots[working.slot]
@@ -423,6 +427,7 @@ class RequesterLink:
             and working.copy == outstanding.copy
         ):
             self._confirmed_at = max(self._confirmed_at, outstanding.sent_at)
+            outstanding.repeat_at = now + REPEAT_INTERVAL - BEAT_DELAY
 
     def _on_welcome(self, welcome: Welcome, now: float) -> list[LinkCommand]:
         if (
@@ -509,7 +514,7 @@ class RequesterLink:
         return [
             self._send(n, now)
             for n, outstanding in enumerate(self._slots)
-            if outstanding is not None and outstanding.sent_at + REPEAT_INTERVAL <= now
+            if outstanding is not None and outstanding.repeat_at <= now
         ]
 
     # --- frames ---
@@ -536,6 +541,7 @@ class RequesterLink:
         assert outstanding is not None
         outstanding.copy += 1
         outstanding.sent_at = now
+        outstanding.repeat_at = now + REPEAT_INTERVAL
         request = Request(
             session=self._session,
             epoch=self._epoch,

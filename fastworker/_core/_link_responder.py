@@ -76,6 +76,16 @@ class SendTo(msgspec.Struct, frozen=True, gc=False):
     answers: Kind | None = None
 
 
+class AnswerBeat(msgspec.Struct, frozen=True, gc=False):
+    """The request of this slot was repeated while it is under way: say that it was heard.
+
+    That may wait a moment. ``answer`` is also that to any earlier repeat.
+    """
+
+    slot: int
+    answer: SendTo
+
+
 class CloseSession(msgspec.Struct, frozen=True, gc=False):
     """The peer broke a rule; nothing it says in this session counts any more."""
 
@@ -83,7 +93,7 @@ class CloseSession(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-ResponderCommand = Execute | SendTo | CloseSession
+ResponderCommand = Execute | SendTo | AnswerBeat | CloseSession
 
 
 class _Slot:
@@ -148,7 +158,7 @@ class ResponderLink:
                 return [self._close(route, "one sequence was used for two requests")]
             slot.route = route
             if not slot.is_answered:
-                return [self._working(route, request)]
+                return [AnswerBeat(request.slot, self._working(route, request))]
             if slot.kept is not None:
                 return [self._reply(request.slot, slot, slot.kept)]
             slot.is_answered = False

@@ -29,6 +29,9 @@ URGENT_SLOT: Final = SLOT_COUNT - 1
 
 # A session of which no frame comes for this long has ended, its leases with it.
 LEASE_SECONDS: Final = 30.0
+# So long the control plane gathers beats before it answers them. Peers time their next
+# beat by the answer, so that what was answered together comes together.
+BEAT_DELAY: Final = 0.1
 
 # Batches are cut here; one larger item travels alone, up to MAX_ITEM_BYTES.
 BATCH_BYTES: Final = 1024 * 1024

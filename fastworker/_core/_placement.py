@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Sequence
 
 from fastworker._core._messages import BATCH_BYTES, Assignment
 from fastworker._core._subworkers import SubworkerRecord
@@ -70,20 +72,47 @@ class Round:
         return None if at == math.inf else max(0.0, at - self.now)
 
 
-def least_loaded(rounds: list[Round], record: TaskRecord) -> Round | None:
-    """Who takes this task, if anybody; those that are full for its like are left out then."""
-    if len(rounds) == 1:
-        return rounds[0] if rounds[0].can_take(record) else None
-    best: Round | None = None
-    best_load = math.inf
-    takers = 0
-    for given in rounds:
-        if given.can_take(record):
-            takers += 1
-            load = given.worker.load
-            if load < best_load:
-                best, best_load = given, load
-    # A wary one is never sent ahead: who cannot take it may take the next.
-    if takers < len(rounds) and not record.is_wary:
-        rounds[:] = [given for given in rounds if given.can_take(record)]
-    return best
+class Takers:
+    """Who may still take a task of one name, with the least loaded at hand.
+
+    While work is handed out a load only grows and a free place is only taken. So the
+    heap is put right where somebody comes up, and nobody else is looked at: there may be
+    hundreds. Of those with the same load the first comes first.
+    """
+
+    __slots__ = ("_heap",)
+
+    def __init__(self, name: str, rounds: Sequence[Round]) -> None:
+        self._heap = [
+            (given.worker.load, place, given)
+            for place, given in enumerate(rounds)
+            if name in given.worker.functions
+        ]
+        heapq.heapify(self._heap)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def least_loaded(self, record: TaskRecord) -> Round | None:
+        """Who takes this task, if anybody; whoever is found full for its like is left out."""
+        heap = self._heap
+        passed_over: list[tuple[float, int, Round]] = []
+        found: Round | None = None
+        while heap:
+            entry = heap[0]
+            load, place, given = entry
+            if len(heap) > 1:
+                load_now = given.worker.load
+                if load_now != load:
+                    heapq.heapreplace(heap, (load_now, place, given))
+                    continue
+            if given.can_take(record):
+                found = given
+                break
+            heapq.heappop(heap)
+            if record.is_wary:
+                # It is never sent ahead: who cannot take it may take the next.
+                passed_over.append(entry)
+        for entry in passed_over:
+            heapq.heappush(heap, entry)
+        return found

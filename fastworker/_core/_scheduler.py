@@ -724,7 +724,7 @@ class Scheduler:
             assert worker is not None
             # It may have started, and then have been interrupted.
             was_started = item.was_started or record.state is TaskState.STARTED
-            worker.lane_of(record.spec.name).is_blocked = not was_started
+            worker.block(record.spec.name, is_blocked=not was_started)
             worker.release(record)
             record.uncounted += 1
             if was_started:
@@ -815,7 +815,8 @@ class Scheduler:
             step = Step.FAIL
         function = worker.functions[record.spec.name]
         worker.measure(function.name, ended.seconds)
-        worker.lanes[function.lane].is_blocked = False
+        if worker.lanes[function.lane].is_blocked:
+            worker.block(function.name, is_blocked=False)
         worker.release(record)
         if step is Step.FAIL and self._retry(record, function, ended, now, commands):
             return
@@ -1369,22 +1370,22 @@ class Scheduler:
     # --- handing out ---
 
     def _on_dispatch(self, event: Dispatch, now: float) -> list[SchedulerCommand]:
-        workers = [self._workers[key] for key in event.keys if key in self._workers]
+        known = self._workers
+        workers = [worker for key in event.keys if (worker := known.get(key)) is not None]
         if not self._waiting.has_suspects:
             # Most of a hundred are full at any moment, and would only be looked at.
-            workers = [w for w in workers if w.has_room or w.cancels or w.is_kept]
+            workers = [worker for worker in workers if worker.wants_round]
         rounds = [Round(worker, self._epoch, now) for worker in workers]
         if not event.only_cancels and not self._is_holding:
             self._waiting.place(rounds, self._workers.values(), event.avoids_careful)
         commands: list[SchedulerCommand] = []
         for given in rounds:
+            if not given.assignments and not given.worker.cancels:
+                continue  # as most of a hundred
             for assignment in given.assignments:
                 self.changes.mark(self._tasks[assignment.task_id])
             cancels = given.worker.take_cancels()
-            if given.assignments or cancels:
-                commands.append(
-                    Assign(given.worker.key, given.assignments, cancels, given.careful)
-                )
+            commands.append(Assign(given.worker.key, given.assignments, cancels, given.careful))
         return commands
 
 

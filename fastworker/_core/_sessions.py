@@ -202,6 +202,7 @@ class Session:
 
     __slots__ = (
         "address",
+        "beats",
         "cursor",
         "handout",
         "key",
@@ -232,6 +233,8 @@ class Session:
         self.parked: Ticket | None = None  # the POLL or LEASE that waits
         # answers that nobody waits for: they go with the next frame, or soon
         self.receipts: list[SendTo] = []
+        # the same for beats, by slot: the answer to the latest says it all
+        self.beats: dict[int, SendTo] = {}
         # a client's:
         self.outbox = Outbox()
         self.cursor = 0

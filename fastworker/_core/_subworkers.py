@@ -120,6 +120,7 @@ class SubworkerRecord:
         self.cancels: dict[tuple[str, bool], StopOrder] = {}
         self.solo: TaskRecord | None = None  # runs alone here
         self.reserved_for: TaskRecord | None = None  # will, once everything else is done
+        self._has_room: bool | None = None  # as was found last; None if that may be old
 
     def __repr__(self) -> str:
         return f"<SubworkerRecord {self.label} leased={self.leased_count}>"
@@ -138,6 +139,17 @@ class SubworkerRecord:
         for name, lane in self.lanes.items():
             lane.capacity = capacity.get(name, 0)
         self.capacity = sum(lane.capacity for lane in self.lanes.values())
+        self._has_room = None
+
+    def block(self, name: str, *, is_blocked: bool) -> None:
+        """Note that the lane of this function has handed work back, or does no longer."""
+        self.lane_of(name).is_blocked = is_blocked
+        self._has_room = None
+
+    def is_careful(self, name: str) -> bool:
+        """Whether this function, if it has it, runs at most once."""
+        function = self.functions.get(name)
+        return function is not None and function.on_lost == "fail"
 
     def estimate_of(self, record: TaskRecord) -> float | None:
         """How long it will run, None if that is unknown or not to be relied on."""
@@ -158,12 +170,21 @@ class SubworkerRecord:
         return lane.has_credit(self.estimate_of(record))
 
     @property
-    def has_room(self) -> bool:
+    def wants_round(self) -> bool:
+        """Whether there may be something to give to it; asked for each of a hundred."""
+        has_room = self._has_room
+        if has_room is None:
+            has_room = self._has_room = self._find_room()
+        return (
+            has_room
+            or bool(self.cancels)
+            or self.solo is not None
+            or self.reserved_for is not None
+        )
+
+    def _find_room(self) -> bool:
         """Whether any of its lanes may be leased one more attempt, if that is short."""
-        for lane in self.lanes.values():  # noqa: SIM110 - asked for each of a hundred
-            if lane.has_credit(0.0):
-                return True
-        return False
+        return any(lane.has_credit(0.0) for lane in self.lanes.values())
 
     @property
     def is_kept(self) -> bool:
@@ -223,11 +244,13 @@ class SubworkerRecord:
         record.worker = self
         self.lane_of(record.spec.name).add(record)
         self.leased_count += 1
+        self._has_room = None
 
     def release(self, record: TaskRecord) -> None:
         """Take a record out of the ledger."""
         self.lane_of(record.spec.name).remove(record)
         self.leased_count -= 1
+        self._has_room = None
         record.worker = None
         if self.solo is record:
             # Who had the subworker before it, and has waited for it, has it again.
@@ -312,6 +335,7 @@ class SubworkerRecord:
             assert lane.unknown == unknown
             assert abs(lane.backlog - backlog) < 1e-6
         assert self.leased_count == leased
+        assert self._has_room is None or self._has_room == self._find_room()
         if self.solo is not None:
             others = [r for lane in self.lanes.values() for r in lane.leased.values()]
             others.remove(self.solo)

@@ -11,7 +11,7 @@ import bisect
 import heapq
 from collections.abc import Collection, Iterator
 
-from fastworker._core._placement import Round, least_loaded
+from fastworker._core._placement import Round, Takers
 from fastworker._core._ready_queue import PRIORITIES, ReadyQueue
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import TaskRecord, TaskState
@@ -142,8 +142,7 @@ class WaitingTasks:
         for record in sorted(worker.families(), key=_rank):
             if record.state is not TaskState.READY or record.is_solo:
                 continue
-            function = worker.functions.get(record.spec.name)
-            if avoids_careful and function is not None and function.on_lost == "fail":
+            if avoids_careful and worker.is_careful(record.spec.name):
                 continue
             if worker.can_take_beside(record):
                 self._ready.remove(record)
@@ -151,20 +150,16 @@ class WaitingTasks:
 
     def _place_ready(self, priority: int, rounds: list[Round], avoids_careful: bool) -> None:
         heads: list[tuple[int, str]] = []
-        # Who may still take a task of that name. Whoever is found full stays so here,
-        # and is not asked again for each task: there may be hundreds.
-        open_to: dict[str, list[Round]] = {}
+        takers: dict[str, Takers] = {}
         for name in self._ready.names(priority):
-            infos = [given.worker.functions.get(name) for given in rounds]
-            if avoids_careful and any(i is not None and i.on_lost == "fail" for i in infos):
+            if avoids_careful and any(given.worker.is_careful(name) for given in rounds):
                 continue
-            if any(infos):
+            able = Takers(name, rounds)
+            if able:
                 head = self._ready.head(priority, name)
                 if head is not None:
                     heads.append((head.sequence, name))
-                    open_to[name] = [
-                        given for given, info in zip(rounds, infos, strict=True) if info
-                    ]
+                    takers[name] = able
         heapq.heapify(heads)
         while heads:
             _, name = heads[0]
@@ -172,7 +167,7 @@ class WaitingTasks:
             if record is None:
                 heapq.heappop(heads)
                 continue
-            given = least_loaded(open_to[name], record)
+            given = takers[name].least_loaded(record)
             if given is None:
                 heapq.heappop(heads)
                 for other in rounds:
