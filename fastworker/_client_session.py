@@ -784,8 +784,10 @@ class ClientSession:
     ) -> None:
         watch = self._watches.pop(task_id, None)
         while watch is not None:
+            # Whoever keeps one of them must not keep all.
+            another, watch.another = watch.another, None
             watch.end(event, None if make_error is None else make_error())
-            watch = watch.another
+            watch = another
 
     def _rejection(self, rejected: TaskRejected, task_name: str) -> FastWorkerError:
         if rejected.code is RefusalCode.UNKNOWN_TASK:
