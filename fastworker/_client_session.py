@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -95,12 +95,11 @@ GOODBYE_SECONDS: Final = 0.5
 CANCEL_SECONDS: Final = 1.0
 
 
-class Call:
-    """One caller that waits: for an acknowledgement, an outcome or an answer."""
+class Call(Done):
+    """Happens when its caller has what it waits for: an acknowledgement, outcome or answer."""
 
     __slots__ = (
         "answer",
-        "done",
         "error",
         "query_id",
         "reply",
@@ -110,7 +109,7 @@ class Call:
     )
 
     def __init__(self, task_name: str = "", *, wants_outcome: bool = False) -> None:
-        self.done = Done()
+        super().__init__()
         self.task_name = task_name
         self.wants_outcome = wants_outcome
         self.answer: TaskEvent | None = None
@@ -121,9 +120,9 @@ class Call:
 
     def fail(self, error: FastWorkerError) -> None:
         """Let the caller raise, unless it has its answer."""
-        if not self.done.is_set():
+        if not self.is_set():
             self.error = error
-            self.done.set()
+            self.set()
 
 
 class Watch(Done):
@@ -282,7 +281,7 @@ class ClientSession:
         """The event loop's, in seconds."""
         return self._clock
 
-    async def submit(
+    def submit(
         self,
         spec: TaskSpec,
         *,
@@ -291,7 +290,7 @@ class ClientSession:
         waits_for_room: bool = False,
         expires_at: float = math.inf,
         budget_at: float = math.inf,
-    ) -> TaskEvent | TaskTimedOut | None:
+    ) -> Coroutine[Any, Any, TaskEvent | TaskTimedOut | None]:
         """Hand in a task and wait, for the acknowledgement or for the outcome.
 
         Args:
@@ -313,22 +312,22 @@ class ClientSession:
           A caller that leaves takes its task back, unless it has its answer, and
           waits until that is done, one second at most.
         """
+        # No coroutine of its own: each is one more object for whoever waits.
         instruments = _instruments.current
-        if instruments is None:
-            return await self._hand_in(
-                spec, wants_outcome, within, waits_for_room, expires_at, budget_at
-            )
+        hand_in = self._hand_in if instruments is None else self._hand_in_measured
+        return hand_in(spec, wants_outcome, within, waits_for_room, expires_at, budget_at)
+
+    async def _hand_in_measured(
+        self, spec: TaskSpec, wants_outcome: bool, within: float, *rest: Any
+    ) -> TaskEvent | TaskTimedOut | None:
+        """As :meth:`submit`, in a span of a trace."""
+        instruments = _instruments.current
+        assert instruments is not None
         sending = instruments.sending(spec.name, spec.id, spec.priority, len(spec.payload))
         error: BaseException | None = None
         try:
-            return await self._hand_in(
-                with_trace(spec, sending.trace),
-                wants_outcome,
-                within,
-                waits_for_room,
-                expires_at,
-                budget_at,
-            )
+            traced = with_trace(spec, sending.trace)
+            return await self._hand_in(traced, wants_outcome, within, *rest)
         except BaseException as raised:
             error = raised
             raise
@@ -359,7 +358,7 @@ class ClientSession:
         )
         self._connection.wake()
         try:
-            await call.done.wait()
+            await call.wait()
         except BaseException:
             # With an outcome there is nothing to take back; an acknowledged
             # task whose id never reached its caller is taken back too.
@@ -632,7 +631,7 @@ class ClientSession:
         self._check_open()
         call = self._start(make_event)
         try:
-            await call.done.wait()
+            await call.wait()
         except BaseException:
             if self._end is None:
                 self._apply(QueryAbandoned(call.query_id))
@@ -707,7 +706,7 @@ class ClientSession:
                 crash_point("acknowledged")
                 call = self._submits.get(task_id)
                 if call is not None and not call.wants_outcome:
-                    call.done.set()
+                    call.set()
                 if task_id in self._shared:
                     self._shared[task_id].accept()
             case TaskEnded(task_id=task_id, event=event):
@@ -716,7 +715,7 @@ class ClientSession:
                 if call is not None:
                     # With no outcome wanted, it was cancelled before it was sent.
                     call.answer = event if call.wants_outcome else None
-                    call.done.set()
+                    call.set()
                 if task_id in self._shared:
                     self._shared.pop(task_id).accept()
                 self._end_watches(task_id, event)
@@ -729,9 +728,9 @@ class ClientSession:
                 self._connection.send(data)
             case TaskTimedOut(task_id=task_id):
                 call = self._submits.get(task_id)
-                if call is not None and not call.done.is_set():
+                if call is not None and not call.is_set():
                     call.timed_out = command
-                    call.done.set()
+                    call.set()
                 for watch in _each(self._watches.get(task_id)):
                     if watch.on_late is not None:
                         watch.on_late()
@@ -748,12 +747,12 @@ class ClientSession:
                 call = self._queries.get(query_id)
                 if call is not None:
                     call.answer = event
-                    call.done.set()
+                    call.set()
             case QuestionAnswered(query_id=query_id, answer=answer):
                 call = self._queries.get(query_id)
                 if call is not None:
                     call.reply = answer
-                    call.done.set()
+                    call.set()
             case SessionOpened(operator=operator):
                 self._is_connected, self._is_operator = True, operator
                 self._not_proved = ""

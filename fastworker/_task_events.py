@@ -140,7 +140,7 @@ class EventStream:
         """Wait for the next answer. Who is cancelled here waits for the same one later."""
         if self._call is None:
             self._call = self._session.listen(self._asked)
-        await self._call.done.wait()
+        await self._call.wait()
         call, self._call = self._call, None
         return self._session.heard(call)
 

@@ -239,16 +239,20 @@ def progress(fraction: float, message: str = "") -> None:
         current.post(AttemptProgressed(current.key, float(fraction), text))
 
 
-@contextlib.contextmanager
-def waiting_for_others() -> Iterator[None]:
+def waiting_for_others() -> contextlib.AbstractContextManager[None]:
     """Give the lane's place to another attempt while this one waits for its children.
 
     Outside of a task it does nothing.
     """
     current = current_attempt.get()
-    if current is None:
-        yield
-        return
+    return _NOTHING if current is None else _pause(current)
+
+
+_NOTHING: Final = contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _pause(current: CurrentAttempt) -> Iterator[None]:
     current.pause(is_waiting=True)
     try:
         yield
