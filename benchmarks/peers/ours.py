@@ -19,7 +19,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from measuring import PATIENCE, introduce, measure_async, parser, say_latency
+from measuring import PATIENCE, introduce, measure_async, parser, say, say_latency
 from roles import run_control_plane, run_subworker
 
 from fastworker import Client, task
@@ -68,6 +68,7 @@ async def measure(discovery: str, options: argparse.Namespace) -> None:
 
         rate = await measure_async(many, one, options, at_once)
         say_latency("half load ", await at_half_load(one, rate, options.seconds))
+        say(acknowledged=await acknowledged(client, options.function, options.seconds))
 
 
 async def at_once(call: Callable[[], Awaitable[None]], count: int) -> None:
@@ -93,6 +94,22 @@ async def at_half_load(
             await trio.sleep_until(begin + number * 2 / rate)
             nursery.start_soon(timed, number)
     return samples
+
+
+async def acknowledged(client: Client, function: str, seconds: float) -> float:
+    """Tasks per second of 100 callers of ``delay``, until all of them have ended too."""
+    count = 0
+    begin = trio.current_time()
+
+    async def caller() -> None:
+        nonlocal count
+        while trio.current_time() < begin + seconds:
+            count += 1
+            await client.delay(function, count, 1)
+
+    await at_once(caller, 100)
+    await client.submit_task(function, (0, 1))  # comes behind all of them
+    return count / (trio.current_time() - begin)
 
 
 @contextmanager

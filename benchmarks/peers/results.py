@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 # What the scripts call their figures, and whether more is better.
 BURST, CALLERS, P50, P99 = "throughput", "callers", "p50", "p99"
 HALF_P50, HALF_P99 = "half load p50", "half load p99"
+DELAYS = "acknowledged"  # tasks a second of 100 callers who wait for no result
 FIGURES = {BURST: True, CALLERS: True, P50: False, P99: False}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.peers.results import (
     BURST,
     CALLERS,
+    DELAYS,
     FIGURES,
     HALF_P50,
     HALF_P99,
@@ -41,13 +42,24 @@ def comparison(systems: Sequence[System], summaries: dict[str, Summary]) -> str:
 
 
 def half_load(systems: Sequence[System], summaries: dict[str, Summary]) -> str:
-    """Round trips at half of the rate of 100 callers, of those that measure it."""
-    lines = ["| at half load | p50, ms | p99, ms |", "|---|---|---|"]
+    """Of those that measure it: round trips at half of the rate of 100 callers, and ``delay``.
+
+    The ratio of the latter is to the best peer's 100 callers, who wait for results.
+    """
+    peers = [summaries[each.key] for each in systems if _ran(each, summaries, is_ours=False)]
+    callers = best(peers, CALLERS)
+    lines = [
+        "| | at half load: p50, ms | p99, ms | 100 callers of `delay`, tasks/s |",
+        "|---|---|---|---|",
+    ]
     for system in _in_order(systems, summaries):
         figures = summaries[system.key].figures
         if HALF_P50 in figures:
-            cells = f"{_number(figures[HALF_P50])} | {_number(figures[HALF_P99])}"
-            lines.append(f"| {system.label} | {cells} |")
+            cells = [_number(figures[HALF_P50]), _number(figures[HALF_P99])]
+            if DELAYS in figures and callers is not None:
+                ratio = figures[DELAYS] / callers.figures[CALLERS]
+                cells.append(f"{_number(figures[DELAYS])} ({_number(ratio)} ×)")
+            lines.append(f"| {system.label} | {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

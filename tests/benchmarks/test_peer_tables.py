@@ -68,9 +68,10 @@ def test_a_peer_that_did_nothing_is_no_best_one() -> None:
 
 
 def test_half_load_has_rows_of_those_that_measure_it() -> None:
-    loaded = Run("ours", 1, {"half load p50": 2.5, "half load p99": 9.5})
-    text = table.half_load([OURS, QUICK], summarize([loaded, run(QUICK, 1, 10)]))
-    assert text.splitlines()[2:] == ["| FastWorker | 2.50 | 9.50 |"]
+    figures = {"half load p50": 2.5, "half load p99": 9.5, "acknowledged": 1000}
+    loaded, quick = Run("ours", 1, figures), Run("quick", 1, {"callers": 400.0})
+    text = table.half_load([OURS, QUICK], summarize([loaded, quick]))
+    assert text.splitlines()[2:] == ["| FastWorker | 2.50 | 9.50 | 1,000 (2.50 ×) |"]
     assert table.half_load([QUICK], summarize([run(QUICK, 1, 10)])) == ""
 
 
