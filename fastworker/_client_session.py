@@ -314,20 +314,36 @@ class ClientSession:
         """
         # No coroutine of its own: each is one more object for whoever waits.
         instruments = _instruments.current
-        hand_in = self._hand_in if instruments is None else self._hand_in_measured
-        return hand_in(spec, wants_outcome, within, waits_for_room, expires_at, budget_at)
+        if instruments is None:
+            return self._hand_in(
+                spec, wants_outcome, within, waits_for_room, expires_at, budget_at
+            )
+        return self._hand_in_measured(
+            instruments, spec, wants_outcome, within, waits_for_room, expires_at, budget_at
+        )
 
     async def _hand_in_measured(
-        self, spec: TaskSpec, wants_outcome: bool, within: float, *rest: Any
+        self,
+        instruments: _instruments.Instruments,
+        spec: TaskSpec,
+        wants_outcome: bool,
+        within: float,
+        waits_for_room: bool,
+        expires_at: float,
+        budget_at: float,
     ) -> TaskEvent | TaskTimedOut | None:
         """As :meth:`submit`, in a span of a trace."""
-        instruments = _instruments.current
-        assert instruments is not None
         sending = instruments.sending(spec.name, spec.id, spec.priority, len(spec.payload))
         error: BaseException | None = None
         try:
-            traced = with_trace(spec, sending.trace)
-            return await self._hand_in(traced, wants_outcome, within, *rest)
+            return await self._hand_in(
+                with_trace(spec, sending.trace),
+                wants_outcome,
+                within,
+                waits_for_room,
+                expires_at,
+                budget_at,
+            )
         except BaseException as raised:
             error = raised
             raise
