@@ -7,8 +7,37 @@ while hundreds happen.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
+
 import anyio
 import anyio.lowlevel
+import sniffio
+
+
+class Event(Protocol):
+    """What an event loop's own event offers."""
+
+    def set(self) -> Any:
+        """Wake everybody who waits."""
+        ...
+
+    def wait(self) -> Coroutine[Any, Any, Any]:
+        """Wait until it is set; always a checkpoint."""
+        ...
+
+
+def new_event() -> Event:
+    """An event of the running loop.
+
+    anyio's is an object and a coroutine more for whoever waits, and takes two
+    microseconds to find out which loop it is for.
+    """
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        return trio.Event()
+    return anyio.Event()
 
 
 class Done:
@@ -18,7 +47,7 @@ class Done:
 
     def __init__(self) -> None:
         self._is_set = False
-        self._event: anyio.Event | None = None  # while somebody waits
+        self._event: Event | None = None  # while somebody waits
 
     def is_set(self) -> bool:
         """Whether it has happened."""
@@ -30,18 +59,18 @@ class Done:
         if self._event is not None:
             self._event.set()
 
-    async def wait(self) -> None:
-        """Wait until it has happened.
+    def wait(self) -> Awaitable[None]:
+        """Wait until it has happened. To be awaited at once.
 
         Cancellation:
           Always a checkpoint; changes nothing.
         """
+        # No coroutine of its own: each is one more object for whoever waits.
         if self._is_set:
-            await anyio.lowlevel.checkpoint()
-            return
+            return anyio.lowlevel.checkpoint()
         if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+            self._event = new_event()
+        return self._event.wait()
 
 
 class Change:
@@ -50,7 +79,7 @@ class Change:
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self._event: anyio.Event | None = None  # while somebody waits
+        self._event: Event | None = None  # while somebody waits
 
     def signal(self) -> None:
         """Wake everybody who waits now."""
@@ -58,12 +87,12 @@ class Change:
         if event is not None:
             event.set()
 
-    async def wait(self) -> None:
-        """Wait for the next :meth:`signal`.
+    def wait(self) -> Awaitable[None]:
+        """Wait for the next :meth:`signal`. To be awaited at once.
 
         Cancellation:
           Always a checkpoint; changes nothing.
         """
         if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+            self._event = new_event()
+        return self._event.wait()

@@ -153,7 +153,21 @@ class Submitter(abc.ABC):
           a task that has a key others may want it, and this call only leaves it.
         """
         chosen = self._with_priority(task_name, kwargs)
-        return await chosen._delay(task_name, args, kwargs, None)
+        spec = chosen._detached(task_name, args, kwargs, None)
+        self._check_in_time(await chosen._hand_in(spec))
+        return spec.id
+
+    def _detached(
+        self,
+        task_name: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        callback: Callback | None,
+    ) -> TaskSpec:
+        """A task for which nobody waits; all keywords are its own."""
+        client = self._client
+        client._usable_session()  # first of all: it says what is wrong
+        return client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
 
     async def _delay(
         self,
@@ -162,11 +176,9 @@ class Submitter(abc.ABC):
         kwargs: dict[str, Any],
         callback: Callback | None,
     ) -> str:
-        """Submit a task for which nobody waits; all keywords are its own."""
-        client = self._client
-        clock = client._usable_session().clock
-        spec = client._spec(task_name, args, kwargs, self._settings, callback, attached=False)
-        await self._acknowledged(spec, budget_at=_parent_deadline(clock))
+        """As :meth:`delay`, with a callback; all keywords are the task's own."""
+        spec = self._detached(task_name, args, kwargs, callback)
+        self._check_in_time(await self._hand_in(spec))
         return spec.id
 
     def _with_priority(self, task: Any, kwargs: dict[str, Any]) -> Submitter:
@@ -333,9 +345,7 @@ class Submitter(abc.ABC):
             return TaskHandle(spec.id, spec.name, session, state, accepted, watch, shared)
 
         try:
-            await self._acknowledged(
-                spec, budget_at=min(budget_at, _parent_deadline(session.clock))
-            )
+            self._check_in_time(await self._hand_in(spec, budget_at=budget_at))
         except BaseException:
             if on_taken_back is not None and state.holds(spec.id):
                 on_taken_back(handle())
@@ -397,34 +407,43 @@ class Submitter(abc.ABC):
         # Before it is sent: values may come together with the acknowledgement.
         session.read_stream(spec.id, stream._take)
         try:
-            await self._acknowledged(
-                spec,
-                budget_at=min(
-                    anyio.current_effective_deadline(), _parent_deadline(session.clock)
-                ),
-            )
+            budget_at = anyio.current_effective_deadline()
+            self._check_in_time(await self._hand_in(spec, budget_at=budget_at))
         except BaseException:
             session.leave_stream(spec.id)
             raise
         stream._watch = session.watch(spec.id, lambda _: stream._signal())
         return stream
 
-    async def _acknowledged(self, spec: TaskSpec, *, budget_at: float) -> None:
-        """Hand in a task and wait until the control plane has it."""
+    def _hand_in(
+        self, spec: TaskSpec, *, budget_at: float = math.inf
+    ) -> Coroutine[Any, Any, object]:
+        """Hand in a task and wait until the control plane has it; see _check_in_time.
+
+        No coroutine of its own: each is one more object for whoever waits.
+
+        Args:
+          spec: the task.
+          budget_at: when it must have ended, on the loop's clock; or before, with the
+            task that this runs in.
+        """
         client = self._client
         session = client._usable_session()
         waits_for_room = self._settings.when_full == "wait"
-        late = await session.submit(
+        return session.submit(
             spec,
             wants_outcome=False,
             # For room it waits as long as its caller does.
             within=math.inf if waits_for_room else client.timeout,
             waits_for_room=waits_for_room,
             expires_at=self._expires_at(session.clock),
-            budget_at=budget_at,
+            budget_at=min(budget_at, _parent_deadline(session.clock)),
         )
+
+    def _check_in_time(self, late: object) -> None:
+        """Raise if what has become of a hand-in is that nobody acknowledged it."""
         if late is not None:
-            raise client._not_acknowledged()
+            raise self._client._not_acknowledged()
 
     def _expires_at(self, clock: Callable[[], float]) -> float:
         expires = self._settings.expires
