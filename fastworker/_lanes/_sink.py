@@ -53,7 +53,8 @@ class TrioSink:
         Cancellation:
           Always a checkpoint; changes nothing.
         """
-        await trio.lowlevel.checkpoint()
+        if self._events:
+            await trio.lowlevel.checkpoint()
         while not self._events:
             self._arrived = trio.Event()
             await self._arrived.wait()

@@ -193,10 +193,10 @@ class Connection:
     async def _write(self, link: Link) -> None:
         while True:
             await self._wake.wait()
-            self._wake = anyio.Event()
             # Let those go first that were just woken: what they have to say
             # goes into the same message.
             await anyio.lowlevel.checkpoint()
+            self._wake = anyio.Event()
             self.flush()
             while self._message is not None:
                 # Those go first whose time came meanwhile; who of a round does is chance.
