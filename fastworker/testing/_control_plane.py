@@ -126,8 +126,8 @@ class SimulatedControlPlane(ControlPlaneWorker):
     async def _open_state(self) -> None:
         await super()._open_state()
         assert self._state is not None
-        scheduler = self._state._scheduler
-        scheduler._waiting = RecordedWaiting(scheduler._waiting, self._recorder, self._process)
+        tasks = self._state.scheduler.open_tasks
+        tasks.waiting = RecordedWaiting(tasks.waiting, self._recorder, self._process)
 
     def held(self) -> dict[str, int]:
         """What it still has of tasks and of clients, by name."""
@@ -136,7 +136,7 @@ class SimulatedControlPlane(ControlPlaneWorker):
             return {}
         tasks, callbacks = statistics.tasks, statistics.callbacks
         assert self._state is not None
-        scheduler = self._state._scheduler
+        scheduler = self._state.scheduler
         return {
             "tasks held": tasks.held,
             "tasks ready": sum(tasks.ready),
@@ -147,7 +147,7 @@ class SimulatedControlPlane(ControlPlaneWorker):
             "clients": statistics.clients,
             "callbacks": callbacks.queued,
             "connections to listeners": callbacks.connections,
-            "families": len(scheduler._children),
-            "alarms": len(scheduler._alarms),
+            "families": len(scheduler.open_tasks.families.children),
+            "alarms": len(scheduler.open_tasks._alarms),
             "changes for the store": len(scheduler.changes.ids()),
         }

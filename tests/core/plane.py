@@ -117,7 +117,7 @@ class Plane:
         return []
 
     def fence(self, task_id: str) -> int:
-        return self.scheduler._tasks[task_id].fence
+        return self.scheduler.open_tasks.by_id[task_id].fence
 
     def start(self, key: str, *ids: str) -> None:
         started = [StartedAttempt(i, self.fence(i), 1.0) for i in ids]
@@ -194,14 +194,14 @@ class Plane:
 
     def nothing_is_left(self) -> None:
         """B2: once every task has ended, the machine keeps none of them."""
-        scheduler = self.scheduler
-        assert not scheduler._tasks
-        assert not scheduler._children
-        assert len(scheduler._alarms) == len(scheduler._holds) == 0
-        assert not scheduler._retrying
-        assert not scheduler._waiting._suspects
-        assert not scheduler._held
-        assert scheduler.next_deadline() == float("inf")
+        open_tasks = self.scheduler.open_tasks
+        assert not open_tasks.by_id
+        assert not open_tasks.families.children
+        assert len(open_tasks._alarms) == len(open_tasks.held._ends) == 0
+        assert not open_tasks.retrying
+        assert not open_tasks.waiting._suspects
+        assert not open_tasks.held._by_name
+        assert self.scheduler.next_deadline() == float("inf")
 
     def status(self, task_id: str) -> WireStatus:
         return self.scheduler.describe(task_id, now=self.now).status

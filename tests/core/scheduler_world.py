@@ -12,6 +12,8 @@ import math
 import random
 from collections.abc import Iterable
 
+from fastworker._core._held_tasks import UNKNOWN_NAME_SECONDS
+from fastworker._core._losses import MAX_SOLO_LOSSES
 from fastworker._core._messages import (
     EndedAttempt,
     Ending,
@@ -28,7 +30,7 @@ from fastworker._core._messages import (
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._results import Results
 from fastworker._core._retry import RetryPolicy, delay_without_jitter
-from fastworker._core._scheduler import MAX_SOLO_LOSSES, UNKNOWN_NAME_SECONDS, Scheduler
+from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import (
     Assign,
     AttemptsReported,
@@ -744,10 +746,10 @@ class World:
                 self.report(worker.key, ended=[an_end(entry.spec.id, entry.fence)])
         left = [entry for entry in self.entries.values() if entry.is_live]
         assert not left, f"L1: never ended: {left}"
-        machine = self.scheduler
-        kept = (machine._tasks, machine._children, machine._retrying, machine._held)
-        assert not any(kept), f"B2: left behind: {kept}"
-        assert machine.next_deadline() == math.inf, "B2: an alarm was left behind"
+        kept = self.scheduler.open_tasks
+        left_behind = (kept.by_id, kept.families.children, kept.retrying, list(kept.held))
+        assert not any(left_behind), f"B2: left behind: {left_behind}"
+        assert self.scheduler.next_deadline() == math.inf, "B2: an alarm was left behind"
 
 
 def an_end(

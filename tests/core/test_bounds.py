@@ -42,9 +42,10 @@ from fastworker._core._messages import (
 )
 from fastworker._core._pipes import Flush, Route
 from fastworker._core._results import Results
-from fastworker._core._scheduler import MAX_EXPLAINED, Scheduler
+from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import SubmitDecided, TasksSubmitted
 from fastworker._core._sessions import OUTBOX_BYTES, Outbox
+from fastworker._core._submitting import MAX_EXPLAINED
 from tests.core.test_control_plane_machine import (
     ANN,
     ANN_PIPE,
@@ -196,9 +197,8 @@ def test_names_whose_workers_are_gone_are_bounded_by_weight_too() -> None:
 
 def test_subworkers_that_come_and_go_leave_room_for_the_next() -> None:
     plane = Plane()
-    plane.scheduler._known = KnownFunctions(
-        announced_bytes=2 * weight_of(a_function("f0")), remembered=3
-    )
+    known = plane.scheduler._known
+    known._announced_limit, known._remembered_limit = 2 * weight_of(a_function("f0")), 3
     for number in range(10):
         function = a_function(f"f{number}")
         assert plane.scheduler.has_room_for([function])
@@ -213,7 +213,7 @@ def test_subworkers_that_come_and_go_leave_room_for_the_next() -> None:
 
 def test_a_subworker_that_announces_too_much_is_refused_and_the_others_work_on() -> None:
     hall = Hall()
-    hall.scheduler._known = KnownFunctions(announced_bytes=100_000)
+    hall.scheduler._known._announced_limit = 100_000
     hall.hello(BOB_PIPE, BOB, Role.SUBWORKER)
     many = [a_function(f"f{number}") for number in range(1000)]
     (refused,) = hall.hello(EVE_PIPE, EVE, Role.SUBWORKER, functions=many)

@@ -14,8 +14,8 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._owners import MAX_WATCHERS
 from fastworker._core._retry import RetryPolicy
-from fastworker._core._scheduler import MAX_WATCHERS
 from fastworker._core._scheduler_events import AttemptsReported, TasksSubmitted
 from tests.core.plane import EPOCH, Plane
 

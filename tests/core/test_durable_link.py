@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from fastworker._core import _pending_changes as pending_changes
-from fastworker._core import _scheduler as scheduler
+from fastworker._core import _restart as restart
 from fastworker._core._codec import decode_body
 from fastworker._core._control_plane import GATHER_SECONDS, ControlPlaneState
 from fastworker._core._control_plane_events import (
@@ -28,6 +28,7 @@ from fastworker._core._control_plane_events import (
     RecordsFailed,
     StoreRecovered,
 )
+from fastworker._core._losses import Losses
 from fastworker._core._messages import (
     EndedAttempt,
     Kind,
@@ -44,7 +45,7 @@ from fastworker._core._messages import (
 )
 from fastworker._core._pending_changes import PendingChanges
 from fastworker._core._pipes import Flush
-from fastworker._core._scheduler import Scheduler
+from fastworker._core._restart import Restart
 from tests.core.durable_cluster import DurableCluster
 from tests.core.test_control_plane_machine import ANN, ANN_PIPE, BOB, BOB_PIPE, EPOCH, Hall
 from tests.core.test_session_link import SessionLinkModel
@@ -194,7 +195,7 @@ def test_a_task_is_no_suspect_before_its_worker_ended_with_the_control_plane_twi
         cluster.restart()
         cluster.run_network()
         cluster._control(OldProcessesEnded([gone.name]))
-        assert cluster.scheduler._tasks[task_id].is_solo is is_alone
+        assert cluster.scheduler.open_tasks.by_id[task_id].is_solo is is_alone
         cluster._flush_control()
         cluster.pass_time(1.0)
         cluster.run_network()
@@ -267,11 +268,11 @@ def acks_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_lease_may_be_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_may_claim", lambda *_: True)
+    monkeypatch.setattr(Restart, "_may_claim", lambda *_: True)
 
 
 def leases_are_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_lose_away", lambda *_: None)
+    monkeypatch.setattr(Losses, "lose_away", lambda *_: None)
 
 
 def what_failed_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +290,7 @@ def fences_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
         restore(record, life, offset)
         record.fence = 0
 
-    monkeypatch.setattr(scheduler, "restore_life", forget)
+    monkeypatch.setattr(restart, "restore_life", forget)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._owners import MAX_OWNERS
 from fastworker._core._results import Results
-from fastworker._core._scheduler import MAX_OWNERS, Scheduler
+from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import (
     OwnerGone,
     SubmitDecided,
@@ -167,7 +168,7 @@ def test_a_thousand_clients_may_have_one_task_and_each_hears_its_end() -> None:
 def test_more_keys_than_there_may_be_are_refused_until_some_have_expired() -> None:
     plane = Plane()
     plane.join("w")
-    plane.scheduler._keys = IdempotencyKeys(max_keys=2)
+    plane.scheduler.open_tasks.keys = IdempotencyKeys(max_keys=2)
     specs = [msgspec.structs.replace(keyed(ttl=10.0), id=f"k{n}") for n in range(3)]
     assert [submit(plane, spec)[0] for spec in specs[:2]] == [SubmitReply()] * 2
     (refusal,) = submit(plane, specs[2])[0].refusals

@@ -123,7 +123,7 @@ class LifeOfKeys(RuleBasedStateMachine):
             assert not self.goes_on(key)
         if not self.goes_on(key):
             worker = f"w{self.workers}"
-            if key in self.plane.scheduler._tasks:  # it runs, and is told to stop
+            if key in self.plane.scheduler.open_tasks.by_id:  # it runs, and is told to stop
                 self.plane.end(worker, key, outcome=WireStatus.CANCELLED)
             entry.wanted.add(client)  # it hears so
             self.ended(key, WireStatus.CANCELLED)
@@ -181,7 +181,7 @@ class LifeOfKeys(RuleBasedStateMachine):
         return scheduler.is_leased(key, self.plane.fence(key), worker.encode())
 
     def goes_on(self, key: str) -> bool:
-        record = self.plane.scheduler._tasks.get(key)
+        record = self.plane.scheduler.open_tasks.by_id.get(key)
         return record is not None and not record.is_cancel_requested
 
     def ended(self, key: str, status: WireStatus) -> None:

@@ -326,11 +326,14 @@ def test_a_killer_among_tasks_sent_ahead_is_found(plane: Plane) -> None:
     deaths, number = 0, 0
     while plane.status("s70") is not WireStatus.FAILURE:
         key = f"w{number}"
-        if any(record.state.value == "ready" for record in plane.scheduler._tasks.values()):
+        if any(
+            record.state.value == "ready"
+            for record in plane.scheduler.open_tasks.by_id.values()
+        ):
             plane.give(key)
         held = [
             task_id
-            for task_id, record in plane.scheduler._tasks.items()
+            for task_id, record in plane.scheduler.open_tasks.by_id.items()
             if record.worker is not None and record.worker.key == key.encode()
         ]
         if "s70" in held:

@@ -28,7 +28,9 @@ from hypothesis.stateful import (
 )
 
 from fastworker._core import _waiting
+from fastworker._core._cancelling import Cancelling
 from fastworker._core._deadlines import Deadlines
+from fastworker._core._losses import Losses
 from fastworker._core._messages import (
     CallOptions,
     Ending,
@@ -37,10 +39,13 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._open_tasks import OpenTasks
+from fastworker._core._owners import Owners
 from fastworker._core._placement import Round
 from fastworker._core._ready_queue import ReadyQueue
+from fastworker._core._reports import Reports
 from fastworker._core._retry import RetryOverride
-from fastworker._core._scheduler import Scheduler
+from fastworker._core._submitting import Submitting
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord
 from fastworker._core._waiting import WaitingTasks
@@ -428,18 +433,18 @@ TestSchedulerModel = SchedulerModel.TestCase
 
 
 def a_lost_task_is_not_queued_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def requeue(self: Scheduler, record: TaskRecord, step: Step, commands: Any) -> None:
+    def requeue(self: OpenTasks, record: TaskRecord, step: Step, commands: Any) -> None:
         record.step(step)
 
-    monkeypatch.setattr(Scheduler, "_requeue", requeue)
+    monkeypatch.setattr(OpenTasks, "requeue", requeue)
 
 
 def a_late_report_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    def current(self: Scheduler, task_id: str, attempt: int, key: bytes, epoch: int) -> Any:
-        record = self._tasks.get(task_id)
+    def current(self: Reports, task_id: str, attempt: int, key: bytes, epoch: int) -> Any:
+        record = self._open.by_id.get(task_id)
         return record if record is not None and record.worker is not None else None
 
-    monkeypatch.setattr(Scheduler, "_current", current)
+    monkeypatch.setattr(Reports, "current", current)
 
 
 def one_more_than_the_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,15 +517,15 @@ def a_suspect_runs_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def solo_losses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., Any] = Scheduler._on_lost
+    original: Callable[..., None] = Losses.lose_all
 
-    def on_lost(self: Scheduler, key: bytes, *args: Any) -> Any:
-        for lane in self._workers[key].lanes.values():
+    def lose_all(self: Losses, worker: SubworkerRecord, *args: Any) -> None:
+        for lane in worker.lanes.values():
             for record in lane.leased.values():
                 record.losses = ()
-        return original(self, key, *args)
+        original(self, worker, *args)
 
-    monkeypatch.setattr(Scheduler, "_on_lost", on_lost)
+    monkeypatch.setattr(Losses, "lose_all", lose_all)
 
 
 def other_content_under_a_used_id_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,14 +540,14 @@ def a_cancelled_task_is_still_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_cancel_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., None] = Scheduler._cancel
+    original: Callable[..., None] = Cancelling.cancel
 
-    def cancel(self: Scheduler, record: TaskRecord, *args: Any) -> None:
+    def cancel(self: Cancelling, record: TaskRecord, *args: Any) -> None:
         original(self, record, *args)
         if record.worker is not None:
             record.worker.cancels.clear()
 
-    monkeypatch.setattr(Scheduler, "_cancel", cancel)
+    monkeypatch.setattr(Cancelling, "cancel", cancel)
 
 
 def a_reservation_outlives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,23 +566,23 @@ def a_task_is_retried_once_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_cancelled_task_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., bool] = Scheduler._retry
+    original: Callable[..., bool] = Reports._retry
 
-    def retry(self: Scheduler, record: TaskRecord, *args: Any) -> bool:
+    def retry(self: Reports, record: TaskRecord, *args: Any) -> bool:
         record.is_cancel_requested = False
         return original(self, record, *args)
 
-    monkeypatch.setattr(Scheduler, "_retry", retry)
+    monkeypatch.setattr(Reports, "_retry", retry)
 
 
 def what_comes_back_has_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., None] = Scheduler._requeue
+    original: Callable[..., None] = OpenTasks.requeue
 
-    def requeue(self: Scheduler, record: TaskRecord, *args: Any) -> None:
+    def requeue(self: OpenTasks, record: TaskRecord, *args: Any) -> None:
         original(self, record, *args)
         self._alarms.clear(record.spec.id)
 
-    monkeypatch.setattr(Scheduler, "_requeue", requeue)
+    monkeypatch.setattr(OpenTasks, "requeue", requeue)
 
 
 def what_was_started_in_time_expires(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,18 +607,21 @@ def an_interrupted_attempt_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def children_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_cancel_doomed", lambda self, *args: self._doomed.clear())
+    def forget(self: Cancelling, *args: Any) -> None:
+        self._open.families.doomed.clear()
+
+    monkeypatch.setattr(Cancelling, "cancel_doomed", forget)
 
 
 def orphans_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "_is_orphan", lambda self, *args: False)
+    monkeypatch.setattr(Submitting, "_is_orphan", lambda self, *args: False)
 
 
 def the_owner_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def own(self: Scheduler, record: TaskRecord, key: bytes) -> None:
+    def own(self: Owners, record: TaskRecord, key: bytes) -> None:
         record.owner = key
 
-    monkeypatch.setattr(Scheduler, "_own", own)
+    monkeypatch.setattr(Owners, "_own", own)
 
 
 def a_shorter_grace_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from fastworker._core._client import ClientState
 from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._link_requester import RequesterLink
 from fastworker._core._messages import URGENT_SLOT
+from fastworker._core._reports import Reports
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._subworker import SubworkerState
 from tests.core.cluster import Cluster
@@ -249,12 +250,13 @@ def credit_as_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fence_without_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., Any] = Scheduler._current
+    original: Callable[..., Any] = Reports.current
 
-    def current(self: Scheduler, task_id: str, attempt: int, key: bytes, epoch: int) -> Any:
-        return original(self, task_id, attempt, key, self._epoch)
+    def current(self: Reports, task_id: str, attempt: int, key: bytes, epoch: int) -> Any:
+        record = self._open.by_id.get(task_id)
+        return record and original(self, task_id, attempt, key, record.fence_epoch)
 
-    monkeypatch.setattr(Scheduler, "_current", current)
+    monkeypatch.setattr(Reports, "current", current)
 
 
 def a_closed_pipe_means_dead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

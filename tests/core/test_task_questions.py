@@ -119,7 +119,7 @@ class Office(Hall):
 
     def run_old(self) -> None:
         """Bob runs what was queued again."""
-        attempt = self.scheduler._tasks["old"].fence + 1
+        attempt = self.scheduler.open_tasks.by_id["old"].fence + 1
         self.ask(BOB_PIPE, BOB, Kind.LEASE, Lease(0, {"thread": 1}))
         ended = EndedAttempt("old", attempt, WireStatus.SUCCESS, 0.0, 1.0, 2.0, 1, b"43")
         self.ask(BOB_PIPE, BOB, Kind.REPORT, Report(EPOCH, [], [ended]), slot=1)

@@ -138,7 +138,7 @@ class _Plane:
     def end(self) -> None:
         """Ann and Bob have not noticed."""
         # A case or two may have been a task that Bob can run, and in no way wrong.
-        others = [t for t in self._hall.scheduler._tasks if t not in ("a1", "a2")]
+        others = [t for t in self._hall.scheduler.open_tasks.by_id if t not in ("a1", "a2")]
         self._hall.ask(ANN_PIPE, ANN, Kind.CANCEL, TaskIds(others), slot=URGENT_SLOT)
         work_goes_on(self._hall)
 

@@ -20,7 +20,9 @@ class Mutation:
 
 
 CONTROL = "_core/_control_plane.py"
-SCHEDULER = "_core/_scheduler.py"
+LOSSES = "_core/_losses.py"
+REPORTS = "_core/_reports.py"
+SUBMITTING = "_core/_submitting.py"
 CLIENT = "_core/_client.py"
 SESSIONS = "_core/_sessions.py"
 
@@ -47,13 +49,13 @@ MUTATIONS = (
     ),
     Mutation(
         "what a lost worker had is not queued again",
-        SCHEDULER,
+        LOSSES,
         "                worker.release(record)\n                if fate is None:\n",
         "                worker.release(record)\n                if False:\n",
     ),
     Mutation(
         "a late report is accepted",
-        SCHEDULER,
+        REPORTS,
         "            or record.worker.key != key\n"
         "            or record.fence != attempt\n"
         "            or record.fence_epoch != epoch\n",
@@ -79,7 +81,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a cancel ends a task that is running and may complete",
-        SCHEDULER,
+        REPORTS,
         "        if step is Step.CANCEL and not record.is_cancel_requested:\n",
         "        if step is Step.SUCCEED and record.is_cancel_requested:\n"
         "            step = Step.CANCEL\n"
@@ -119,8 +121,8 @@ MUTATIONS = (
     ),
     Mutation(
         "what is submitted twice runs twice",
-        SCHEDULER,
-        "            known = self._tasks.get(spec.id)\n",
+        SUBMITTING,
+        "            known = open_tasks.by_id.get(spec.id)\n",
         "            known = None\n",
     ),
     Mutation(
@@ -137,9 +139,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a retry does not wait",
-        SCHEDULER,
-        "        record.retry_at = now + decision.delay",
-        "        record.retry_at = now",
+        REPORTS,
+        "        self._open.retry(record, now + decision.delay)\n",
+        "        self._open.retry(record, now)\n",
     ),
     Mutation(
         "a subworker that is kept for a suspect lets nobody in",

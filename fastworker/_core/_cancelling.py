@@ -1,0 +1,105 @@
+"""Stopping tasks: because somebody asks, because their owner is gone, or their parent."""
+
+from __future__ import annotations
+
+from fastworker._core._messages import StopOrder, TaskEvent, WireStatus
+from fastworker._core._open_tasks import OpenTasks
+from fastworker._core._owners import Owners, is_anothers
+from fastworker._core._scheduler_events import (
+    SchedulerCommand,
+    TasksCancelled,
+    TasksDescribed,
+)
+from fastworker._core._task_states import Step, TaskRecord, TaskState
+
+
+class Cancelling:
+    """Asks what runs to stop, and ends all else."""
+
+    def __init__(self, open_tasks: OpenTasks, owners: Owners) -> None:
+        self._open = open_tasks
+        self._owners = owners
+
+    def apply(self, event: TasksCancelled, now: float) -> list[SchedulerCommand]:
+        """Somebody asks."""
+        commands: list[SchedulerCommand] = []
+        denied: set[str] = set()
+        for task_id in event.ids:
+            record = self._open.by_id.get(task_id)
+            if record is not None and is_anothers(record, event.only_of):
+                denied.add(task_id)
+            elif record is not None:
+                if event.watcher is not None:
+                    self._owners.watch(record, event.watcher)
+                leaver = event.leaver if record.is_shared else None
+                if leaver is not None and self._owners.leave(record, leaver):
+                    continue
+                self.cancel(record, now, commands, event.grace)
+        self.cancel_doomed(now, commands)
+        events = [
+            TaskEvent(task_id, WireStatus.DENIED)
+            if task_id in denied
+            else self._open.describe(task_id, now=now)
+            for task_id in event.ids
+        ]
+        return [*commands, TasksDescribed(events)]
+
+    def cancel(
+        self,
+        record: TaskRecord,
+        now: float,
+        commands: list[SchedulerCommand],
+        grace: float | None = None,
+    ) -> None:
+        """Ask a task to stop that a subworker has; end any other."""
+        if record.state is TaskState.AWAY:
+            # Who comes back with it is told to stop.
+            record.is_cancel_requested = True
+            self._open.changes.mark(record)
+            self._open.families.doom(record.spec.id)
+            return
+        if record.worker is None:
+            self._open.remove(record, Step.CANCEL, now, commands)
+            return
+        # Asked again it is told again: somebody may have less patience.
+        if not record.is_cancel_requested or grace is not None:
+            record.is_cancel_requested = True
+            self._open.changes.mark(record)
+            order = StopOrder(record.spec.id, record.fence, grace, record.fence_epoch)
+            record.worker.stop(order)
+        self._open.families.doom(record.spec.id)
+
+    def cancel_doomed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel the children of whatever was cancelled, and theirs."""
+        doomed = self._open.families.doomed
+        while doomed:
+            child = doomed.popleft()
+            # Whoever submits itself as its own parent gets no endless loop.
+            if child.is_shared and (child.joint or child.is_kept):
+                continue  # others want it; who has submitted it inside leaves it by itself
+            if not child.is_cancel_requested and self._open.by_id.get(child.spec.id) is child:
+                self.cancel(child, now, commands)
+
+    def note_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
+        """A client will not come back: nobody else may want what it has submitted."""
+        commands: list[SchedulerCommand] = []
+        for record in list(self._open.by_id.values()):
+            if owner in record.watchers:
+                record.watchers = tuple(other for other in record.watchers if other != owner)
+            if owner not in record.owners or record.spec.id not in self._open.by_id:
+                continue  # another's, or gone by now with its parent
+            self._owners.disown(record, owner)
+            if record.is_shared:
+                # Whoever comes back with its key shall find it.
+                self._owners.keep(record)
+            elif record.spec.attached:
+                self.cancel(record, now, commands)
+        return commands
+
+    def cancel_unclaimed(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Cancel attached tasks whose clients have not come back after a restart."""
+        for record in list(self._open.by_id.values()):
+            is_unclaimed = record.is_restored and record.owner is None
+            is_unclaimed = is_unclaimed and not record.is_shared
+            if is_unclaimed and record.spec.attached and record.spec.id in self._open.by_id:
+                self.cancel(record, now, commands)

@@ -1,0 +1,77 @@
+"""Who has submitted a task, and who else wants to hear of it.
+
+One without a key has one owner; under a key many may have submitted the same one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastworker._core._open_tasks import OpenTasks
+from fastworker._core._task_states import TaskRecord
+
+# So many may watch a task besides its owner; of more, the first hear nothing.
+MAX_WATCHERS: Final = 16
+# So many may have submitted one task, under its key.
+MAX_OWNERS: Final = 1_000
+
+
+class Owners:
+    """Changes those of the open tasks."""
+
+    def __init__(self, open_tasks: OpenTasks) -> None:
+        self._open = open_tasks
+
+    def join(self, record: TaskRecord, key: bytes) -> bool:
+        """Note who has submitted a task that is here already; False if they are too many."""
+        if record.is_shared and record.owner is not None:
+            return self._own_too(record, key)
+        self._own(record, key)
+        return True
+
+    def join_or_watch(self, record: TaskRecord, key: bytes) -> None:
+        """Note somebody who has submitted it, or who at least hears of it."""
+        if not self.join(record, key):
+            self.watch(record, key)
+
+    def watch(self, record: TaskRecord, key: bytes) -> None:
+        """Note somebody who wants to hear of it, and nothing more."""
+        if key not in (record.owner, *record.joint, *record.watchers):
+            record.watchers = (*record.watchers, key)[-MAX_WATCHERS:]
+
+    def leave(self, record: TaskRecord, key: bytes) -> bool:
+        """Note that one of the owners does not want a task; say whether others do."""
+        self.disown(record, key)
+        self.watch(record, key)  # it still wants to know when nothing runs any more
+        return bool(record.owners) or record.is_kept
+
+    def disown(self, record: TaskRecord, key: bytes) -> None:
+        """One of the owners is none any more."""
+        others = [other for other in record.owners if other != key]
+        record.owner = others[0] if others else None
+        record.joint = tuple(others[1:])
+
+    def keep(self, record: TaskRecord) -> None:
+        """Somebody wants a task who cannot be asked any more."""
+        if not record.is_kept:
+            record.is_kept = True
+            self._open.mark(record)
+
+    def _own(self, record: TaskRecord, key: bytes) -> None:
+        record.owner = key
+        # An owner hears everything once.
+        record.watchers = tuple(other for other in record.watchers if other != key)
+
+    def _own_too(self, record: TaskRecord, key: bytes) -> bool:
+        if key not in record.owners:
+            if len(record.owners) >= MAX_OWNERS:
+                return False
+            record.joint = (*record.joint, key)
+            self._open.mark(record)
+            record.watchers = tuple(other for other in record.watchers if other != key)
+        return True
+
+
+def is_anothers(record: TaskRecord, key: bytes | None) -> bool:
+    """Whether somebody has this task, and it is not this one; None may be anybody."""
+    return key is not None and bool(record.owners) and key not in record.owners
