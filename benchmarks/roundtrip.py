@@ -30,6 +30,7 @@ from roles import run_subworker
 
 import fastworker
 from fastworker import Client, ControlPlaneWorker, task
+from fastworker.cli._memory import set_start_aside
 
 
 @task
@@ -47,6 +48,7 @@ async def run_control_plane(store: str) -> None:
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(plane.start)
+        set_start_aside()  # as the commands do
         print(plane.discovery_address, plane.base_address, flush=True)
         nursery.start_soon(watch_pauses)
         await trio.to_thread.run_sync(sys.stdin.readline)

@@ -17,7 +17,8 @@ medians of one run. Figures of different runs or machines say nothing beside eac
 
 Fair to the others: Redis is Debian's package, on loopback, a fresh one for each system and
 round, keeps nothing on the disk, and is spoken to through hiredis. "SQLite" of FastWorker
-means a file in which each task and each outcome is, fsync'ed, before anybody hears of it. Only
-correct results count: a caller that gets nothing, or another task's result, is told below the
-table. What fails or takes too long stays in the table.
+means a file in which each task and each outcome is, fsync'ed, before anybody hears of it. The
+client of each system calls ``gc.freeze()`` after its first tasks. Only correct results count: a
+caller that gets nothing, or another task's result, is told below the table. What fails or takes
+too long stays in the table.
 """
