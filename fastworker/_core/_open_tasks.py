@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from fastworker._core._away import AwayLeases
+from fastworker._core._client_tasks import ClientTasks
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._families import Families
 from fastworker._core._held_tasks import HeldTasks
@@ -77,6 +78,7 @@ class OpenTasks:
         self.keys = IdempotencyKeys()
         self.by_id: dict[str, TaskRecord] = {}
         self.bytes = 0  # of all of them
+        self.clients = ClientTasks()
         self.families = Families()
         self.counts = TaskCounts()
         self.last_sequence = 0
@@ -123,6 +125,8 @@ class OpenTasks:
         spec = record.spec
         self.by_id[spec.id] = record
         self.bytes += record.size
+        if record.owner is not None:
+            self.clients.add(record.owner, record)
         if spec.key_ttl is not None:
             self._remember_key(record, now)
         if spec.expires is not None or spec.budget is not None:
@@ -305,6 +309,11 @@ class OpenTasks:
         spec = record.spec
         del self.by_id[spec.id]
         self.bytes -= record.size
+        if record.owner is not None:
+            self.clients.remove(record.owner, spec.id)
+        if record.joint or record.watchers:
+            for key in (*record.joint, *record.watchers):
+                self.clients.remove(key, spec.id)
         if len(self._alarms):
             self._alarms.clear(spec.id)
         if spec.options is not None and spec.options.parent:
@@ -336,6 +345,7 @@ class OpenTasks:
         self.results.check()
         self.keys.check()
         self.changes.check()
+        self.clients.check(self.by_id)
         self.families.check(self.by_id)
         assert self.bytes == sum([record.size for record in self.by_id.values()])
         assert len(self.by_id) <= self.max_queued

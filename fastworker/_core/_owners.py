@@ -36,8 +36,17 @@ class Owners:
 
     def watch(self, record: TaskRecord, key: bytes) -> None:
         """Note somebody who wants to hear of it, and nothing more."""
-        if key not in (record.owner, *record.joint, *record.watchers):
-            record.watchers = (*record.watchers, key)[-MAX_WATCHERS:]
+        if key in (record.owner, *record.joint, *record.watchers):
+            return
+        if len(record.watchers) == MAX_WATCHERS:
+            self.unwatch(record, record.watchers[0])
+        record.watchers = (*record.watchers, key)
+        self._open.clients.add(key, record)
+
+    def unwatch(self, record: TaskRecord, key: bytes) -> None:
+        """One of those who watch it does not any more."""
+        record.watchers = tuple(other for other in record.watchers if other != key)
+        self._open.clients.remove(key, record.spec.id)
 
     def leave(self, record: TaskRecord, key: bytes) -> bool:
         """Note that one of the owners does not want a task; say whether others do."""
@@ -47,9 +56,12 @@ class Owners:
 
     def disown(self, record: TaskRecord, key: bytes) -> None:
         """One of the owners is none any more."""
+        if key not in record.owners:
+            return
         others = [other for other in record.owners if other != key]
         record.owner = others[0] if others else None
         record.joint = tuple(others[1:])
+        self._open.clients.remove(key, record.spec.id)
 
     def keep(self, record: TaskRecord) -> None:
         """Somebody wants a task who cannot be asked any more."""
@@ -58,9 +70,15 @@ class Owners:
             self._open.mark(record)
 
     def _own(self, record: TaskRecord, key: bytes) -> None:
+        if record.owner is not None:
+            self._open.clients.remove(record.owner, record.spec.id)
         record.owner = key
+        self._note_owner(record, key)
+
+    def _note_owner(self, record: TaskRecord, key: bytes) -> None:
         # An owner hears everything once.
         record.watchers = tuple(other for other in record.watchers if other != key)
+        self._open.clients.add(key, record)
 
     def _own_too(self, record: TaskRecord, key: bytes) -> bool:
         if key not in record.owners:
@@ -68,7 +86,7 @@ class Owners:
                 return False
             record.joint = (*record.joint, key)
             self._open.mark(record)
-            record.watchers = tuple(other for other in record.watchers if other != key)
+            self._note_owner(record, key)
         return True
 
 

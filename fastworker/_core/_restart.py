@@ -7,6 +7,7 @@ had time for that nothing is handed out; what nobody claims is lost, or cancelle
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Final
 
 from fastworker._core._away import is_later_lease, is_same_lease
@@ -41,7 +42,9 @@ class Restart:
         self._cancelling = cancelling
         self._epoch = epoch
         self._hold_until = -math.inf  # nothing is handed out before
-        self._claims_end_at = math.inf  # when attached tasks of nobody's are cancelled
+        # Attached tasks, whose clients may come back for them until then.
+        self._unclaimed: deque[TaskRecord] = deque()
+        self._claims_end_at = math.inf
 
     @property
     def is_holding(self) -> bool:
@@ -66,7 +69,8 @@ class Restart:
                 self._losses.lose_away(away, away.started > 0.0, reason, now, commands)
         if self._claims_end_at <= now:
             self._claims_end_at = math.inf
-            self._cancelling.cancel_unclaimed(now, commands)
+            unclaimed, self._unclaimed = self._unclaimed, deque()
+            self._cancelling.note_unclaimed(unclaimed, now, commands)
 
     # --- what was stored ---
 
@@ -86,6 +90,8 @@ class Restart:
             self.restore_sequence(task.sequence)
             self._open.counts.submitted += 1
             self._open.take_back(record)
+            if record.spec.attached and not record.is_shared:
+                self._unclaimed.append(record)
             if record.stream is not None:
                 self._open.wait_again(record, TaskState.READY)
                 error = "lost: the control plane restarted, and values of this stream with it"

@@ -189,7 +189,11 @@ class Scheduler:
 
     def next_deadline(self) -> float:
         """When DeadlinePassed is wanted, ``inf`` for never."""
-        return min(self.open_tasks.next_deadline(), self._restart.next_deadline())
+        return min(
+            self.open_tasks.next_deadline(),
+            self._restart.next_deadline(),
+            self._cancelling.next_deadline(),
+        )
 
     def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
         """Forget new tasks that the store could not take; see ``Submitting.withdraw``."""
@@ -361,6 +365,7 @@ class Scheduler:
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
+        self._cancelling.go_on(now, commands)
         self.open_tasks.keys.expire(now)  # the store trims its own
         self._restart.pass_deadline(now, commands)
         for record in self.open_tasks.take_due(now):

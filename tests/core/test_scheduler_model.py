@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 
 from fastworker._core import _waiting
 from fastworker._core._cancelling import Cancelling
+from fastworker._core._client_tasks import ClientTasks
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._losses import Losses
 from fastworker._core._messages import (
@@ -618,10 +619,15 @@ def orphans_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def the_owner_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def own(self: Owners, record: TaskRecord, key: bytes) -> None:
-        record.owner = key
+    def note_owner(self: Owners, record: TaskRecord, key: bytes) -> None:
+        self._open.clients.add(key, record)
 
-    monkeypatch.setattr(Owners, "_own", own)
+    def remove(self: ClientTasks, key: bytes, task_id: str) -> None:
+        self._of.get(key, {}).pop(task_id, None)  # it is there once, and goes twice
+
+    monkeypatch.setattr(Owners, "_note_owner", note_owner)
+    monkeypatch.setattr(ClientTasks, "remove", remove)
+    monkeypatch.setattr(ClientTasks, "check", lambda *_: None)
 
 
 def a_shorter_grace_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
