@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from fastworker._core._away import AwayLeases
-from fastworker._core._client_tasks import ClientTasks
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._families import Families
 from fastworker._core._held_tasks import HeldTasks
@@ -27,6 +26,7 @@ from fastworker._core._scheduler_events import SchedulerCommand, TaskChanged
 from fastworker._core._stored import StoredKey
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord, TaskState
+from fastworker._core._tasks_by_client import TasksByClient
 from fastworker._core._waiting import WaitingTasks
 
 # Tasks that have not ended, by number and by weight.
@@ -78,7 +78,7 @@ class OpenTasks:
         self.keys = IdempotencyKeys()
         self.by_id: dict[str, TaskRecord] = {}
         self.bytes = 0  # of all of them
-        self.clients = ClientTasks()
+        self.clients = TasksByClient()
         self.families = Families()
         self.counts = TaskCounts()
         self.last_sequence = 0

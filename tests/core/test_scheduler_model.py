@@ -29,7 +29,6 @@ from hypothesis.stateful import (
 
 from fastworker._core import _waiting
 from fastworker._core._cancelling import Cancelling
-from fastworker._core._client_tasks import ClientTasks
 from fastworker._core._deadlines import Deadlines
 from fastworker._core._losses import Losses
 from fastworker._core._messages import (
@@ -49,6 +48,7 @@ from fastworker._core._retry import RetryOverride
 from fastworker._core._submitting import Submitting
 from fastworker._core._subworkers import SubworkerRecord
 from fastworker._core._task_states import Step, TaskRecord
+from fastworker._core._tasks_by_client import TasksByClient
 from fastworker._core._waiting import WaitingTasks
 from tests.core.scheduler_world import (
     EPOCH,
@@ -622,12 +622,12 @@ def the_owner_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def note_owner(self: Owners, record: TaskRecord, key: bytes) -> None:
         self._open.clients.add(key, record)
 
-    def remove(self: ClientTasks, key: bytes, task_id: str) -> None:
+    def remove(self: TasksByClient, key: bytes, task_id: str) -> None:
         self._of.get(key, {}).pop(task_id, None)  # it is there once, and goes twice
 
     monkeypatch.setattr(Owners, "_note_owner", note_owner)
-    monkeypatch.setattr(ClientTasks, "remove", remove)
-    monkeypatch.setattr(ClientTasks, "check", lambda *_: None)
+    monkeypatch.setattr(TasksByClient, "remove", remove)
+    monkeypatch.setattr(TasksByClient, "check", lambda *_: None)
 
 
 def a_shorter_grace_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

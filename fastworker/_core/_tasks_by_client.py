@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from fastworker._core._task_states import TaskRecord
 
 
-class ClientTasks:
+class TasksByClient:
     """By the key of the client; one that has none is not here."""
 
     def __init__(self) -> None:
