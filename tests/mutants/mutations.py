@@ -21,7 +21,7 @@ class Mutation:
 
 CONTROL = "_core/_control_plane.py"
 SCHEDULER = "_core/_scheduler.py"
-CLIENT = "_core/_client.py"
+CLIENT_TASKS = "_core/_client_tasks.py"
 SESSIONS = "_core/_sessions.py"
 
 MUTATIONS = (
@@ -106,8 +106,8 @@ MUTATIONS = (
     ),
     Mutation(
         "what was acknowledged is not watched in the next session",
-        CLIENT,
-        "                if task.is_own:\n                    self._to_watch.append(task_id)\n",
+        CLIENT_TASKS,
+        "                if task.is_own:\n                    self.to_watch.append(task_id)\n",
         "",
     ),
     Mutation(

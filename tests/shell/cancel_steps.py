@@ -65,7 +65,7 @@ def assert_idle(world: World, client: Client) -> None:
     assert not session._watches
     state = client._state
     assert not state._queries
-    assert not state._to_cancel
+    assert not state._tasks.cancels
     assert not state._deadlines
     tasks = world.tasks()
     assert (tasks.held, sum(tasks.ready), tasks.leased, tasks.started) == (0, 0, 0, 0)
