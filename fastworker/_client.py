@@ -202,7 +202,7 @@ class Client(Submitter):
         host = self._host = Host(lambda: self._run_guarded(session))
         host.open()
         try:
-            await session.wait_connected(self.connect_timeout)
+            await session.life.wait_connected(self.connect_timeout)
         except BaseException:
             self._close("the client was not started")
             with anyio.CancelScope(shield=True):
@@ -237,7 +237,7 @@ class Client(Submitter):
         """
         session = self._session
         if session is not None:
-            await session.wait_taken_back()
+            await session.cancels.wait_taken_back()
 
     async def __aenter__(self) -> Client:
         if self._session is not None:
@@ -247,7 +247,7 @@ class Client(Submitter):
         await self._group.__aenter__()
         self._group.start_soon(self._run_guarded, session)
         try:
-            await session.wait_connected(self.connect_timeout)
+            await session.life.wait_connected(self.connect_timeout)
         except BaseException:
             self._close("the client was not started")
             self._group.cancel_scope.cancel()
@@ -298,7 +298,7 @@ class Client(Submitter):
         self._state = self._new_state()
 
         def note_trouble(reason: str, is_final: bool) -> None:
-            session.note_not_proved(reason, is_final=is_final)
+            session.life.note_not_proved(reason, is_final=is_final)
 
         transport = prove_when_dialing(
             self._transport or NngTransport(self._tls, on_trouble=note_trouble),
@@ -366,10 +366,10 @@ class Client(Submitter):
         if not is_name(task_id):  # no task has such an id, and no frame can carry it
             await anyio.lowlevel.checkpoint()
             raise TaskNotFound(f"no task has the id {task_id!r:.80}", task_id=task_id)
-        watch = session.request_cancel(task_id, grace)
+        watch = session.cancels.request(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
-            await session.wait_stopped(watch, grace)
+            await session.cancels.wait_stopped(watch, grace)
         if watch.error is not None:
             raise watch.error
         event = watch.event
@@ -406,7 +406,7 @@ class Client(Submitter):
             self._usable_session()
             await anyio.lowlevel.checkpoint()
             return Absence.UNKNOWN
-        event = await self._in_time(self._usable_session().query(task_id))
+        event = await self._in_time(self._usable_session().questions.query(task_id))
         if event.status is WireStatus.EVICTED:
             return Absence.EVICTED
         if event.status in (WireStatus.UNKNOWN, WireStatus.REFUSED):

@@ -73,7 +73,7 @@ class Operations:
 
     async def list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
         """Ask for callbacks that have not arrived."""
-        return await self._in_time(self._usable_session().ask(asked, CallbacksReply))
+        return await self._in_time(self._usable_session().questions.ask(asked, CallbacksReply))
 
     async def list_tasks(self, asked: TasksAsked) -> TasksPage:
         """Ask for a page of tasks, the newest first.
@@ -86,7 +86,7 @@ class Operations:
     async def _find_tasks(self, asked: TasksAsked) -> TasksPage:
         rows: list[TaskRow] = []
         while True:
-            page = await self._usable_session().ask(asked, TasksPage)
+            page = await self._usable_session().questions.ask(asked, TasksPage)
             if page.problem:
                 raise StoreUnavailable(page.problem)
             rows += page.rows
@@ -102,7 +102,7 @@ class Operations:
           TaskNotFound: no such task is kept.
         """
         session = self._usable_session()
-        detail = await self._in_time(session.ask(TaskAsked(task_id), TaskDetail))
+        detail = await self._in_time(session.questions.ask(TaskAsked(task_id), TaskDetail))
         if detail.problem:
             raise StoreUnavailable(detail.problem)
         if detail.row is None:
@@ -111,7 +111,9 @@ class Operations:
 
     async def overview(self) -> Overview:
         """Ask how the control plane is."""
-        return await self._in_time(self._usable_session().ask(OverviewAsked(), Overview))
+        return await self._in_time(
+            self._usable_session().questions.ask(OverviewAsked(), Overview)
+        )
 
     async def workers(self) -> list[WorkerRow]:
         """Ask for all subworkers."""
@@ -121,7 +123,7 @@ class Operations:
         rows: list[WorkerRow] = []
         while True:
             asked = WorkersAsked(rows[-1].number if rows else 0)
-            page = await self._usable_session().ask(asked, WorkersReply)
+            page = await self._usable_session().questions.ask(asked, WorkersReply)
             rows += page.workers
             if not page.more or not page.workers:
                 return rows
@@ -134,7 +136,7 @@ class Operations:
         found: list[Series] = []
         while True:
             asked = MetricsAsked(len(found))
-            page = await self._usable_session().ask(asked, MetricsReply)
+            page = await self._usable_session().questions.ask(asked, MetricsReply)
             found += page.series
             if not page.more or not page.series:
                 return found
@@ -148,7 +150,7 @@ class Operations:
           LookupError: that cannot be; the message says why.
         """
         session = self._usable_session()
-        reply = await self._in_time(session.ask(DrainAsked(worker_id), DrainReply))
+        reply = await self._in_time(session.questions.ask(DrainAsked(worker_id), DrainReply))
         if reply.problem:
             raise LookupError(reply.problem)
 
@@ -173,7 +175,7 @@ class Operations:
         left = list(dict.fromkeys(ids))
         while left:
             named = TasksNamed(action, left[:MAX_PAGE_ROWS], newest)
-            some = await self._in_time(self._usable_session().ask(named, TasksDone))
+            some = await self._in_time(self._usable_session().questions.ask(named, TasksDone))
             if some.problem:
                 raise StoreUnavailable(some.problem)
             done += some.done
@@ -189,7 +191,7 @@ async def _all_functions(session: ClientSession) -> list[LiveFunction]:
     found: list[LiveFunction] = []
     while True:
         asked = FunctionsAsked(found[-1].function.name if found else "")
-        reply = await session.ask(asked, FunctionsReply)
+        reply = await session.questions.ask(asked, FunctionsReply)
         found += reply.functions
         if not reply.more or not reply.functions:
             return found

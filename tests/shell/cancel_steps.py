@@ -61,8 +61,8 @@ def assert_idle(world: World, client: Client) -> None:
     session = client._session
     assert session is not None
     assert not session._submits
-    assert not session._queries
-    assert not session._watches
+    assert not session.questions
+    assert not session.watches
     state = client._state
     assert not state._queries
     assert not state._tasks.cancels

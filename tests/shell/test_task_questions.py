@@ -141,7 +141,7 @@ async def test_a_result_that_memory_has_no_room_for_comes_from_the_store(
             result = await other.get_task_result(first.task_id)
             assert result is not None
             assert result.result == 3
-            event = await other._usable_session().query(first.task_id)
+            event = await other._usable_session().questions.query(first.task_id)
             assert event.status is WireStatus.SUCCESS
 
 
