@@ -27,10 +27,8 @@ from fastworker._client_operations import Operations
 from fastworker._client_session import ClientSession
 from fastworker._config import ClientConfig
 from fastworker._core._client import ClientState, ClientStatistics
-from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import (
     Callback,
-    LiveFunction,
     TaskSpec,
     WireStatus,
     is_name,
@@ -63,6 +61,7 @@ from fastworker._task_ids import new_task_id
 from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
+from fastworker._unwrapped import unwrapped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -426,7 +425,7 @@ class Client(Submitter):
         Cancellation:
           Always a checkpoint; changes nothing.
         """
-        return [_function_info(live) for live in await self._operations.list_live_functions()]
+        return await self._operations.list_task_functions()
 
     def events(
         self,
@@ -570,37 +569,6 @@ class Client(Submitter):
             self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
         )
 
-    def _timed_out(self, late: TaskTimedOut) -> TaskResult:
-        """The outcome for a caller that has waited long enough."""
-        worker = late.event.worker_id or None
-        if late.finds_no_room:
-            where = "while the queue was full"
-        elif not late.was_sent:
-            where = "before it was sent: no control plane was reached"
-        elif late.event.status is WireStatus.STARTED:
-            where = f"while running on {worker or 'a worker'}"
-        else:
-            where = "while queued"
-        return TaskResult(
-            task_id=late.task_id,
-            status=TaskStatus.FAILURE,
-            error=f"timed out after {self.timeout:g} s {where}",
-            worker_id=worker,
-        )
-
-
-def _function_info(live: LiveFunction) -> TaskFunctionInfo:
-    info = live.function
-    return TaskFunctionInfo(
-        name=info.name,
-        signature=info.signature,
-        doc=info.doc,
-        lane=info.lane,
-        on_lost=info.on_lost,
-        workers=tuple(live.workers),
-        worker_count=live.worker_count,
-    )
-
 
 def _broken(cause: Exception) -> ClientBroken:
     error = ClientBroken(
@@ -608,10 +576,3 @@ def _broken(cause: Exception) -> ClientBroken:
     )
     error.__cause__ = cause
     return error
-
-
-def unwrapped(errors: Exception) -> Exception:
-    """The one error in a group that task groups have put around it, else the group."""
-    while isinstance(errors, ExceptionGroup) and len(errors.exceptions) == 1:
-        errors = errors.exceptions[0]
-    return errors

@@ -39,6 +39,7 @@ from fastworker._core._task_questions import (
     Untouched,
 )
 from fastworker._errors import RemoteProtocolError, StoreUnavailable, TaskNotFound
+from fastworker._models import TaskFunctionInfo
 
 T = TypeVar("T")
 
@@ -66,6 +67,10 @@ class Operations:
     def __init__(self, usable_session: Callable[[], ClientSession], in_time: InTime) -> None:
         self._usable_session = usable_session
         self._in_time = in_time
+
+    async def list_task_functions(self) -> list[TaskFunctionInfo]:
+        """As :meth:`list_live_functions`, with what every client is told of them."""
+        return [_function_info(live) for live in await self.list_live_functions()]
 
     async def list_live_functions(self) -> list[LiveFunction]:
         """Ask for task functions, with all that their workers have announced."""
@@ -195,3 +200,16 @@ async def _all_functions(session: ClientSession) -> list[LiveFunction]:
         found += reply.functions
         if not reply.more or not reply.functions:
             return found
+
+
+def _function_info(live: LiveFunction) -> TaskFunctionInfo:
+    info = live.function
+    return TaskFunctionInfo(
+        name=info.name,
+        signature=info.signature,
+        doc=info.doc,
+        lane=info.lane,
+        on_lost=info.on_lost,
+        workers=tuple(live.workers),
+        worker_count=live.worker_count,
+    )

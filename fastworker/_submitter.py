@@ -27,7 +27,7 @@ from fastworker._core._messages import Callback, TaskSpec
 from fastworker._errors import ControlPlaneUnreachable, NotEncodable, PayloadTooLarge
 from fastworker._lanes._context import current_attempt, waiting_for_others
 from fastworker._models import TaskPriority, TaskResult
-from fastworker._outcomes import result_of
+from fastworker._outcomes import late_result, result_of
 from fastworker._task_group import OnError, TaskGroup, open_task_group
 from fastworker._task_handle import TaskHandle
 from fastworker._task_map import Values, open_map
@@ -285,7 +285,7 @@ class Submitter(abc.ABC):
                 ),
             )
         if isinstance(outcome, TaskTimedOut):
-            return client._timed_out(outcome)
+            return late_result(outcome, client.timeout)
         assert outcome is not None
         return result_of(outcome, client.serialization_format)
 
