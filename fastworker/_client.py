@@ -17,60 +17,31 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
-import msgspec
 
 from fastworker._authentication import CLIENT_ROLES, check_roles, prove_when_dialing
 from fastworker._call_settings import CallSettings, check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
+from fastworker._client_arguments import encode_bounded, name_of
 from fastworker._client_host import Host, current_clock
+from fastworker._client_operations import Operations
 from fastworker._client_session import ClientSession
 from fastworker._config import ClientConfig
 from fastworker._core._client import ClientState, ClientStatistics
-from fastworker._core._client_events import TaskTimedOut
 from fastworker._core._messages import (
-    MAX_ITEM_BYTES,
     Callback,
-    CallbacksAsked,
-    CallbacksReply,
-    FunctionsAsked,
-    FunctionsReply,
-    LiveFunction,
     TaskSpec,
     WireStatus,
     is_name,
 )
-from fastworker._core._metrics import MetricsAsked, MetricsReply, Series
-from fastworker._core._overview import (
-    DrainAsked,
-    DrainReply,
-    Overview,
-    OverviewAsked,
-    WorkerRow,
-    WorkersAsked,
-    WorkersReply,
-)
 from fastworker._core._results import Results
-from fastworker._core._stored import MAX_PAGE_ROWS, TaskRow, TasksAsked, TasksPage
-from fastworker._core._task_questions import (
-    TaskAction,
-    TaskAsked,
-    TaskDetail,
-    TasksDone,
-    TasksNamed,
-    Untouched,
-)
 from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import (
     ClientBroken,
     ClientClosed,
     ControlPlaneUnreachable,
     ForkedClient,
-    PayloadTooLarge,
-    RemoteProtocolError,
     ResultExpired,
-    StoreUnavailable,
     TaskNotFound,
-    UnknownTask,
 )
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import (
@@ -83,13 +54,14 @@ from fastworker._models import (
 from fastworker._outcomes import STATUSES, Absence, result_of
 from fastworker._process_id import current_pid
 from fastworker._registry import Registry, registry
-from fastworker._serialization import FORMAT_IDS, encode_arguments
+from fastworker._serialization import FORMAT_IDS
 from fastworker._submitter import Submitter, parent_id
 from fastworker._task_events import EventStream, OneOrMore, open_events, wanted_events
 from fastworker._task_ids import new_task_id
 from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Transport
 from fastworker._transport._nng import NngTransport
+from fastworker._unwrapped import unwrapped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -229,7 +201,7 @@ class Client(Submitter):
         host = self._host = Host(lambda: self._run_guarded(session))
         host.open()
         try:
-            await session.wait_connected(self.connect_timeout)
+            await session.life.wait_connected(self.connect_timeout)
         except BaseException:
             self._close("the client was not started")
             with anyio.CancelScope(shield=True):
@@ -264,7 +236,7 @@ class Client(Submitter):
         """
         session = self._session
         if session is not None:
-            await session.wait_taken_back()
+            await session.cancels.wait_taken_back()
 
     async def __aenter__(self) -> Client:
         if self._session is not None:
@@ -274,7 +246,7 @@ class Client(Submitter):
         await self._group.__aenter__()
         self._group.start_soon(self._run_guarded, session)
         try:
-            await session.wait_connected(self.connect_timeout)
+            await session.life.wait_connected(self.connect_timeout)
         except BaseException:
             self._close("the client was not started")
             self._group.cancel_scope.cancel()
@@ -325,7 +297,7 @@ class Client(Submitter):
         self._state = self._new_state()
 
         def note_trouble(reason: str, is_final: bool) -> None:
-            session.note_not_proved(reason, is_final=is_final)
+            session.life.note_not_proved(reason, is_final=is_final)
 
         transport = prove_when_dialing(
             self._transport or NngTransport(self._tls, on_trouble=note_trouble),
@@ -393,10 +365,10 @@ class Client(Submitter):
         if not is_name(task_id):  # no task has such an id, and no frame can carry it
             await anyio.lowlevel.checkpoint()
             raise TaskNotFound(f"no task has the id {task_id!r:.80}", task_id=task_id)
-        watch = session.request_cancel(task_id, grace)
+        watch = session.cancels.request(task_id, grace)
         await anyio.lowlevel.checkpoint()
         with waiting_for_others():
-            await session.wait_stopped(watch, grace)
+            await session.cancels.wait_stopped(watch, grace)
         if watch.error is not None:
             raise watch.error
         event = watch.event
@@ -433,7 +405,7 @@ class Client(Submitter):
             self._usable_session()
             await anyio.lowlevel.checkpoint()
             return Absence.UNKNOWN
-        event = await self._in_time(self._usable_session().query(task_id))
+        event = await self._in_time(self._usable_session().questions.query(task_id))
         if event.status is WireStatus.EVICTED:
             return Absence.EVICTED
         if event.status in (WireStatus.UNKNOWN, WireStatus.REFUSED):
@@ -453,11 +425,7 @@ class Client(Submitter):
         Cancellation:
           Always a checkpoint; changes nothing.
         """
-        return [_function_info(live) for live in await self._list_live_functions()]
-
-    async def _list_live_functions(self) -> list[LiveFunction]:
-        """As :meth:`list_task_functions`, with all that their workers have announced."""
-        return await self._in_time(_all_functions(self._usable_session()))
+        return await self._operations.list_task_functions()
 
     def events(
         self,
@@ -512,116 +480,10 @@ class Client(Submitter):
         )
         return open_events(self, asked)
 
-    async def _list_callbacks(self, asked: CallbacksAsked) -> CallbacksReply:
-        """Ask for callbacks that have not arrived; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._usable_session().ask(asked, CallbacksReply))
-
-    async def _list_tasks(self, asked: TasksAsked) -> TasksPage:
-        """Ask for a page of tasks, the newest first; raises as :meth:`get_task_result`.
-
-        Raises:
-          StoreUnavailable: the control plane cannot read its store now.
-        """
-        return await self._in_time(self._find_tasks(asked))
-
-    async def _find_tasks(self, asked: TasksAsked) -> TasksPage:
-        rows: list[TaskRow] = []
-        while True:
-            page = await self._usable_session().ask(asked, TasksPage)
-            if page.problem:
-                raise StoreUnavailable(page.problem)
-            rows += page.rows
-            left = asked.limit - len(page.rows)
-            if not page.reached or not left:
-                return msgspec.structs.replace(page, rows=rows)
-            asked = msgspec.structs.replace(asked, before=page.reached, limit=left)
-
-    async def _describe_task(self, task_id: str) -> TaskDetail:
-        """Ask for all that is known of a task; raises as :meth:`_list_tasks`.
-
-        Raises:
-          TaskNotFound: no such task is kept.
-        """
-        session = self._usable_session()
-        detail = await self._in_time(session.ask(TaskAsked(task_id), TaskDetail))
-        if detail.problem:
-            raise StoreUnavailable(detail.problem)
-        if detail.row is None:
-            raise TaskNotFound(f"task {task_id!r}: no such task is kept", task_id=task_id)
-        return detail
-
-    async def _overview(self) -> Overview:
-        """Ask how the control plane is; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._usable_session().ask(OverviewAsked(), Overview))
-
-    async def _workers(self) -> list[WorkerRow]:
-        """Ask for all subworkers; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._all_workers())
-
-    async def _all_workers(self) -> list[WorkerRow]:
-        rows: list[WorkerRow] = []
-        while True:
-            asked = WorkersAsked(rows[-1].number if rows else 0)
-            page = await self._usable_session().ask(asked, WorkersReply)
-            rows += page.workers
-            if not page.more or not page.workers:
-                return rows
-
-    async def _metrics(self) -> list[Series]:
-        """Ask how long tasks take; raises as :meth:`get_task_result`."""
-        return await self._in_time(self._all_series())
-
-    async def _all_series(self) -> list[Series]:
-        found: list[Series] = []
-        while True:
-            asked = MetricsAsked(len(found))
-            page = await self._usable_session().ask(asked, MetricsReply)
-            found += page.series
-            if not page.more or not page.series:
-                return found
-
-    async def _drain_worker(self, worker_id: str) -> None:
-        """Have a subworker end when what it runs has ended; raises as :meth:`get_task_result`.
-
-        A supervised one is started again then. After ``Cancelled`` it may be drained.
-
-        Raises:
-          LookupError: that cannot be; the message says why.
-        """
-        session = self._usable_session()
-        reply = await self._in_time(session.ask(DrainAsked(worker_id), DrainReply))
-        if reply.problem:
-            raise LookupError(reply.problem)
-
-    async def _act_on_tasks(
-        self, action: TaskAction, ids: list[str], *, newest: int | None = None
-    ) -> TasksDone:
-        """Have ended tasks run again, or forgotten; raises as :meth:`_list_tasks`.
-
-        Args:
-          newest: what has a higher number is left alone; the highest one that there is
-            if not given.
-
-        After ``Cancelled`` it may have been done with some of them, or be done yet.
-        """
-        if newest is None:
-            page = await self._list_tasks(TasksAsked(limit=1))
-            newest = page.rows[0].sequence if page.rows else 0
-        done: list[str] = []
-        untouched: list[Untouched] = []
-        left = list(dict.fromkeys(ids))
-        while left:
-            named = TasksNamed(action, left[:MAX_PAGE_ROWS], newest)
-            some = await self._in_time(self._usable_session().ask(named, TasksDone))
-            if some.problem:
-                raise StoreUnavailable(some.problem)
-            done += some.done
-            untouched += some.untouched
-            told = {*some.done, *(each.task_id for each in some.untouched)}
-            if not told.intersection(left):
-                raise RemoteProtocolError("nothing was said of any task")
-            left = [task_id for task_id in left if task_id not in told]
-        return TasksDone(done, untouched)
+    @property
+    def _operations(self) -> Operations:
+        """What operators ask the control plane and have it do; the CLI, the dashboard too."""
+        return Operations(self._usable_session, self._in_time)
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         with anyio.move_on_after(self.timeout):
@@ -661,8 +523,8 @@ class Client(Submitter):
         attached: bool,
         is_stream: bool = False,
     ) -> TaskSpec:
-        name = self._name_of(task, is_stream=is_stream)
-        payload = self._encode_arguments(name, args, kwargs)
+        name = name_of(self._registry, task, is_stream=is_stream)
+        payload = encode_bounded(name, args, kwargs, self.serialization_format)
         chosen_id = settings.chosen_id
         return TaskSpec(
             id=chosen_id or self._new_task_id(),
@@ -683,8 +545,9 @@ class Client(Submitter):
         self, task: str | Callable[..., Any], items: Iterable[Any], settings: CallSettings
     ) -> Iterator[TaskSpec]:
         """A task for each item, which is its one argument; all else is the same."""
-        name = self._name_of(task, is_stream=False)
-        format = FORMAT_IDS[self.serialization_format]
+        name = name_of(self._registry, task, is_stream=False)
+        accepted = self.serialization_format
+        format = FORMAT_IDS[accepted]
         priority = int(settings.priority)
         options = settings.on_the_wire(parent=parent_id())
         created, new_task_id = self._wall_clock(), self._new_task_id
@@ -694,95 +557,17 @@ class Client(Submitter):
                 name,
                 priority,
                 format,
-                self._encode_arguments(name, (item,), {}),
+                encode_bounded(name, (item,), {}, accepted),
                 created,
                 True,  # attached
                 None,  # no callback
                 options,
             )
 
-    def _name_of(self, task: str | Callable[..., Any], *, is_stream: bool) -> str:
-        if isinstance(task, str):
-            name = task
-        else:
-            name = self._registry.name_of(task)
-            self._check_stream(name, is_stream)
-        if not is_name(name):
-            message = (
-                f"unknown task {name[:80]!r}: a name has 1 to 256 characters, all of them "
-                f"Unicode"
-            )
-            raise UnknownTask(message, task_name=name)
-        return name
-
-    def _encode_arguments(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bytes:
-        payload = encode_arguments(args, kwargs, self.serialization_format)
-        if len(payload) > MAX_ITEM_BYTES:
-            raise PayloadTooLarge(f"the arguments of {name!r}", len(payload), MAX_ITEM_BYTES)
-        return payload
-
     def _not_acknowledged(self) -> ControlPlaneUnreachable:
         return ControlPlaneUnreachable(
             self.discovery_address, f"the task was not acknowledged in {self.timeout:g} s"
         )
-
-    def _check_stream(self, name: str, is_stream: bool) -> None:
-        """Refuse a function that is called the wrong way, as far as that can be known."""
-        known = self._registry.get(name)
-        if known is None or known.is_stream is None or known.is_stream is is_stream:
-            return
-        if is_stream:
-            raise TypeError(
-                f"client.stream({name}): {name} is not a generator function; it returns one "
-                f"value, so call it with client.submit"
-            )
-        raise TypeError(
-            f"{name} is a generator function, whose values come one by one; "
-            f"read them with client.stream({name}, ...)"
-        )
-
-    def _timed_out(self, late: TaskTimedOut) -> TaskResult:
-        """The outcome for a caller that has waited long enough."""
-        worker = late.event.worker_id or None
-        if late.finds_no_room:
-            where = "while the queue was full"
-        elif not late.was_sent:
-            where = "before it was sent: no control plane was reached"
-        elif late.event.status is WireStatus.STARTED:
-            where = f"while running on {worker or 'a worker'}"
-        else:
-            where = "while queued"
-        return TaskResult(
-            task_id=late.task_id,
-            status=TaskStatus.FAILURE,
-            error=f"timed out after {self.timeout:g} s {where}",
-            worker_id=worker,
-        )
-
-
-async def _all_functions(session: ClientSession) -> list[LiveFunction]:
-    found: list[LiveFunction] = []
-    while True:
-        asked = FunctionsAsked(found[-1].function.name if found else "")
-        reply = await session.ask(asked, FunctionsReply)
-        found += reply.functions
-        if not reply.more or not reply.functions:
-            return found
-
-
-def _function_info(live: LiveFunction) -> TaskFunctionInfo:
-    info = live.function
-    return TaskFunctionInfo(
-        name=info.name,
-        signature=info.signature,
-        doc=info.doc,
-        lane=info.lane,
-        on_lost=info.on_lost,
-        workers=tuple(live.workers),
-        worker_count=live.worker_count,
-    )
 
 
 def _broken(cause: Exception) -> ClientBroken:
@@ -791,10 +576,3 @@ def _broken(cause: Exception) -> ClientBroken:
     )
     error.__cause__ = cause
     return error
-
-
-def unwrapped(errors: Exception) -> Exception:
-    """The one error in a group that task groups have put around it, else the group."""
-    while isinstance(errors, ExceptionGroup) and len(errors.exceptions) == 1:
-        errors = errors.exceptions[0]
-    return errors

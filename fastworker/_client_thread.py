@@ -249,7 +249,7 @@ class ClientThread:
 
     async def _take_back(self, task_id: str) -> None:
         with trio.move_on_after(TAKE_BACK_SECONDS):
-            await self._client._usable_session().request_cancel(task_id).wait()
+            await self._client._usable_session().cancels.request(task_id).wait()
 
     def why_closed(self) -> FastWorkerError:
         """What calls raise that come too late."""

@@ -15,7 +15,7 @@ import anyio
 import trio
 
 from fastworker._call_settings import CallSettings
-from fastworker._client import Client, unwrapped
+from fastworker._client import Client
 from fastworker._client_session import ClientSession
 from fastworker._control_plane import ControlPlaneWorker
 from fastworker._core._callback_addresses import ANYWHERE
@@ -30,6 +30,7 @@ from fastworker._task_function import Backend
 from fastworker._transport._abc import Link, Listener
 from fastworker._transport._in_process import InProcessNetwork
 from fastworker._transport._nng import NngTransport
+from fastworker._unwrapped import unwrapped
 
 # Names in a network of its own, to which nobody else can listen or dial.
 _BASE_ADDRESS: Final = "tcp://127.0.0.1:5555"

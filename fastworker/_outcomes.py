@@ -6,6 +6,7 @@ import enum
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fastworker._core import _client_events
 from fastworker._core._messages import Ending, StreamValue, TaskEvent, WireStatus
 from fastworker._errors import (
     NotDecodable,
@@ -71,6 +72,25 @@ def result_of(
         worker_id=event.worker_id or None,
         attempts=event.attempts,
         errors=list(event.errors),
+    )
+
+
+def late_result(late: _client_events.TaskTimedOut, timeout: float) -> TaskResult:
+    """The outcome for a caller that has waited long enough: ``timeout`` seconds."""
+    worker = late.event.worker_id or None
+    if late.finds_no_room:
+        where = "while the queue was full"
+    elif not late.was_sent:
+        where = "before it was sent: no control plane was reached"
+    elif late.event.status is WireStatus.STARTED:
+        where = f"while running on {worker or 'a worker'}"
+    else:
+        where = "while queued"
+    return TaskResult(
+        task_id=late.task_id,
+        status=TaskStatus.FAILURE,
+        error=f"timed out after {timeout:g} s {where}",
+        worker_id=worker,
     )
 
 

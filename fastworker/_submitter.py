@@ -27,7 +27,7 @@ from fastworker._core._messages import Callback, TaskSpec
 from fastworker._errors import ControlPlaneUnreachable, NotEncodable, PayloadTooLarge
 from fastworker._lanes._context import current_attempt, waiting_for_others
 from fastworker._models import TaskPriority, TaskResult
-from fastworker._outcomes import result_of
+from fastworker._outcomes import late_result, result_of
 from fastworker._task_group import OnError, TaskGroup, open_task_group
 from fastworker._task_handle import TaskHandle
 from fastworker._task_map import Values, open_map
@@ -273,7 +273,7 @@ class Submitter(abc.ABC):
             settings = settings.changed(priority=TaskPriority.parse(priority))
         spec = client._spec(task_name, tuple(args), kwargs or {}, settings, attached=True)
         with waiting_for_others():
-            outcome = await session.submit(
+            outcome = await session.submissions.submit(
                 spec,
                 wants_outcome=True,
                 within=client.timeout,
@@ -285,7 +285,7 @@ class Submitter(abc.ABC):
                 ),
             )
         if isinstance(outcome, TaskTimedOut):
-            return client._timed_out(outcome)
+            return late_result(outcome, client.timeout)
         assert outcome is not None
         return result_of(outcome, client.serialization_format)
 
@@ -339,9 +339,9 @@ class Submitter(abc.ABC):
         spec = client._spec(task, args, kwargs, self._settings, attached=True)
 
         def handle() -> TaskHandle[Any]:
-            watch = session.watch(spec.id, on_end)
+            watch = session.watches.watch(spec.id, on_end)
             accepted = client.serialization_format
-            shared = session.shared(spec.id)
+            shared = session.shared_tasks.get(spec.id)
             return TaskHandle(spec.id, spec.name, session, state, accepted, watch, shared)
 
         try:
@@ -382,7 +382,7 @@ class Submitter(abc.ABC):
                 specs.append(spec)
         except (NotEncodable, PayloadTooLarge) as raised:
             error = raised
-        watches = session.submit_all(
+        watches = session.submissions.submit_all(
             specs,
             on_end,
             lambda: on_late(client._not_acknowledged()),
@@ -412,7 +412,7 @@ class Submitter(abc.ABC):
         except BaseException:
             session.leave_stream(spec.id)
             raise
-        stream._watch = session.watch(spec.id, lambda _: stream._signal())
+        stream._watch = session.watches.watch(spec.id, lambda _: stream._signal())
         return stream
 
     def _hand_in(
@@ -430,7 +430,7 @@ class Submitter(abc.ABC):
         client = self._client
         session = client._usable_session()
         waits_for_room = self._settings.when_full == "wait"
-        return session.submit(
+        return session.submissions.submit(
             spec,
             wants_outcome=False,
             # For room it waits as long as its caller does.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
-from fastworker._client import unwrapped
 from fastworker._client_block import Block
 from fastworker._task_stream import Stream
+from fastworker._unwrapped import unwrapped
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import anyio
 import msgspec
 
-from fastworker._client_session import Call, ClientSession
+from fastworker._client_call import Call
+from fastworker._client_session import ClientSession
 from fastworker._core._event_messages import (
     MAX_FILTER_NAMES,
     MAX_INTERVAL_MS,
@@ -139,22 +140,22 @@ class EventStream:
     async def _hear(self) -> EventsReply:
         """Wait for the next answer. Who is cancelled here waits for the same one later."""
         if self._call is None:
-            self._call = self._session.listen(self._asked)
+            self._call = self._session.questions.listen(self._asked)
         await self._call.wait()
         call, self._call = self._call, None
-        return self._session.heard(call)
+        return self._session.questions.heard(call)
 
     def _ask_on(self) -> None:
         """Have a question out at any time: it makes a new control plane know this stream."""
         try:
-            self._call = self._session.listen(self._asked)
+            self._call = self._session.questions.listen(self._asked)
         except (ClientClosed, ClientBroken):
             pass  # the next to read hears of it
 
     def _leave(self) -> None:
         self._is_left = True
         self._rows.clear()
-        self._session.close_subscription(self._asked.number, self._call)
+        self._session.questions.close_subscription(self._asked.number, self._call)
 
     def _take(self, reply: EventsReply) -> list[TaskRow]:
         self._asked = msgspec.structs.replace(
@@ -192,7 +193,7 @@ def _moment(wall: float) -> datetime:
 async def open_events(client: Client, asked: EventsAsked) -> AsyncIterator[EventStream]:
     """See :meth:`Client.events`."""
     session = client._usable_session()
-    asked = msgspec.structs.replace(asked, number=session.open_subscription())
+    asked = msgspec.structs.replace(asked, number=session.questions.open_subscription())
     stream = EventStream(session, asked)
     try:
         await client._in_time(stream._begin())

@@ -255,11 +255,11 @@ class TaskGroup:
                 await self._changed.wait()
             running = list(self._running.values())
             try:
-                watches = [handle._session.request_cancel(handle.id) for handle in running]
+                watches = [handle._session.cancels.request(handle.id) for handle in running]
             except ClientClosed:
                 return  # nobody is left who would tell
             for handle, watch in zip(running, watches, strict=True):
-                await handle._session.wait_stopped(watch)
+                await handle._session.cancels.wait_stopped(watch)
                 if not watch.is_set():
                     break  # out of reach, and so are the others
             for handle in self._running.values():

@@ -8,8 +8,10 @@ import anyio
 
 from fastworker._call_settings import check_grace
 from fastworker._cancel_outcome import CancelOutcome, Lost, outcome_of
-from fastworker._client_session import CANCEL_SECONDS, ClientSession, Watch
+from fastworker._client_cancels import CANCEL_SECONDS
+from fastworker._client_session import ClientSession
 from fastworker._client_shared_task import SharedTask
+from fastworker._client_watch import Watch
 from fastworker._lanes._context import waiting_for_others
 from fastworker._models import SerializationFormat, TaskResult, TaskStatus
 from fastworker._outcomes import STATUSES, decode_value, error_of, has_value, result_of
@@ -181,9 +183,9 @@ class TaskHandle(Generic[T]):
         """
         check_grace(grace)
         if not self._watch.is_set():
-            self._session.request_cancel(self.id, grace)
+            self._session.cancels.request(self.id, grace)
             with waiting_for_others():
-                await self._session.wait_stopped(self._watch, grace)
+                await self._session.cancels.wait_stopped(self._watch, grace)
         else:
             await anyio.lowlevel.checkpoint()
         if not self._watch.is_set():
@@ -193,10 +195,10 @@ class TaskHandle(Generic[T]):
     def _give_back(self) -> bool:
         """Have the task stopped unless others want it; say whether nobody here does."""
         if not self._is_shared:
-            self._session.request_cancel(self.id)
+            self._session.cancels.request(self.id)
             return True
         shared, self._shared = self._shared, None
-        return shared is not None and self._session.leave(self.id, shared)
+        return shared is not None and self._session.shared_tasks.leave(self.id, shared)
 
     def _give_up(self) -> Lost:
         """Nobody can say how it ended, or will; unless the control plane comes back."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 
-from fastworker._client_session import ClientSession, Watch
+from fastworker._client_session import ClientSession
+from fastworker._client_watch import Watch
 from fastworker._core._messages import StreamValue
 from fastworker._errors import ClientBroken, ClientClosed, LocalProtocolError, ResultExpired
 from fastworker._lanes._context import waiting_for_others
@@ -115,10 +116,10 @@ class Stream(Generic[T]):
             return
         with anyio.CancelScope(shield=True), waiting_for_others():
             try:
-                watch = self._session.request_cancel(self.id)
+                watch = self._session.cancels.request(self.id)
             except (ClientClosed, ClientBroken):
                 return  # nobody is left who would tell
-            await self._session.wait_stopped(watch)
+            await self._session.cancels.wait_stopped(watch)
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ def callbacks(
 
         async def command() -> int:
             async with client:
-                reply = await client._list_callbacks(CallbacksAsked(phases, limit))
+                reply = await client._operations.list_callbacks(CallbacksAsked(phases, limit))
             show(reply, as_json=as_json)
             return Exit.OK
 

@@ -50,9 +50,9 @@ def queues(
             async with client:
                 if watch:
                     await look_again_and_again(
-                        client._overview, lines_of, object_of if as_json else None
+                        client._operations.overview, lines_of, object_of if as_json else None
                     )
-                overview = await client._overview()
+                overview = await client._operations.overview()
             if as_json:
                 print_json(object_of(overview))
             else:

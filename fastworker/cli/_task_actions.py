@@ -94,7 +94,7 @@ def _run(action: str, verb: str, options: dict[str, object]) -> None:
             if wanted:
                 async with client:
                     named = TaskAction[action]
-                    done = await client._act_on_tasks(named, wanted, newest=newest)
+                    done = await client._operations.act_on_tasks(named, wanted, newest=newest)
             show(done, verb, as_json=bool(options["as_json"]))
             return Exit.UNKNOWN if ids and done.untouched else Exit.OK
 
@@ -126,7 +126,9 @@ async def _choose(client: Client, chosen: Filters) -> tuple[list[str], int]:
     ids: list[str] = []
     newest = before = 0
     while True:
-        page = await client._list_tasks(chosen.question(now=now, limit=1_000, before=before))
+        page = await client._operations.list_tasks(
+            chosen.question(now=now, limit=1_000, before=before)
+        )
         ids += [row.task_id for row in page.rows]
         newest = max([newest, *(row.sequence for row in page.rows)])
         before = page.following

@@ -81,7 +81,7 @@ def tasks(
 
         async def ask() -> TasksPage:
             asked = chosen.question(now=time.time(), limit=limit, before=before or 0)
-            return await client._list_tasks(asked)
+            return await client._operations.list_tasks(asked)
 
         async def command() -> int:
             async with client:
@@ -92,7 +92,7 @@ def tasks(
                         page_as_json if as_json else None,
                     )
                 if task_id is not None:
-                    show_one(await client._describe_task(task_id), as_json=as_json)
+                    show_one(await client._operations.describe_task(task_id), as_json=as_json)
                 else:
                     show(await ask(), as_json=as_json, now=time.time())
             return Exit.OK

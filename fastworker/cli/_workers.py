@@ -50,9 +50,9 @@ def workers(
             async with client:
                 if watch:
                     await look_again_and_again(
-                        client._workers, lines_of, objects_of if as_json else None
+                        client._operations.workers, lines_of, objects_of if as_json else None
                     )
-                rows = await client._workers()
+                rows = await client._operations.workers()
             if as_json:
                 print_json(objects_of(rows))
             elif rows:

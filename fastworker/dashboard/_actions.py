@@ -108,7 +108,7 @@ async def drain(call: Call) -> DrainView:
     if not is_name(worker_id):
         raise Refusal(404, "not_found", "no worker has such an id")
     try:
-        await call.dashboard.ask(lambda client: client._drain_worker(worker_id))
+        await call.dashboard.ask(lambda client: client._operations.drain_worker(worker_id))
     except LookupError as error:
         _audit.note(call.visitor, "drain", str(error), worker_id=worker_id)
         is_unknown = str(error).startswith("no subworker")
@@ -172,7 +172,7 @@ async def _act_on_one(call: Call, verb: str, action: TaskAction) -> TaskIdView:
 
 
 async def _act(call: Call, action: TaskAction, ids: list[str]) -> TasksDone:
-    return await call.dashboard.ask(lambda client: client._act_on_tasks(action, ids))
+    return await call.dashboard.ask(lambda client: client._operations.act_on_tasks(action, ids))
 
 
 async def _cancel(client: Client, task_id: str) -> str:

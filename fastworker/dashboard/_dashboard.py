@@ -179,7 +179,9 @@ class Dashboard:
         status = "unreachable"
         with anyio.move_on_after(READY_SECONDS):
             try:
-                status = _readiness_of(await self.ask(lambda client: client._overview()))
+                status = _readiness_of(
+                    await self.ask(lambda client: client._operations.overview())
+                )
             except FastWorkerError:
                 pass
         self._readiness = self.now(), status

@@ -204,13 +204,13 @@ class Hub:
         with anyio.move_on_after(PATIENCE) as patience:
             try:
                 client = await self._get_client()
-                overview = await client._overview()
+                overview = await client._operations.overview()
                 series = None
                 if self.history.needs_series(overview):
-                    series = await client._metrics()
+                    series = await client._operations.metrics()
                 workers = None
                 if self._broadcast.has_browsers:
-                    workers = await client._workers()
+                    workers = await client._operations.workers()
             except FastWorkerError as error:
                 self._broadcast.note_lost(f"the control plane does not answer: {error}")
                 return

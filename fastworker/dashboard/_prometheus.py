@@ -27,9 +27,9 @@ async def metrics(call: Call) -> Response:
 
     async def all_numbers(client: Client) -> str:
         # First what ended, then the totals: no series is ahead of its total.
-        series = await client._metrics()
-        workers = await client._workers()
-        return exposition(await client._overview(), workers, series)
+        series = await client._operations.metrics()
+        workers = await client._operations.workers()
+        return exposition(await client._operations.overview(), workers, series)
 
     text = await call.dashboard.ask(all_numbers)
     return Response(text.encode(), media_type=CONTENT_TYPE)

@@ -51,26 +51,26 @@ async def overview(call: Call) -> OverviewView:
     """The control plane in numbers."""
     hub = call.dashboard.hub
     hub.start_if_new()  # it knows how fast things go, as soon as it has looked twice
-    found = await call.dashboard.ask(lambda client: client._overview())
+    found = await call.dashboard.ask(lambda client: client._operations.overview())
     facts = overview_view(found, hub.history.rates, hub.history.latency)
     return msgspec.convert(facts, OverviewView, from_attributes=True)
 
 
 async def workers(call: Call) -> WorkersView:
     """All workers."""
-    rows = await call.dashboard.ask(lambda client: client._workers())
+    rows = await call.dashboard.ask(lambda client: client._operations.workers())
     return msgspec.convert({"workers": list(map(worker_view, rows))}, WorkersView)
 
 
 async def queues(call: Call) -> QueuesView:
     """What waits."""
-    return queues_view(await call.dashboard.ask(lambda client: client._overview()))
+    return queues_view(await call.dashboard.ask(lambda client: client._operations.overview()))
 
 
 async def tasks(call: Call) -> TasksView:
     """A page of tasks."""
     asked = tasks_asked(call)
-    page = await call.dashboard.ask(lambda client: client._list_tasks(asked))
+    page = await call.dashboard.ask(lambda client: client._operations.list_tasks(asked))
     return TasksView(list(map(view_of, page.rows)), page.following or None)
 
 
@@ -96,7 +96,7 @@ async def task(call: Call) -> TaskDetailView:
     """Everything that is known of a task."""
     task_id = task_id_of(call)
     return detail_view_of(
-        await call.dashboard.ask(lambda client: client._describe_task(task_id))
+        await call.dashboard.ask(lambda client: client._operations.describe_task(task_id))
     )
 
 
@@ -114,7 +114,7 @@ def task_id_of(call: Call) -> str:
 
 async def functions(call: Call) -> FunctionsView:
     """All task functions."""
-    found = await call.dashboard.ask(lambda client: client._list_live_functions())
+    found = await call.dashboard.ask(lambda client: client._operations.list_live_functions())
     return FunctionsView(list(map(function_view, found)))
 
 
@@ -122,7 +122,9 @@ async def callbacks(call: Call) -> CallbacksView:
     """Callbacks that have not arrived."""
     phases = [CallbackPhase[phase.upper()] for phase in dict.fromkeys(call.query["phase"])]
     asked = CallbacksAsked(phases, call.query["limit"])
-    return callbacks_view(await call.dashboard.ask(lambda c: c._list_callbacks(asked)))
+    return callbacks_view(
+        await call.dashboard.ask(lambda c: c._operations.list_callbacks(asked))
+    )
 
 
 async def live(call: Call) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastworker._core import _client
-from fastworker._core._client import LOST_STORE, SUBMIT_WINDOW, ClientState
+from fastworker._core._client import SUBMIT_WINDOW, ClientState
 from fastworker._core._client_events import (
     CancelRequested,
     ClientStopped,
@@ -22,6 +22,7 @@ from fastworker._core._client_events import (
     TaskSubmitted,
     TaskTimedOut,
 )
+from fastworker._core._client_tasks import LOST_STORE
 from fastworker._core._link_requester import HELLO_INTERVAL, DropPipe, SessionOpened
 from fastworker._core._messages import (
     BATCH_BYTES,

@@ -273,7 +273,7 @@ def a_cancel_is_asked_in_one_session_only(monkeypatch: pytest.MonkeyPatch) -> No
     original: Callable[..., Any] = ClientState._on_session
 
     def on_session(self: ClientState, opened: Any) -> None:
-        for task in self._tasks.values():
+        for task in self._tasks.by_id.values():
             if not task.is_own:
                 task.cancel = None
         original(self, opened)

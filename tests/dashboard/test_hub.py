@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import Client
+from fastworker._client_operations import Operations
 from fastworker._errors import ControlPlaneUnreachable
 from fastworker.dashboard import _hub
 from fastworker.dashboard._hub import Connection, Hub, TooManyBrowsers
@@ -96,7 +97,8 @@ async def rows(client: Client) -> list[dict[str, Any]]:
     from fastworker._core._stored import TasksAsked
     from fastworker._task_views import row_as_json
 
-    return [row_as_json(row) for row in (await client._list_tasks(TasksAsked(limit=5))).rows]
+    page = await client._operations.list_tasks(TasksAsked(limit=5))
+    return [row_as_json(row) for row in page.rows]
 
 
 async def test_changes_of_tasks_are_listened_to_only_while_somebody_watches(
@@ -292,22 +294,27 @@ async def test_a_mistake_ends_the_feed_and_not_the_program(
 async def test_without_browsers_only_numbers_are_asked_for(autojump_clock: MockClock) -> None:
     asked: list[str] = []
 
-    class Counting(Client):
-        async def _overview(self) -> Any:
+    class Counting(Operations):
+        async def overview(self) -> Any:
             asked.append("overview")
-            return await super()._overview()
+            return await super().overview()
 
-        async def _workers(self) -> Any:
+        async def workers(self) -> Any:
             asked.append("workers")
-            return await super()._workers()
+            return await super().workers()
 
-        async def _metrics(self) -> Any:
+        async def metrics(self) -> Any:
             asked.append("metrics")
-            return await super()._metrics()
+            return await super().metrics()
+
+    class CountingClient(Client):
+        @property
+        def _operations(self) -> Operations:
+            return Counting(self._usable_session, self._in_time)
 
     async with (
         open_world() as world,
-        Counting(transport=world.network, registry=world.registry) as client,
+        CountingClient(transport=world.network, registry=world.registry) as client,
     ):
         hub = hub_of(client)
         hub.start()

@@ -164,9 +164,9 @@ async def assert_idle(client: Client) -> None:
     session = client._session
     assert session is not None
     assert not session._submits
-    assert not session._queries
+    assert not session.questions
     await until(lambda: not client.statistics().waiting)
-    await until(lambda: not session._watches)
+    await until(lambda: not session.watches)
     await until(lambda: _under_way(client) == 0)
 
 
@@ -328,7 +328,7 @@ def test_hearing_of_changes(registry: Registry, cancel_at: CancelAt, way: str) -
             assert got == sorted(set(got))
             assert was_cancelled or len(got) == 2
             await assert_idle(client)
-            assert not client._usable_session()._listeners
+            assert not client._usable_session().questions._listeners
             return was_cancelled
 
         await sweep(attempt)
@@ -545,7 +545,7 @@ async def _or_stop(worker: SubWorker | ControlPlaneWorker, attempt: Awaitable[bo
 def test_a_second_cancel_skips_the_wait_and_not_the_cancelling(
     registry: Registry, stubborn: Stubborn, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr("fastworker._client_session.CANCEL_SECONDS", 60)
+    monkeypatch.setattr("fastworker._client_cancels.CANCEL_SECONDS", 60)
     monkeypatch.setattr("fastworker._task_handle.CANCEL_SECONDS", 60)
 
     async def main() -> None:

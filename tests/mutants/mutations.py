@@ -23,7 +23,7 @@ CONTROL = "_core/_control_plane.py"
 LOSSES = "_core/_losses.py"
 REPORTS = "_core/_reports.py"
 SUBMITTING = "_core/_submitting.py"
-CLIENT = "_core/_client.py"
+CLIENT_TASKS = "_core/_client_tasks.py"
 SESSIONS = "_core/_sessions.py"
 
 MUTATIONS = (
@@ -108,8 +108,8 @@ MUTATIONS = (
     ),
     Mutation(
         "what was acknowledged is not watched in the next session",
-        CLIENT,
-        "                if task.is_own:\n                    self._to_watch.append(task_id)\n",
+        CLIENT_TASKS,
+        "                if task.is_own:\n                    self.to_watch.append(task_id)\n",
         "",
     ),
     Mutation(

@@ -50,7 +50,7 @@ def count_clients(plane: Plane) -> int:
 
     async def ask() -> int:
         async with Client(plane.discovery) as client:
-            return (await client._overview()).clients
+            return (await client._operations.overview()).clients
 
     return trio.run(ask)
 

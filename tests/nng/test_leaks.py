@@ -35,7 +35,11 @@ async def do_tasks(address: str, count: int) -> None:
         left = client.statistics()
         assert (left.unsent, left.unacknowledged, left.malformed_frames) == (0, 0, 0)
         state = client._state
-        assert [len(t) for t in (state._tasks, state._to_watch, state._queries)] == [0, 0, 0]
+        assert [len(t) for t in (state._tasks, state._tasks.to_watch, state._queries)] == [
+            0,
+            0,
+            0,
+        ]
         assert len(state._calls) <= 1  # the POLL
 
 

@@ -61,11 +61,11 @@ def assert_idle(world: World, client: Client) -> None:
     session = client._session
     assert session is not None
     assert not session._submits
-    assert not session._queries
-    assert not session._watches
+    assert not session.questions
+    assert not session.watches
     state = client._state
     assert not state._queries
-    assert not state._to_cancel
+    assert not state._tasks.cancels
     assert not state._deadlines
     tasks = world.tasks()
     assert (tasks.held, sum(tasks.ready), tasks.leased, tasks.started) == (0, 0, 0, 0)

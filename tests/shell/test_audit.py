@@ -48,12 +48,12 @@ async def test_each_thing_that_a_client_does_leaves_a_line_with_who_it_was(
             running = await client.delay("wait", "runs")
             await settle()
             assert lines(log) == []
-            await client._act_on_tasks(TaskAction.REQUEUE, [done, "nobody"])
+            await client._operations.act_on_tasks(TaskAction.REQUEUE, [done, "nobody"])
             assert lines(log) == [
                 {"action": "requeue", "outcome": "done, except 1", **ME, "task_ids": [done]}
             ]
             await trio.sleep(1)
-            await client._act_on_tasks(TaskAction.PURGE, [done])
+            await client._operations.act_on_tasks(TaskAction.PURGE, [done])
             assert lines(log) == [
                 {"action": "purge", "outcome": "done", **ME, "task_ids": [done]}
             ]
@@ -61,9 +61,9 @@ async def test_each_thing_that_a_client_does_leaves_a_line_with_who_it_was(
             assert lines(log) == [
                 {"action": "cancel", "outcome": "asked", **ME, "task_ids": [running]}
             ]
-            await client._drain_worker("w1")
+            await client._operations.drain_worker("w1")
             with pytest.raises(LookupError):
-                await client._drain_worker("nobody")
+                await client._operations.drain_worker("nobody")
             drained, refused = lines(log)
             assert drained == {"action": "drain", "outcome": "done", **ME, "worker_id": "w1"}
             assert refused["worker_id"] == "nobody"
@@ -75,7 +75,7 @@ async def test_a_name_cannot_break_out_of_its_line(
 ) -> None:
     async with open_world() as world, world.client() as client:
         with pytest.raises(LookupError):
-            await client._drain_worker('w1"}\n{"action": "forged"')
+            await client._operations.drain_worker('w1"}\n{"action": "forged"')
         [record] = [r for r in log.records if r.name == "fastworker.audit.control_plane"]
         assert "\n" not in record.getMessage()
         assert json.loads(record.getMessage())["worker_id"].startswith('w1"}')
@@ -90,6 +90,6 @@ async def test_a_long_list_is_cut_and_counted(
             ids = [await client.delay("add", n, n) for n in range(25)]
             await trio.sleep(1)
             lines(log)
-            await client._act_on_tasks(TaskAction.PURGE, ids)
+            await client._operations.act_on_tasks(TaskAction.PURGE, ids)
             [line] = lines(log)
             assert (len(line["task_ids"]), line["task_ids_count"]) == (20, 25)

@@ -67,7 +67,7 @@ async def test_one_token_for_all_roles_will_do(autojump_clock: trio.abc.Clock) -
         await world.start_worker(auth=one)
         async with world.client(auth=one) as client:
             assert (await client.submit_task("add", (1, 2))).result == 3
-            assert (await client._overview()).workers == 2
+            assert (await client._operations.overview()).workers == 2
         nursery.cancel_scope.cancel()
 
 
@@ -188,10 +188,10 @@ async def test_a_client_sees_and_changes_what_is_an_operator_s_only_as_one(
     async with guarded() as world:
         async with world.client(auth=AS_CLIENT) as client:
             for question in (
-                lambda: client._overview(),
-                lambda: client._list_tasks(TasksAsked()),
-                lambda: client._workers(),
-                lambda: client._drain_worker("w1"),
+                lambda: client._operations.overview(),
+                lambda: client._operations.list_tasks(TasksAsked()),
+                lambda: client._operations.workers(),
+                lambda: client._operations.drain_worker("w1"),
             ):
                 with pytest.raises(NotPermitted, match="is for operators"):
                     await question()
@@ -203,7 +203,7 @@ async def test_a_client_sees_and_changes_what_is_an_operator_s_only_as_one(
             assert statistics is not None
             assert statistics.closed_sessions == 0  # it was not even asked
         async with world.client(auth=AS_OPERATOR) as client:
-            assert (await client._overview()).workers == 1
+            assert (await client._operations.overview()).workers == 1
             assert (await client.submit_task("add", (1, 2))).result == 3
 
 

@@ -190,7 +190,7 @@ async def test_no_peer_that_is_set_to_json_unpickles_what_it_is_sent(
                 with suppress(NotDecodable, LinkError):
                     await client.get_task_result(task_id)
                 with suppress(NotDecodable, LinkError, TaskError):
-                    await client._describe_task(task_id)
+                    await client._operations.describe_task(task_id)
                 with suppress(NotDecodable, LinkError, TaskError):
                     async with client.stream("count", "x", 1) as values:
                         assert [each async for each in values] == [0]

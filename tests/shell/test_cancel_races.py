@@ -231,7 +231,7 @@ def test_all_who_ask_hear_the_same_outcome(
                 for client in (owner, other):
                     session = client._session
                     assert session is not None
-                    assert not session._watches
+                    assert not session.watches
                     assert client.statistics().waiting == 0
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

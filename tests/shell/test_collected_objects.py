@@ -13,7 +13,8 @@ import trio
 from trio.testing import MockClock
 
 from fastworker import Client
-from fastworker._client_session import Call, Watch
+from fastworker._client_call import Call
+from fastworker._client_watch import Watch
 from fastworker._core._task_states import TaskRecord
 from fastworker._task_handle import TaskHandle
 from tests.shell.world import open_world

@@ -287,7 +287,7 @@ async def test_what_may_run_only_once_is_not_run_again_when_all_have_died(
         await world.start_worker("w2")
         async with world.client() as client:
             await trio.sleep(20)
-            status = await client._usable_session().query(once)
+            status = await client._usable_session().questions.query(once)
             assert status.status is WireStatus.STARTED, "it may be running"
             await trio.sleep(20)
             result = await client.get_task_result(once)

@@ -505,7 +505,7 @@ async def test_a_reader_that_is_cancelled_at_any_step(
             assert was_cancelled or len(got) == 2
             await trio.sleep(0.2)
             assert count_listeners(world) == 0
-            assert client._usable_session()._listeners == 0
+            assert client._usable_session().questions._listeners == 0
             assert_idle(world, client)
             return was_cancelled
 

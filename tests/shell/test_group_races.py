@@ -187,7 +187,7 @@ def test_when_the_block_has_ended_nothing_of_it_runs(
             assert tasks.submitted == ended
             assert client.statistics().waiting == 0
             assert client._session is not None
-            assert not client._session._watches
+            assert not client._session.watches
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 

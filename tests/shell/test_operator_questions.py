@@ -58,7 +58,7 @@ async def test_no_answer_within_the_timeout_raises_and_the_next_question_is_answ
     async def ask(client: Client) -> object:
         if question == "functions":
             return await client.list_task_functions()
-        return await client._list_callbacks(CallbacksAsked())
+        return await client._operations.list_callbacks(CallbacksAsked())
 
     async with open_world() as world, world.client(timeout=3) as client:
         world.network.partition(world.plane.base_address)
@@ -71,7 +71,7 @@ async def test_no_answer_within_the_timeout_raises_and_the_next_question_is_answ
 
 
 async def list_callbacks(client: Client, *phases: CallbackPhase) -> list[CallbackView]:
-    return (await client._list_callbacks(CallbacksAsked(list(phases)))).callbacks
+    return (await client._operations.list_callbacks(CallbacksAsked(list(phases)))).callbacks
 
 
 async def test_a_callback_is_seen_waiting_and_then_parked(autojump_clock: MockClock) -> None:
@@ -99,7 +99,7 @@ async def test_what_has_arrived_is_only_counted(autojump_clock: MockClock) -> No
         await client.delay_with_callback("add", HERE, 1, 2)
         await settle()
         assert len(listener.heard) == 1
-        reply = await client._list_callbacks(CallbacksAsked())
+        reply = await client._operations.list_callbacks(CallbacksAsked())
         assert (reply.due, reply.delivered, reply.callbacks) == (1, 1, [])
 
 

@@ -52,7 +52,7 @@ async def test_the_overview_has_the_numbers_of_the_statistics(
     # S20 in docs/faults.md.
     async with open_world() as world, world.client() as client:
         await ends_of_all_kinds(world, client)
-        overview = await client._overview()
+        overview = await client._operations.overview()
         tasks = world.tasks()
         assert overview.submitted == total(overview) == tasks.submitted == 6
         assert overview.succeeded == tasks.succeeded == 2
@@ -79,7 +79,7 @@ async def test_a_subworker_is_shown_with_its_lanes_and_what_it_runs(
         first = await client.delay("wait", "runs")
         await settle()
         await trio.sleep(3)
-        rows = await client._workers()
+        rows = await client._operations.workers()
         assert [row.worker_id for row in rows] == ["w1", "w2"]
         (busy,) = [row for row in rows if row.running]
         (idle,) = [row for row in rows if not row.running]
@@ -112,7 +112,7 @@ async def test_many_subworkers_come_in_several_pages(autojump_clock: MockClock) 
         for number in range(12):
             await world.start_worker(f"w{number}")
         async with world.client() as client:
-            rows = await client._workers()
+            rows = await client._operations.workers()
             assert [row.worker_id for row in rows] == [f"w{n}" for n in range(12)]
             assert all(row.function_count == 150 for row in rows)
 
@@ -136,7 +136,9 @@ async def test_wait_and_run_are_counted_by_function_and_priority(
         world.let_go("runs")
         await client.get_task_result(never)
         await settle()
-        series = {(each.name, each.priority): each for each in await client._metrics()}
+        series = {
+            (each.name, each.priority): each for each in await client._operations.metrics()
+        }
         slept = series["sleep", 1]
         assert (slept.succeeded, slept.failed) == (2, 0)
         assert count(slept.run) == count(slept.wait) == count(slept.whole) == 2
@@ -146,7 +148,7 @@ async def test_wait_and_run_are_counted_by_function_and_priority(
         assert (waited.succeeded, waited.cancelled) == (1, 1)
         # One of them never ran.
         assert (count(waited.run), count(waited.whole)) == (1, 2)
-        overview = await client._overview()
+        overview = await client._operations.overview()
         for field in ("succeeded", "failed", "cancelled", "expired"):
             counted = sum(getattr(each, field) for each in series.values())
             assert counted == getattr(overview, field)
@@ -158,15 +160,15 @@ async def test_a_drained_subworker_ends_what_it_runs_takes_nothing_more_and_leav
     async with open_world() as world, world.client() as client:
         running = await client.delay("wait", "runs")
         await settle()
-        await client._drain_worker("w1")
+        await client._operations.drain_worker("w1")
         later = await client.delay("add", 1, 2)
         await trio.sleep(1)
-        (row,) = await client._workers()
+        (row,) = await client._operations.workers()
         assert row.status == "draining"
         world.let_go("runs")
         await settle()
         await trio.sleep(1)
-        assert await client._workers() == []
+        assert await client._operations.workers() == []
         result = await client.get_task_result(running)
         assert result is not None
         assert result.result == "runs"
@@ -181,16 +183,16 @@ async def test_an_idle_subworker_can_be_drained_over_a_bad_network(
     autojump_clock: MockClock,
 ) -> None:
     async with open_world() as world, world.client() as client:
-        await client._drain_worker("w1")
+        await client._operations.drain_worker("w1")
         world.network.reset_pipes("tcp://127.0.0.1:5560")
         await trio.sleep(10)
-        assert await client._workers() == []
+        assert await client._operations.workers() == []
 
 
 async def test_what_cannot_be_drained_is_said(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
         with pytest.raises(LookupError, match="no subworker 'w9' has joined"):
-            await client._drain_worker("w9")
+            await client._operations.drain_worker("w9")
 
 
 async def test_lanes_of_the_control_plane_itself_are_not_drained(
@@ -201,15 +203,15 @@ async def test_lanes_of_the_control_plane_itself_are_not_drained(
             await settle()
             await world.start_plane(executes=True)
         async with world.client() as client:
-            (row,) = await client._workers()
+            (row,) = await client._operations.workers()
             assert row.is_inside
             with pytest.raises(LookupError, match="send SIGTERM"):
-                await client._drain_worker(row.worker_id)
+                await client._operations.drain_worker(row.worker_id)
 
 
 async def test_an_overview_survives_the_wire_whole(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
-        overview = await client._overview()
+        overview = await client._operations.overview()
         assert (
             msgspec.msgpack.decode(msgspec.msgpack.encode(overview), type=Overview) == overview
         )

@@ -350,14 +350,14 @@ async def test_ten_thousand_items_keep_all_tables_small(
                     continue
                 tasks, statistics = world.tasks(), client.statistics()
                 most = max(most, tasks.leased + sum(tasks.ready), statistics.waiting)
-                assert len(session._watches) <= 64
+                assert len(session.watches) <= 64
                 assert len(values._handles) <= 128
                 assert len(client._state._outcomes) <= 100
         assert total == 10_000
         assert 60 <= most <= 64
         assert values._group.handles == []
         assert client.statistics().waiting == 0
-        assert not session._watches
+        assert not session.watches
 
 
 async def pause(seconds: float) -> float:

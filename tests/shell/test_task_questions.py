@@ -36,7 +36,9 @@ async def test_tasks_are_listed_newest_first_in_pages_and_by_filters(
             done, failed, running = await three_tasks(world, client)
 
             async def ids(asked: TasksAsked) -> list[str]:
-                return [row.task_id for row in (await client._list_tasks(asked)).rows]
+                return [
+                    row.task_id for row in (await client._operations.list_tasks(asked)).rows
+                ]
 
             assert await ids(TasksAsked()) == [running, failed, done]
             assert await ids(TasksAsked([StoredState.FAILURE])) == [failed]
@@ -44,7 +46,7 @@ async def test_tasks_are_listed_newest_first_in_pages_and_by_filters(
             assert await ids(TasksAsked(name="add")) == [done]
             assert await ids(TasksAsked(worker="w1")) == [running, failed, done]
             assert await ids(TasksAsked(priorities=[0])) == []
-            page = await client._list_tasks(TasksAsked(limit=2))
+            page = await client._operations.list_tasks(TasksAsked(limit=2))
             assert page.more
             assert await ids(TasksAsked(before=page.rows[-1].sequence)) == [done]
             world.let_go("runs")
@@ -57,17 +59,17 @@ async def test_one_task_is_described_with_arguments_error_and_traceback(
         await durable(world)
         async with world.client() as client:
             _, failed, running = await three_tasks(world, client)
-            detail = await client._describe_task(failed)
+            detail = await client._operations.describe_task(failed)
             assert detail.payload == b'[["no luck"],{}]'
             assert detail.outcome is not None
             assert "ValueError: no luck" in detail.outcome.traceback
-            detail = await client._describe_task(running)
+            detail = await client._operations.describe_task(running)
             assert (detail.outcome, detail.row and detail.row.state) == (
                 None,
                 StoredState.STARTED,
             )
             with pytest.raises(TaskNotFound, match="'nobody': no such task is kept"):
-                await client._describe_task("nobody")
+                await client._operations.describe_task("nobody")
             world.let_go("runs")
 
 
@@ -76,7 +78,7 @@ async def test_an_ended_task_runs_again_under_its_id(autojump_clock: MockClock) 
         store = await durable(world)
         async with world.client() as client:
             done, failed, running = await three_tasks(world, client)
-            told = await client._act_on_tasks(
+            told = await client._operations.act_on_tasks(
                 TaskAction.REQUEUE, [done, failed, running, "nobody"]
             )
             assert told.done == [done, failed]
@@ -100,7 +102,7 @@ async def test_what_was_queued_again_survives_a_restart(autojump_clock: MockCloc
         store = await durable(world)
         async with world.client() as client:
             done, _, _ = await three_tasks(world, client)
-            await client._act_on_tasks(TaskAction.REQUEUE, [done])
+            await client._operations.act_on_tasks(TaskAction.REQUEUE, [done])
             await settle()
         await kill_and_restart(world, store)
         world.let_go("runs")
@@ -113,7 +115,7 @@ async def test_a_purged_task_is_forgotten(autojump_clock: MockClock) -> None:
         store = await durable(world)
         async with world.client() as client:
             done, failed, running = await three_tasks(world, client)
-            told = await client._act_on_tasks(TaskAction.PURGE, [done, running])
+            told = await client._operations.act_on_tasks(TaskAction.PURGE, [done, running])
             assert told.done == [done]
             await settle()
             assert set(store.rows) == {failed, running}
@@ -139,7 +141,7 @@ async def test_a_result_that_memory_has_no_room_for_comes_from_the_store(
             result = await other.get_task_result(first.task_id)
             assert result is not None
             assert result.result == 3
-            event = await other._usable_session().query(first.task_id)
+            event = await other._usable_session().questions.query(first.task_id)
             assert event.status is WireStatus.SUCCESS
 
 
@@ -158,9 +160,9 @@ async def test_a_store_that_cannot_be_read_is_named(
         monkeypatch.setattr(KeptStore, "read", read)
         async with world.client() as client:
             for call in (
-                lambda: client._list_tasks(TasksAsked()),
-                lambda: client._describe_task("x"),
-                lambda: client._act_on_tasks(TaskAction.PURGE, ["x"]),
+                lambda: client._operations.list_tasks(TasksAsked()),
+                lambda: client._operations.describe_task("x"),
+                lambda: client._operations.act_on_tasks(TaskAction.PURGE, ["x"]),
             ):
                 with pytest.raises(StoreUnavailable, match="the disk is gone"):
                     await call()
@@ -177,14 +179,14 @@ async def test_what_an_operator_wants_is_done_in_portions_until_all_is_done(
         async with world.client() as client:
             ids = [(await client.submit_task("add", (n, 1))).task_id for n in range(10)]
             await settle()
-            told = await client._act_on_tasks(TaskAction.REQUEUE, [*ids, "nobody"])
+            told = await client._operations.act_on_tasks(TaskAction.REQUEUE, [*ids, "nobody"])
             assert (sorted(told.done), len(told.untouched)) == (sorted(ids), 1)
             await trio.sleep(1)
             assert world.ran == [(n, 1) for n in range(10)] * 2
-            assert (await client._act_on_tasks(TaskAction.PURGE, ids)).done == ids
+            assert (await client._operations.act_on_tasks(TaskAction.PURGE, ids)).done == ids
             await settle()
             assert store.rows == {}
-            assert (await client._act_on_tasks(TaskAction.PURGE, [])).done == []
+            assert (await client._operations.act_on_tasks(TaskAction.PURGE, [])).done == []
 
 
 async def test_a_result_is_waited_for_while_the_store_cannot_be_read(
@@ -229,27 +231,33 @@ async def test_nothing_is_done_while_the_store_cannot_be_written(
                 await client.submit_task("add", (5, 6))
             for action in TaskAction:
                 with pytest.raises(StoreUnavailable, match="no space left"):
-                    await client._act_on_tasks(action, [done, failed])
+                    await client._operations.act_on_tasks(action, [done, failed])
             assert await client.get_task_result(done) is not None
             store.failure = ""
             await trio.sleep(5)
-            assert (await client._act_on_tasks(TaskAction.PURGE, [done])).done == [done]
+            assert (await client._operations.act_on_tasks(TaskAction.PURGE, [done])).done == [
+                done
+            ]
             world.let_go("runs")
 
 
 async def _ids(client: Client) -> list[str]:
-    return [row.task_id for row in (await client._list_tasks(TasksAsked())).rows]
+    return [row.task_id for row in (await client._operations.list_tasks(TasksAsked())).rows]
 
 
 async def test_tasks_in_memory_can_be_looked_at_too(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.client() as client:
         done, failed, running = await three_tasks(world, client)
         assert await _ids(client) == [running, failed, done]
-        assert (await client._act_on_tasks(TaskAction.REQUEUE, [done])).done == [done]
+        assert (await client._operations.act_on_tasks(TaskAction.REQUEUE, [done])).done == [
+            done
+        ]
         world.let_go("runs")
         await trio.sleep(1)
         assert world.ran.count((1, 2)) == 2
-        assert (await client._act_on_tasks(TaskAction.PURGE, [failed])).done == [failed]
+        assert (await client._operations.act_on_tasks(TaskAction.PURGE, [failed])).done == [
+            failed
+        ]
         await settle()
         assert await _ids(client) == [done, running]
 
@@ -266,8 +274,8 @@ async def test_what_a_search_of_many_tasks_looks_at_is_read_in_pieces(
         reader = world.plane.store.reader()
         piece = reader.page(TasksAsked(name="note"))
         assert (piece.rows, piece.more) == ([], True)
-        page = await client._list_tasks(TasksAsked(name="note"))
+        page = await client._operations.list_tasks(TasksAsked(name="note"))
         assert [row.task_id for row in page.rows] == [first]
         assert not page.following
-        newest = await client._list_tasks(TasksAsked(name="add", limit=3))
+        newest = await client._operations.list_tasks(TasksAsked(name="add", limit=3))
         assert (len(newest.rows), newest.following) == (3, newest.rows[-1].sequence)

@@ -25,7 +25,10 @@ async def test_a_control_plane_that_is_away_is_said_once_and_waited_for(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(
-            look_again_and_again, client._overview, lines_of, object_of if as_json else None
+            look_again_and_again,
+            client._operations.overview,
+            lines_of,
+            object_of if as_json else None,
         )
         await trio.sleep(2.5)
         out, err = capsys.readouterr()

@@ -287,7 +287,7 @@ async def test_a_task_that_an_operator_runs_again_is_linked_to_its_last_attempt(
             task_id = (await client.submit_task("fail")).task_id
             worker.drain()
             await trio.sleep(2)
-            await client._act_on_tasks(TaskAction.REQUEUE, [task_id])
+            await client._operations.act_on_tasks(TaskAction.REQUEUE, [task_id])
             await trio.sleep(2)
             await kill_and_restart(world, store)
             await trio.sleep(60)
