@@ -25,11 +25,7 @@ from fastworker._callbacks import Callbacks
 from fastworker._config import ControlPlaneConfig
 from fastworker._core._bundle import first_bundle, join, split
 from fastworker._core._callback_addresses import CallbackRules, parse_allowed
-from fastworker._core._control_plane import (
-    ControlPlaneState,
-    ControlPlaneStatistics,
-    SubworkerView,
-)
+from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
@@ -50,6 +46,7 @@ from fastworker._core._control_plane_events import (
     ReadTasks,
     TasksRead,
 )
+from fastworker._core._control_plane_figures import ControlPlaneStatistics
 from fastworker._core._link_responder import SendTo
 from fastworker._core._listener_gate import added_up
 from fastworker._core._messages import Kind
@@ -57,6 +54,7 @@ from fastworker._core._overview import About
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._worker_rows import SubworkerView
 from fastworker._crash import IS_ARMED, crash_point
 from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
