@@ -5,7 +5,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 (RecordsDurable), and come out in the order in which they were decided.
 
 This is the machine as a whole: what each event and each request leads to. Its parts
-know how: ``SessionTable``, ``Reception``, ``DurabilityBarrier``, ``Answers``,
+know how: ``SessionTable``, ``SessionLife``, ``DurabilityBarrier``, ``Answers``,
 ``Deliveries``, ``TaskLookup``, ``TaskRequests``, ``OperatorRequests``.
 """
 
@@ -22,7 +22,6 @@ from fastworker._core._control_plane_events import (
     ClosePipe,
     ControlPlaneCommand,
     ControlPlaneEvent,
-    DescribeCallbacks,
     DrainRequested,
     FrameArrived,
     OldProcessesEnded,
@@ -51,7 +50,6 @@ from fastworker._core._link_responder import (
     SendTo,
 )
 from fastworker._core._messages import (
-    CallbacksAsked,
     Credits,
     FunctionsAsked,
     HandedBack,
@@ -60,40 +58,33 @@ from fastworker._core._messages import (
     Lease,
     Nothing,
     Poll,
-    Redirect,
-    Refused,
     Rehello,
     Report,
     Request,
     Role,
     Submit,
     TaskIds,
-    Welcome,
 )
-from fastworker._core._metrics import MetricsAsked
 from fastworker._core._operator_requests import OperatorRequests
 from fastworker._core._overview import (
     About,
-    DrainAsked,
     Overview,
     OverviewAsked,
-    WorkersAsked,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
-from fastworker._core._reception import Reception, joined_by
+from fastworker._core._reception import Reception
 from fastworker._core._roles import Authority, allowed_kinds, may_open, may_touch_others
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import (
     AttemptsReported,
     ChildrenEnded,
-    OwnerGone,
-    SubworkerLost,
 )
+from fastworker._core._session_life import SessionLife
 from fastworker._core._session_table import SessionTable
 from fastworker._core._sessions import Session
-from fastworker._core._stored import StoredTask, TasksAsked
+from fastworker._core._stored import StoredTask
 from fastworker._core._task_lookup import TaskLookup
-from fastworker._core._task_questions import TaskAsked, TasksNamed, cut_page
+from fastworker._core._task_questions import cut_page
 from fastworker._core._task_requests import TaskRequests
 from fastworker._core._turn import Turn
 from fastworker._core._worker_rows import SubworkerView, view_workers
@@ -136,7 +127,7 @@ class ControlPlaneState:
         turn = self._turn = Turn()
         self._sessions = SessionTable(epoch, authenticates=authenticates)
         self._by_key = sessions = self._sessions.by_key
-        self._reception = Reception(
+        reception = Reception(
             self._sessions,
             scheduler,
             epoch=epoch,
@@ -182,6 +173,16 @@ class ControlPlaneState:
             epoch=epoch,
             worker_id=worker_id,
             about=about or About(),
+        )
+        self._life = SessionLife(
+            turn,
+            self._sessions,
+            reception=reception,
+            scheduler=scheduler,
+            answers=answers,
+            deliveries=deliveries,
+            feed=self._feed,
+            figures=self._figures,
         )
         self._barrier = barrier
         self._answers = answers
@@ -260,7 +261,7 @@ class ControlPlaneState:
                 ended = ChildrenEnded(worker_ids)
                 self._deliveries.carry_out(self._scheduler.handle(ended, now=now))
             case ProcessExited(worker_id=worker_id):
-                self._on_process_exited(worker_id)
+                self._life.end_process(worker_id)
             case DeadlinePassed():
                 self._on_deadline()
             case _:
@@ -303,7 +304,7 @@ class ControlPlaneState:
         self._deliveries.check()
         self._feed.check(lambda key, ticket: self._by_key[key].link.waits(ticket))
 
-    # --- sessions ---
+    # --- what happens ---
 
     def _on_frame(self, port: Port, route: Route, data: bytes | memoryview) -> None:
         try:
@@ -313,41 +314,15 @@ class ControlPlaneState:
         if isinstance(frame, Request):
             self._on_request(route, frame)
         elif isinstance(frame, Hello):
-            self._on_hello(port, route, frame)
+            self._life.begin(port, route, frame)
         else:
             # Whoever sends such bytes is no peer of ours, or a broken one.
             self._figures.malformed_frames += 1
             self._turn.commands.append(ClosePipe(route.pipe))
 
-    def _on_hello(self, port: Port, route: Route, hello: Hello) -> None:
-        goodbye = self._reception.turn_away(port, route.pipe, hello)
-        if goodbye is not None:
-            self._send(route, goodbye)
-            return
-        now = self._turn.now
-        session = self._by_key.get(hello.session)
-        is_known = session is not None
-        if session is None:
-            session = self._sessions.open(hello, route.pipe, now=now)
-            if session.role is Role.SUBWORKER:
-                joined = joined_by(hello, port)
-                self._deliveries.carry_out(self._scheduler.handle(joined, now=now))
-        self._sessions.hear(session, route.pipe, now=now)
-        self._send(route, self._reception.welcome(hello, route.pipe, is_known=is_known))
-
-    def _on_process_exited(self, worker_id: str) -> None:
-        for session in self._sessions.subworkers():
-            if session.label == worker_id:
-                self._end_session(session, f"the process of {worker_id} ended")
-
     def _on_deadline(self) -> None:
         now = self._turn.now
-        for key in self._sessions.pop_due(now):
-            if isinstance(key, int):
-                self._turn.commands.append(ClosePipe(key))
-            else:
-                session = self._by_key[key]
-                self._end_session(session, self._sessions.why_due(session))
+        self._life.end_due()
         self._answers.pass_deadline()
         self._lookup.pass_deadline()
         self._barrier.pass_deadline(now)
@@ -355,50 +330,34 @@ class ControlPlaneState:
         if self._scheduler.next_deadline() <= now:
             self._deliveries.carry_out(self._scheduler.handle(DeadlinePassed(), now=now))
 
-    def _end_session(self, session: Session, reason: str, *, is_clean: bool = False) -> None:
-        now = self._turn.now
-        self._answers.send_receipts(session)
-        self._sessions.end(session, now=now)
-        self._deliveries.end_session(session)
-        self._feed.end_session(session.key)
-        if session.role is Role.SUBWORKER:
-            self._figures.lost_workers += not is_clean
-            event: SubworkerLost | OwnerGone = SubworkerLost(session.key, reason, is_clean)
-        else:
-            event = OwnerGone(session.key)
-        self._deliveries.carry_out(self._scheduler.handle(event, now=now))
-
-    def _close_session(self, session: Session, route: Route, reason: str) -> None:
-        self._figures.closed_sessions += 1
-        self._turn.commands.append(SendTo(route, session.link.farewell(reason)))
-        self._end_session(session, reason)
-
-    def _send(self, route: Route, frame: Welcome | Redirect | Refused | Rehello) -> None:
-        self._turn.commands.append(SendTo(route, encode(frame)))
-
     # --- requests ---
 
     def _on_request(self, route: Route, request: Request) -> None:
         session = self._by_key.get(request.session)
         if session is None or request.epoch != self._epoch:
-            self._send(route, Rehello(request.session, self._epoch))
+            self._disown(route, request)
             return
         authority = self._sessions.authority_of(route.pipe)
         if not may_open(authority, session.role):
             # Not even a sign of life: it knows a session id that it must not know.
-            self._send(route, Rehello(request.session, self._epoch))
+            self._disown(route, request)
             return
         self._sessions.hear(session, route.pipe, now=self._turn.now)
         if request.kind not in allowed_kinds(authority, session.role):
             reason = f"a {session.role.name.lower()} may not ask {request.kind.name}"
-            self._close_session(session, route, reason)
+            self._life.close(session, route, reason)
             return
         received = RequestReceived(route, request)
         try:
             commands = session.link.handle(received, now=self._turn.now)
             self._follow(session, commands, authority)
         except RemoteProtocolError as error:  # its body is not what its kind promises
-            self._close_session(session, route, str(error)[:1000])
+            self._life.close(session, route, str(error)[:1000])
+
+    def _disown(self, route: Route, request: Request) -> None:
+        """Say that there is no such session here."""
+        rehello = Rehello(request.session, self._epoch)
+        self._turn.commands.append(SendTo(route, encode(rehello)))
 
     def _follow(
         self, session: Session, commands: list[ResponderCommand], authority: Authority
@@ -412,7 +371,7 @@ class ControlPlaneState:
                 case Execute():
                     self._execute(session, command, authority)
                 case CloseSession(route=route, reason=reason):
-                    self._close_session(session, route, reason)
+                    self._life.close(session, route, reason)
 
     def _execute(self, session: Session, request: Execute, authority: Authority) -> None:
         body = decode_body(REQUEST_BODIES[request.kind], request.body)
@@ -438,27 +397,17 @@ class ControlPlaneState:
             case FunctionsAsked(after=after):
                 functions = self._scheduler.live_functions(after)
                 self._answers.answer(session, ticket, functions, keep=False)
-            case TasksAsked() | TaskAsked() | TasksNamed():
-                self._operators.ask_store(session, ticket, body)
             case OverviewAsked():
                 overview = self.overview(now=self._turn.now)
                 self._answers.answer(session, ticket, overview, keep=False)
-            case WorkersAsked(after=after):
-                self._operators.list_workers(session, ticket, after)
-            case MetricsAsked(after=after):
-                series = self._scheduler.metrics.list_series(after)
-                self._answers.answer(session, ticket, series, keep=False)
-            case DrainAsked(worker_id=worker_id):
-                self._operators.drain(session, ticket, worker_id)
             case EventsAsked():
                 told = self._feed.ask(session.key, ticket, body, now=self._turn.now)
                 self._tell_listeners(told)
-            case CallbacksAsked():
-                asked = DescribeCallbacks(session.key, ticket, body)
-                self._turn.commands.append(asked)
+            case Nothing():
+                self._answers.answer(session, ticket, body)
+                self._life.end(session, f"{session.label} said goodbye", is_clean=True)
             case _:
-                self._answers.answer(session, ticket, Nothing())
-                self._end_session(session, f"{session.label} said goodbye", is_clean=True)
+                self._operators.ask(session, ticket, body)
 
     def _on_tasks_read(self, read: TasksRead) -> None:
         session = self._by_key.get(read.question.session)
@@ -479,9 +428,8 @@ class ControlPlaneState:
         Work goes ahead of the records: a lease that is lost with this process
         is no promise to anybody.
         """
-        for overfull in list(self._deliveries.overfull.values()):
-            self._figures.closed_sessions += 1
-            self._end_session(overfull, f"{overfull.label} fetched none of its outcomes")
+        if self._deliveries.overfull:
+            self._life.end_overfull()
         self._deliveries.flush(only_cancels=self._is_draining)
         if self._barrier.can_append:
             at_once = self._is_draining or len(self._feed) > 0

@@ -6,13 +6,22 @@ first. Whatever somebody has done is written down.
 
 from __future__ import annotations
 
+from typing import TypeAlias, assert_never
+
 from fastworker._core._answers import Answers
-from fastworker._core._control_plane_events import NoteAction, ReadPage, ReadTasks, TasksRead
+from fastworker._core._control_plane_events import (
+    DescribeCallbacks,
+    NoteAction,
+    ReadPage,
+    ReadTasks,
+    TasksRead,
+)
 from fastworker._core._deliveries import Deliveries
 from fastworker._core._durability_barrier import Asker, DurabilityBarrier
 from fastworker._core._link_responder import Ticket
-from fastworker._core._messages import Kind
-from fastworker._core._overview import DrainReply
+from fastworker._core._messages import CallbacksAsked, Kind
+from fastworker._core._metrics import MetricsAsked
+from fastworker._core._overview import DrainAsked, DrainReply, WorkersAsked
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import ActionDone, TasksPurged, TasksRequeued
 from fastworker._core._session_table import SessionTable
@@ -30,6 +39,16 @@ from fastworker._core._task_questions import (
 )
 from fastworker._core._turn import Turn
 from fastworker._core._worker_rows import list_workers, why_not_drained
+
+OperatorQuestion: TypeAlias = (
+    TasksAsked
+    | TaskAsked
+    | TasksNamed
+    | CallbacksAsked
+    | MetricsAsked
+    | WorkersAsked
+    | DrainAsked
+)
 
 
 class OperatorRequests:
@@ -64,7 +83,28 @@ class OperatorRequests:
         self._deliveries = deliveries
         self._lookup = lookup
 
-    def ask_store(
+    def ask(self, session: Session, ticket: Ticket, asked: OperatorQuestion) -> None:
+        """Answer, or have somebody asked who can."""
+        match asked:
+            case TasksAsked() | TaskAsked() | TasksNamed():
+                self._ask_store(session, ticket, asked)
+            case CallbacksAsked():
+                self._turn.commands.append(DescribeCallbacks(session.key, ticket, asked))
+            case MetricsAsked(after=after):
+                series = self._scheduler.metrics.list_series(after)
+                self._answers.answer(session, ticket, series, keep=False)
+            case WorkersAsked(after=after):
+                workers = self._sessions.subworkers()
+                page = list_workers(self._scheduler, workers, after, now=self._turn.now)
+                self._answers.answer(session, ticket, page, keep=False)
+            case DrainAsked(worker_id=worker_id):
+                problem = self._drain_subworker(worker_id)
+                self._note(session, "drain", problem or "done", worker_id=worker_id)
+                self._answers.answer(session, ticket, DrainReply(problem))
+            case _:
+                assert_never(asked)
+
+    def _ask_store(
         self, session: Session, ticket: Ticket, asked: TasksAsked | TaskAsked | TasksNamed
     ) -> None:
         """Ask the store, which has the answer, or what something is to be done with."""
@@ -121,18 +161,6 @@ class OperatorRequests:
         if self._lookup.is_kept(task_id):
             return "it has not ended, or its end is not in the store yet"
         return "no such task is kept"
-
-    def list_workers(self, session: Session, ticket: Ticket, after: int) -> None:
-        """Tell of a page of the subworkers."""
-        workers = self._sessions.subworkers()
-        page = list_workers(self._scheduler, workers, after, now=self._turn.now)
-        self._answers.answer(session, ticket, page, keep=False)
-
-    def drain(self, session: Session, ticket: Ticket, worker_id: str) -> None:
-        """Have a subworker drained, or say why that cannot be."""
-        problem = self._drain_subworker(worker_id)
-        self._note(session, "drain", problem or "done", worker_id=worker_id)
-        self._answers.answer(session, ticket, DrainReply(problem))
 
     def _drain_subworker(self, worker_id: str) -> str:
         """Have a subworker drained; why not, if that cannot be."""
