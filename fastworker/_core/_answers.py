@@ -76,7 +76,8 @@ class Answers:
     def send(self, session: Session, frame: SendTo) -> None:
         """Send a frame, and with it whatever has waited for company."""
         self._turn.commands.append(frame)
-        self.send_receipts(session)
+        if session.receipts or session.beats:
+            self.send_receipts(session)
 
     def send_receipts(self, session: Session) -> None:
         """Send what has waited for company."""
