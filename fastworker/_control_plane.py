@@ -23,13 +23,10 @@ from fastworker._audit import note_action
 from fastworker._callback_places import is_of_this_machine
 from fastworker._callbacks import Callbacks
 from fastworker._config import ControlPlaneConfig
-from fastworker._core._bundle import first_bundle, join, split
+from fastworker._control_plane_network import ControlPlaneNetwork
+from fastworker._core._bundle import split
 from fastworker._core._callback_addresses import CallbackRules, parse_allowed
-from fastworker._core._control_plane import (
-    ControlPlaneState,
-    ControlPlaneStatistics,
-    SubworkerView,
-)
+from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     CallBack,
@@ -50,13 +47,13 @@ from fastworker._core._control_plane_events import (
     ReadTasks,
     TasksRead,
 )
+from fastworker._core._control_plane_figures import ControlPlaneStatistics
 from fastworker._core._link_responder import SendTo
-from fastworker._core._listener_gate import added_up
-from fastworker._core._messages import Kind
 from fastworker._core._overview import About
-from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, Route
+from fastworker._core._pipes import DeadlinePassed, Flush, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._worker_rows import SubworkerView
 from fastworker._crash import IS_ARMED, crash_point
 from fastworker._credentials import Auth, resolve_auth
 from fastworker._errors import LocalProtocolError, RemoteProtocolError
@@ -78,9 +75,7 @@ from fastworker._task_function import Backend
 from fastworker._tls import Tls, resolve_tls, tls_context
 from fastworker._transport._abc import Listener, Transport
 from fastworker._transport._address import parse_tcp_address, replace_port
-from fastworker._transport._authenticated import AuthenticatedListener, AuthenticatedTransport
 from fastworker._transport._limits import PAUSE_BYTES, PORTION_BYTES
-from fastworker._transport._memory import MemoryNetwork
 from fastworker._transport._nng import NngTransport
 from fastworker._unfinished import in_words, unfinished, waiting
 from fastworker._validation import Handle, validated
@@ -88,8 +83,6 @@ from fastworker._version import installed_version
 
 log = logging.getLogger("fastworker.control_plane")
 
-# Where its own lanes join: any free port of a network in memory.
-LOCAL_ADDRESS: Final = "tcp://127.0.0.1:0"
 # After draining: outcomes on their way to clients get this long.
 FAREWELL_SECONDS: Final = 0.5
 # So much longer than a subworker's drain takes what it has to interrupt.
@@ -234,12 +227,7 @@ class ControlPlaneWorker:
         self._callback_rules = CallbackRules()
         self._state: ControlPlaneState | None = None
         self._handle: Handle[ControlPlaneEvent, ControlPlaneCommand]
-        self._listeners: dict[int, Listener] = {}  # by pipe
-        self._guards: list[AuthenticatedListener] = []
-        self._announced: set[int] = set()  # pipes of which there was news
-        self._early: dict[int, list[FrameArrived]] = {}  # by pipe: came before the news
-        self._outgoing: dict[Route, list[bytes]] = {}
-        self._answered: list[Kind] = []  # only kept for crash points
+        self._network: ControlPlaneNetwork
         self._alarm = trio.CancelScope()
         self._scope: trio.CancelScope | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -400,7 +388,7 @@ class ControlPlaneWorker:
         return msgspec.structs.replace(
             self._state.statistics(),
             callbacks=self._callbacks.statistics(),
-            admission=added_up([guard.statistics() for guard in self._guards]),
+            admission=self._network.admission(),
         )
 
     def _subworkers(self) -> list[SubworkerView]:
@@ -415,42 +403,29 @@ class ControlPlaneWorker:
         )
         self._callbacks = Callbacks(transport, self._rng, self._on_called_back, rules)
         stack.callback(self._callbacks.close, are_kept=self._store.is_durable)
-        # Pipes have numbers that are unique within one network, and negative in
-        # memory; so two networks in memory would get in each other's way.
-        self._local_network = (
-            transport if isinstance(transport, MemoryNetwork) else MemoryNetwork()
+        network = self._network = ControlPlaneNetwork(
+            transport, self._tokens, lambda: self.epoch
         )
-        listeners: list[tuple[Port, Listener]] = []
-        for port, address in (
-            (Port.BASE, self.base_address),
-            (Port.MANAGEMENT, self.management_address),
-            (Port.DISCOVERY, self.discovery_address),
-        ):
-            listener = self._listen_at(transport, address)
-            stack.callback(listener.close)
-            listeners.append((port, listener))
-            _, number = parse_tcp_address(listener.address, listening=True)
+        listeners = network.listen(
+            stack,
+            {
+                Port.BASE: self.base_address,
+                Port.MANAGEMENT: self.management_address,
+                Port.DISCOVERY: self.discovery_address,
+            },
+        )
+        base, management, discovery = [listener.address for _, listener in listeners]
+        for address in (base, management, discovery):
+            _, number = parse_tcp_address(address, listening=True)
             rules.add_own_port(number)
-        self.base_address = listeners[0][1].address
-        _, self.subworker_management_port = parse_tcp_address(
-            listeners[1][1].address, listening=True
-        )
-        self.discovery_address = listeners[2][1].address
+        self.base_address = base
+        _, self.subworker_management_port = parse_tcp_address(management, listening=True)
+        self.discovery_address = discovery
         if self.executes:
-            local = self._local_network.listen(LOCAL_ADDRESS)
-            stack.callback(local.close)
+            local = network.listen_inside(stack)
             self._local_address = local.address
             listeners.append((Port.INSIDE, local))
         return listeners
-
-    def _listen_at(self, transport: Transport, address: str) -> Listener:
-        if self._tokens is None:
-            return transport.listen(address)
-        guarded = AuthenticatedTransport(
-            transport, self._tokens.keys, epoch=lambda: self.epoch, on_warning=log.warning
-        ).listen(address)
-        self._guards.append(guarded)
-        return guarded
 
     async def _open_state(self) -> None:
         opened = await open_for_work(
@@ -504,10 +479,7 @@ class ControlPlaneWorker:
     def _forget(self) -> None:
         self._store.close()
         self._state = self._scope = self._token = None
-        self._listeners.clear()
-        self._guards.clear()
-        self._announced.clear()
-        self._early.clear()
+        self._network.forget()
 
     async def _serve(
         self, listeners: list[tuple[Port, Listener]], task_status: trio.TaskStatus[None]
@@ -555,7 +527,7 @@ class ControlPlaneWorker:
             concurrency=self.concurrency,
             backend=self.backend,
             auth=False,  # it is in this very process
-            transport=self._local_network,
+            transport=self._network.inside,
             registry=self._registry,
             make_lane=self._make_lane,
         )
@@ -624,7 +596,7 @@ class ControlPlaneWorker:
         # of up to 16 MiB, until the next one.
         gathered = 0
         for route, message in messages:
-            self._listeners[route.pipe] = listener
+            self._network.listeners[route.pipe] = listener
             crash_point("message-received")
             for frame in _frames(message):
                 if PORTION_BYTES <= gathered < PAUSE_BYTES:
@@ -637,23 +609,15 @@ class ControlPlaneWorker:
 
     def _take_frame(self, frame: FrameArrived) -> None:
         """Apply a frame, but not before the news of who has sent it."""
-        pipe = frame.route.pipe
-        if self._authenticates and pipe not in self._announced:
-            self._early.setdefault(pipe, []).append(frame)
+        if self._authenticates and not self._network.is_announced(frame.route.pipe):
+            self._network.hold_back(frame)
         else:
             self._apply(frame)
 
     async def _receive_pipe_events(self, listener: Listener) -> None:
         while True:
             for event in await listener.receive_pipe_events():
-                early = self._early.pop(event.pipe, [])
-                if isinstance(event, PipeClosed):
-                    self._listeners.pop(event.pipe, None)
-                    self._announced.discard(event.pipe)
-                    early.clear()
-                else:
-                    self._listeners[event.pipe] = listener
-                    self._announced.add(event.pipe)
+                early = self._network.note_pipe_event(event, listener)
                 self._apply(event)
                 for frame in early:
                     self._apply(frame)
@@ -671,7 +635,7 @@ class ControlPlaneWorker:
         """Send what has gathered: work, news, and what waits for the store."""
         assert self._state is not None
         self._gather()
-        self._send()
+        self._network.send()
         deadline = self._state.next_deadline()
         # One that is too early is moved: it would cost more to find nothing due.
         if deadline != self._alarm.deadline:
@@ -690,29 +654,14 @@ class ControlPlaneWorker:
             self._apply(Flush())
         self._is_flushing = False
 
-    def _send(self) -> None:
-        """Send all frames that go the same way as one message."""
-        answered, self._answered = self._answered, []
-        for kind in answered:
-            crash_point(f"before-{kind.name.lower()}-reply")
-        for route, frames in self._outgoing.items():
-            listener = self._listeners.get(route.pipe)
-            while frames and listener is not None:
-                count = first_bundle(frames)
-                listener.send(route, join(frames[:count]))
-                del frames[:count]
-        self._outgoing.clear()
-        for kind in answered:
-            crash_point(f"after-{kind.name.lower()}-reply")
-
     def _apply(self, event: ControlPlaneEvent) -> None:
         assert self._state is not None
         for command in self._handle(event, now=self._now()):
             match command:
                 case SendTo(route=route, data=data, answers=kind):
-                    self._outgoing.setdefault(route, []).append(data)
+                    self._network.outgoing.setdefault(route, []).append(data)
                     if IS_ARMED and kind is not None:
-                        self._answered.append(kind)
+                        self._network.answered.append(kind)
                 case AppendRecords():
                     self._writer.append(command)
                 case CallBack(callback=callback, event=ended):
@@ -725,9 +674,7 @@ class ControlPlaneWorker:
                     reply = self._callbacks.describe(asked)
                     self._apply(CallbacksDescribed(session, ticket, reply))
                 case ClosePipe(pipe=pipe):
-                    listener = self._listeners.get(pipe)
-                    if listener is not None:
-                        listener.close_pipe(pipe)
+                    self._network.close_pipe(pipe)
 
     def _on_store_event(self, event: StoreEvent) -> None:
         self._apply_between(event)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from fastworker._core import _control_plane, _link_requester, _scheduler, _subworker
+from fastworker._core import (
+    _answers,
+    _link_requester,
+    _reception,
+    _scheduler,
+    _session_table,
+    _subworker,
+)
 
 
 def shorten_leases(seconds: float) -> None:
     """Make a lease last this long in this process, and beats and the like as much shorter."""
-    factor = seconds / _control_plane.LEASE_SECONDS
+    factor = seconds / _session_table.LEASE_SECONDS
     for module, names in (
-        (_control_plane, ["LEASE_SECONDS", "BEAT_SECONDS", "BEAT_DELAY"]),
+        (_session_table, ["LEASE_SECONDS"]),
+        (_reception, ["LEASE_SECONDS", "BEAT_SECONDS"]),
+        (_answers, ["BEAT_DELAY"]),
         (_scheduler, ["LEASE_SECONDS"]),
         (_link_requester, ["REPEAT_INTERVAL", "BEAT_DELAY", "SILENCE_LIMIT"]),
         (_subworker, ["FENCE_MARGIN"]),

@@ -195,7 +195,7 @@ class Scheduler:
             self._cancelling.next_deadline(),
         )
 
-    def withdraw(self, records: list[TaskRecord], *, now: float) -> list[TaskRecord]:
+    def withdraw(self, records: list[TaskRecord]) -> list[TaskRecord]:
         """Forget new tasks that the store could not take; see ``Submitting.withdraw``."""
         return self._submitting.withdraw(records)
 

@@ -1,9 +1,11 @@
-"""What the control plane tells of its subworkers, a page at a time."""
+"""What the control plane tells of its subworkers: to operators a page at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
+
+import msgspec
 
 from fastworker._core._messages import BATCH_BYTES
 from fastworker._core._overview import LaneRow, RunningTask, WorkerRow, WorkersReply
@@ -18,6 +20,40 @@ MAX_SHOWN_FUNCTIONS: Final = 200
 # What a row weighs at most, but for its texts.
 _ROW_BYTES: Final = 200
 _TASK_BYTES: Final = 50
+
+
+class SubworkerView(msgspec.Struct, frozen=True):
+    """What an operator sees of a subworker. ``idle`` is seconds since its last frame."""
+
+    worker_id: str
+    address: str
+    status: str
+    load: int
+    capacity: dict[str, int]
+    functions: list[str]
+    idle: float
+
+
+def view_workers(
+    scheduler: Scheduler, sessions: Iterable[Session], *, now: float
+) -> list[SubworkerView]:
+    """All of the subworkers that have a session."""
+    views: list[SubworkerView] = []
+    for session in sessions:
+        status = scheduler.subworker_status(session.key)
+        state = status_of(scheduler.subworker(session.key), session)
+        views.append(
+            SubworkerView(
+                worker_id=status.label,
+                address=status.address,
+                status=state,
+                load=status.leased,
+                capacity=status.capacity,
+                functions=status.functions,
+                idle=max(0.0, now - session.seen_at),
+            )
+        )
+    return views
 
 
 def list_workers(

@@ -32,7 +32,7 @@ from fastworker._core._client_events import (
     TaskSubmitted,
 )
 from fastworker._core._client_events import FrameArrived as ClientFrame
-from fastworker._core._control_plane import LEASE_SECONDS, RECONNECT_GRACE, ControlPlaneState
+from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
@@ -49,6 +49,7 @@ from fastworker._core._messages import FunctionInfo, TaskSpec, WireStatus
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._session_table import LEASE_SECONDS, RECONNECT_GRACE
 from fastworker._core._stored import StoredTask
 from fastworker._core._subworker import SubworkerState
 from fastworker._core._subworker_events import (
@@ -353,7 +354,7 @@ class Cluster:
         """No subworker is given up before its time."""
         known = {
             key: session.label
-            for key, session in self.control._sessions.items()
+            for key, session in self.control._sessions.by_key.items()
             if key in self.control.scheduler._workers
         }
         for key, label in self.live_workers.items():

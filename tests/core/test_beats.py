@@ -8,9 +8,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastworker._core._answers import MAX_BEATS
 from fastworker._core._client import ClientState
 from fastworker._core._client_events import FrameArrived as ClientFrame
-from fastworker._core._control_plane import LEASE_SECONDS, MAX_BEATS
 from fastworker._core._link_requester import REPEAT_INTERVAL, SILENCE_LIMIT, DropPipe
 from fastworker._core._messages import (
     BEAT_DELAY,
@@ -22,6 +22,7 @@ from fastworker._core._messages import (
     TaskIds,
     Working,
 )
+from fastworker._core._session_table import LEASE_SECONDS
 from tests.core.one_peer import OnePeer
 from tests.core.test_control_plane_machine import Hall
 

@@ -10,7 +10,6 @@ import random
 import pytest
 
 from fastworker._core._codec import decode_body
-from fastworker._core._control_plane import MAX_SESSIONS_OF_A_PIPE
 from fastworker._core._control_plane_events import FrameArrived, Port
 from fastworker._core._known_functions import (
     MESSAGE_LENGTH,
@@ -44,6 +43,7 @@ from fastworker._core._pipes import Flush, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import SubmitDecided, TasksSubmitted
+from fastworker._core._session_table import MAX_SESSIONS_OF_A_PIPE
 from fastworker._core._sessions import OUTBOX_BYTES, Outbox
 from fastworker._core._submitting import MAX_EXPLAINED
 from tests.core.test_control_plane_machine import (
@@ -317,7 +317,7 @@ def test_a_client_that_fetches_nothing_loses_its_session_and_can_ask_anew() -> N
     hall.hello(ANN_PIPE, ANN, Role.CLIENT)
     hall.hello(BOB_PIPE, BOB, Role.SUBWORKER)
     hall.hello(EVE_PIPE, EVE, Role.CLIENT)
-    hall.state._sessions[EVE].outbox = Outbox(max_bytes=1000)
+    hall.state._sessions.by_key[EVE].outbox = Outbox(max_bytes=1000)
     assert OUTBOX_BYTES > 1000
     tasks = [TaskSpec(f"e{n}", "add", 2, 1, b"", 0.0) for n in range(20)]
     hall.ask(EVE_PIPE, EVE, Kind.SUBMIT, Submit(tasks))
@@ -352,6 +352,6 @@ def test_pipes_that_say_no_hello_leave_nothing_in_the_tables() -> None:
     for pipe in range(100, 1100):
         hall.handle(FrameArrived(Port.BASE, Route(pipe, b""), b"junk"))
     assert len(hall.closed) == 1000
-    assert hall.state._by_pipe == {}
+    assert hall.state._sessions._by_pipe == {}
     assert hall.state.statistics().clients == 0
     assert hall.state.next_deadline() == float("inf")

@@ -16,13 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastworker._core._codec import decode_body, decode_frame, digest, encode
-from fastworker._core._control_plane import (
-    HELLO_SECONDS,
-    LEASE_SECONDS,
-    MAX_SESSIONS,
-    RECONNECT_GRACE,
-    ControlPlaneState,
-)
+from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ClosePipe,
@@ -78,6 +72,12 @@ from fastworker._core._messages import (
 from fastworker._core._pipes import DeadlinePassed, Flush, PipeClosed, PipeOpened, Route
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._session_table import (
+    HELLO_SECONDS,
+    LEASE_SECONDS,
+    MAX_SESSIONS,
+    RECONNECT_GRACE,
+)
 
 EPOCH = 4
 ANN, BOB, EVE = (name * 4 for name in (b"anna", b"bobb", b"evee"))

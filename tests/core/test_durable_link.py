@@ -19,7 +19,6 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from fastworker._core import _pending_changes as pending_changes
 from fastworker._core import _restart as restart
 from fastworker._core._codec import decode_body
-from fastworker._core._control_plane import GATHER_SECONDS, ControlPlaneState
 from fastworker._core._control_plane_events import (
     AppendRecords,
     ControlPlaneCommand,
@@ -28,6 +27,7 @@ from fastworker._core._control_plane_events import (
     RecordsFailed,
     StoreRecovered,
 )
+from fastworker._core._durability_barrier import GATHER_SECONDS, DurabilityBarrier
 from fastworker._core._losses import Losses
 from fastworker._core._messages import (
     EndedAttempt,
@@ -260,11 +260,11 @@ def test_a_full_disk_refuses_new_tasks_and_what_is_acknowledged_goes_on() -> Non
 
 def acks_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     def when_durable(
-        self: ControlPlaneState, effect: Any, asker: Any = None, **_: object
+        self: DurabilityBarrier, effect: Any, asker: Any = None, **_: object
     ) -> None:
         effect()
 
-    monkeypatch.setattr(ControlPlaneState, "_when_durable", when_durable)
+    monkeypatch.setattr(DurabilityBarrier, "when_durable", when_durable)
 
 
 def any_lease_may_be_claimed(monkeypatch: pytest.MonkeyPatch) -> None:

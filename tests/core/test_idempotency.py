@@ -283,7 +283,7 @@ def test_a_task_that_the_store_could_not_take_leaves_no_key() -> None:
     submit(plane, keyed())
     plane.scheduler.changes.take(plane.now)
     failed = plane.scheduler.changes.put_back()
-    assert [r.spec.id for r in plane.scheduler.withdraw(failed, now=plane.now)] == ["k"]
+    assert [r.spec.id for r in plane.scheduler.withdraw(failed)] == ["k"]
     plane.scheduler.check()
     changes = plane.scheduler.changes.take(plane.now)
     assert (changes.created, changes.keys, changes.dropped_keys) == ([], [], ["k"])

@@ -29,11 +29,11 @@ from hypothesis.stateful import (
 )
 
 from fastworker._core._client import ClientState
-from fastworker._core._control_plane import ControlPlaneState
 from fastworker._core._link_requester import RequesterLink
 from fastworker._core._messages import URGENT_SLOT
 from fastworker._core._reports import Reports
 from fastworker._core._scheduler import Scheduler
+from fastworker._core._session_table import SessionTable
 from fastworker._core._subworker import SubworkerState
 from tests.core.cluster import Cluster
 
@@ -260,13 +260,13 @@ def fence_without_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_closed_pipe_means_dead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., Any] = ControlPlaneState._lose_pipe
+    original: Callable[..., Any] = SessionTable._lose_pipe
 
-    def lose_pipe(self: ControlPlaneState, session: Any) -> None:
-        original(self, session)
-        self._end_session(session, "its pipe closed")
+    def lose_pipe(self: SessionTable, session: Any, now: float) -> None:
+        original(self, session, now)
+        self._deadlines.set(session.key, now)
 
-    monkeypatch.setattr(ControlPlaneState, "_lose_pipe", lose_pipe)
+    monkeypatch.setattr(SessionTable, "_lose_pipe", lose_pipe)
 
 
 def a_cancel_is_asked_in_one_session_only(monkeypatch: pytest.MonkeyPatch) -> None:

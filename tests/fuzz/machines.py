@@ -123,7 +123,7 @@ class _Plane:
 
     def _hear_body(self, rng: Random) -> None:
         """In a session, which is open until the first bad word."""
-        if self._session not in self._hall.state._sessions:
+        if self._session not in self._hall.state._sessions.by_key:
             self._hall.sequences = {
                 slot: n for slot, n in self._hall.sequences.items() if slot[0] != self._session
             }

@@ -19,7 +19,7 @@ class Mutation:
     count: int = 1
 
 
-CONTROL = "_core/_control_plane.py"
+DELIVERIES = "_core/_deliveries.py"
 LOSSES = "_core/_losses.py"
 REPORTS = "_core/_reports.py"
 SUBMITTING = "_core/_submitting.py"
@@ -29,21 +29,21 @@ SESSIONS = "_core/_sessions.py"
 MUTATIONS = (
     Mutation(
         "acknowledged before it is committed",
-        CONTROL,
-        "            self._when_durable(\n"
+        DELIVERIES,
+        "            self._barrier.when_durable(\n"
         "                lambda: self._answer_asker(asker), asker, is_waited_for=asker.hurry\n"
         "            )\n",
         "            self._answer_asker(asker)\n",
     ),
     Mutation(
         "an outcome is told before it is committed",
-        CONTROL,
-        "        self._when_durable(lambda: self._tell(news))\n",
+        DELIVERIES,
+        "        self._barrier.when_durable(lambda: self._tell(news))\n",
         "        self._tell(news)\n",
     ),
     Mutation(
         "whoever asks hears of an end before it is committed",
-        CONTROL,
+        "_core/_task_lookup.py",
         "if not self._changes.has(task_id):",
         "if True:",
     ),

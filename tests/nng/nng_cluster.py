@@ -196,9 +196,9 @@ class NngCluster(Cluster):
             self.check()
 
     def _note_heard(self, pipe: int) -> None:
-        session = self.control._by_pipe.get(pipe)
+        session = self.control._sessions._by_pipe.get(pipe)
         if session is not None:
-            label = self.control._sessions[session].label
+            label = self.control._sessions.by_key[session].label
             peer = next(peer for peer in self.peers if peer.name == label)
             peer.heard_at = self.now
             peer.heard_on = pipe

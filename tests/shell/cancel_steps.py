@@ -80,4 +80,4 @@ async def assert_left(world: World) -> None:
     # Who leaves before it was welcomed cannot say goodbye; its session ends by itself.
     await trio.sleep(31)
     assert world.count_clients() == 0
-    assert len(world.plane._listeners) == 1, "pipes that are gone are remembered"
+    assert len(world.plane._network.listeners) == 1, "pipes that are gone are remembered"

@@ -284,7 +284,7 @@ async def test_a_peer_that_proves_nothing_is_heard_by_nobody(
             world.plane.management_address,
             world.plane.discovery_address,
         ):
-            for session in [b"0123456789abcdef", *plane._sessions]:
+            for session in [b"0123456789abcdef", *plane._sessions.by_key]:
                 link = wire.dial(address)
                 await link.wait_sendable()
                 hello = Hello(PROTOCOL_VERSION, 1, session, role, plane.epoch, "eve")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.trio
 def log_plane(world: World) -> list[str]:
     """What the control plane does from now on: frames, those that are large, and sends."""
     plane, done = world.plane, list[str]()
-    take, send = plane._take_frame, plane._send
+    take, send = plane._take_frame, plane._network.send
 
     def take_frame(frame: FrameArrived) -> None:
         is_large = PORTION_BYTES <= len(frame.data) < PAUSE_BYTES
@@ -27,7 +27,8 @@ def log_plane(world: World) -> list[str]:
         done.append("send")
         send()
 
-    plane._take_frame, plane._send = take_frame, send_all  # type: ignore[method-assign]
+    plane._take_frame = take_frame  # type: ignore[method-assign]
+    plane._network.send = send_all  # type: ignore[method-assign]
     return done
 
 
