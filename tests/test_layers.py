@@ -7,11 +7,13 @@ package. A new rule, or an exception from one, goes to ``layer_rules.py``.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 import fastworker
+import fastworker._core
 
 from .layer_rules import (
     MAY_CATCH_ALL,
@@ -39,6 +41,12 @@ def test_the_package_keeps_the_rule(rule: Rule) -> None:
         for line, message in rule(Source(path, ast.parse((ROOT / path).read_text())))
     ]
     assert violations == []
+
+
+def test_the_map_of_the_core_names_files_that_exist() -> None:
+    named = re.findall(r"``(_\w+)``", fastworker._core.__doc__ or "")
+    assert len(named) > 20
+    assert [name for name in named if f"_core/{name}.py" not in FILES] == []
 
 
 @pytest.mark.parametrize("path", [*MAY_CATCH_ALL, *MAY_SLEEP])
