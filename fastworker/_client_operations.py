@@ -1,7 +1,7 @@
 """What the command line and the dashboard ask the control plane, and have it do.
 
-It is not for every client: with tokens or certificates, most of it needs the role
-operator. Answers that are longer than one frame are asked for page by page.
+With tokens or certificates most of it needs the role operator. Answers that are
+longer than one frame are asked for page by page.
 """
 
 from __future__ import annotations

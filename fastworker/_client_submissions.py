@@ -1,6 +1,7 @@
-"""Tasks that callers of a client hand in, and wait for: all but those with a key.
+"""Tasks that callers of a client hand in, and wait for.
 
-Each is the machine's from then on; who is cancelled takes his task back.
+Each is the machine's from then on; who is cancelled takes his task back. Those with a
+key are passed on: several callers may wait for one.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Submitter(abc.ABC):
         kwargs: dict[str, Any],
         callback: Callback | None,
     ) -> str:
-        """As :meth:`delay`, with a callback; all keywords are the task's own."""
+        """As :meth:`delay`, perhaps with a callback; all keywords are the task's own."""
         spec = self._detached(task_name, args, kwargs, callback)
         self._check_in_time(await self._hand_in(spec))
         return spec.id

@@ -6,7 +6,7 @@ from fastworker._core import (
     _answers,
     _link_requester,
     _reception,
-    _scheduler,
+    _restart,
     _session_table,
     _subworker,
 )
@@ -19,7 +19,7 @@ def shorten_leases(seconds: float) -> None:
         (_session_table, ["LEASE_SECONDS"]),
         (_reception, ["LEASE_SECONDS", "BEAT_SECONDS"]),
         (_answers, ["BEAT_DELAY"]),
-        (_scheduler, ["LEASE_SECONDS"]),
+        (_restart, ["LEASE_SECONDS"]),
         (_link_requester, ["REPEAT_INTERVAL", "BEAT_DELAY", "SILENCE_LIMIT"]),
         (_subworker, ["FENCE_MARGIN"]),
     ):

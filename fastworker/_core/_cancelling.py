@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from fastworker._core._messages import StopOrder, TaskEvent, WireStatus
 from fastworker._core._open_tasks import OpenTasks
-from fastworker._core._owners import Owners, is_anothers
+from fastworker._core._owners import Owners
 from fastworker._core._scheduler_events import (
     SchedulerCommand,
     TasksCancelled,
@@ -17,8 +18,8 @@ from fastworker._core._scheduler_events import (
 )
 from fastworker._core._task_states import Step, TaskRecord, TaskState
 
-# So many of the tasks that a client leaves behind are looked at in one step. To cancel
-# one takes 5 µs, and a client may have a million.
+# So many of the tasks that clients leave behind are looked at before somebody else has
+# his turn. To cancel one takes 5 µs, and a client may have a million.
 PORTION: Final = 1_000
 
 
@@ -28,9 +29,11 @@ class Cancelling:
     def __init__(self, open_tasks: OpenTasks, owners: Owners) -> None:
         self._open = open_tasks
         self._owners = owners
-        self._gone: deque[bytes] = deque()  # clients that have left tasks behind
-        self._unclaimed: deque[TaskRecord] = deque()
-        self._looked_at = math.inf
+        # Clients that have left tasks behind, and those that were not looked at yet.
+        self._gone: deque[tuple[bytes, Iterator[TaskRecord]]] = deque()
+        self._unclaimed: deque[str] = deque()
+        self._count = PORTION  # how many may be looked at before the next deadline
+        self._stopped_at = math.inf
 
     def apply(self, event: TasksCancelled, now: float) -> list[SchedulerCommand]:
         """Somebody asks."""
@@ -38,7 +41,7 @@ class Cancelling:
         denied: set[str] = set()
         for task_id in event.ids:
             record = self._open.by_id.get(task_id)
-            if record is not None and is_anothers(record, event.only_of):
+            if record is not None and self._owners.is_anothers(record, event.only_of):
                 denied.add(task_id)
             elif record is not None:
                 if event.watcher is not None:
@@ -87,8 +90,8 @@ class Cancelling:
         while doomed:
             child = doomed.popleft()
             # Whoever submits itself as its own parent gets no endless loop.
-            if child.is_shared and (child.joint or child.is_kept):
-                continue  # others want it; who has submitted it inside leaves it by itself
+            if child.is_shared and self._owners.others_want(child):
+                continue  # who has submitted it inside leaves it by itself
             if not child.is_cancel_requested and self._open.by_id.get(child.spec.id) is child:
                 self.cancel(child, now, commands)
 
@@ -97,38 +100,51 @@ class Cancelling:
     def note_owner_gone(self, owner: bytes, now: float) -> list[SchedulerCommand]:
         """A client is gone: nobody else may want what it has submitted."""
         commands: list[SchedulerCommand] = []
-        self._gone.append(owner)
-        self.go_on(now, commands)
+        self._gone.append((owner, self._open.clients.let_go(owner)))
+        self._go_on(now, commands)
         return commands
 
     def note_unclaimed(
-        self, records: deque[TaskRecord], now: float, commands: list[SchedulerCommand]
+        self, task_ids: deque[str], now: float, commands: list[SchedulerCommand]
     ) -> None:
         """Attached tasks of before a restart, whose clients had time to come back."""
-        self._unclaimed.extend(records)
-        self.go_on(now, commands)
+        self._unclaimed.extend(task_ids)
+        self._go_on(now, commands)
 
     def next_deadline(self) -> float:
-        """When :meth:`go_on` is wanted: at once, or ``inf`` for never."""
-        return self._looked_at if self._gone or self._unclaimed else math.inf
+        """When :meth:`pass_deadline` is wanted: at once, or ``inf`` for never."""
+        return self._stopped_at if self._gone or self._unclaimed else math.inf
 
-    def go_on(self, now: float, commands: list[SchedulerCommand]) -> None:
-        """Look at the next tasks that were left behind; not at too many at once."""
-        count, self._looked_at = PORTION, now
-        while self._gone and count:
-            owner = self._gone[0]
-            # None of them is its own any more after that.
-            records = list(islice(self._open.clients.of(owner), count))
-            for record in records:
-                self._leave_behind(record, owner, now, commands)
-            count -= len(records)
-            if not self._open.clients.of(owner):
+    def pass_deadline(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Look at the next portion of what was left behind."""
+        self._count = PORTION
+        self._go_on(now, commands)
+
+    def _go_on(self, now: float, commands: list[SchedulerCommand]) -> None:
+        """Look at what was left behind, as far as the portion reaches."""
+        self._stopped_at = now
+        while self._gone and self._count:
+            owner, records = self._gone[0]
+            for record in islice(records, self._count):
+                self._count -= 1
+                if self._open.by_id.get(record.spec.id) is record:
+                    self._leave_behind(record, owner, now, commands)
+            if self._count:  # so there were no more
                 self._gone.popleft()
-        while self._unclaimed and count:
-            count -= 1
-            record = self._unclaimed.popleft()
-            if record.owner is None and self._open.by_id.get(record.spec.id) is record:
-                self.cancel(record, now, commands)
+                self._open.clients.forget(owner)
+        while self._unclaimed and self._count:
+            self._count -= 1
+            found = self._open.by_id.get(self._unclaimed.popleft())
+            if found is None or not found.is_restored or found.owner is not None:
+                continue
+            if found.spec.attached and not found.is_shared:
+                self.cancel(found, now, commands)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        assert [owner for owner, _ in self._gone] == list(self._open.clients.gone)
+        assert 0 <= self._count <= PORTION
+        assert not self._open.families.doomed
 
     def _leave_behind(
         self,
@@ -139,10 +155,10 @@ class Cancelling:
     ) -> None:
         if owner in record.watchers:
             self._owners.unwatch(record, owner)
-            return
-        self._owners.disown(record, owner)
-        if record.is_shared:
-            # Whoever comes back with its key shall find it.
-            self._owners.keep(record)
-        elif record.spec.attached:
-            self.cancel(record, now, commands)
+        elif owner in record.owners:
+            self._owners.disown(record, owner)
+            if record.is_shared:
+                # Whoever comes back with its key shall find it.
+                self._owners.keep(record)
+            elif record.spec.attached:
+                self.cancel(record, now, commands)

@@ -5,7 +5,7 @@ before the answer leaves: effects wait for the batch of records they rest on
 (RecordsDurable), and come out in the order in which they were decided.
 
 This is the machine as a whole: what each event and each request leads to. Its parts
-know how: ``SessionTable``, ``SessionLife``, ``DurabilityBarrier``, ``Answers``,
+know how: ``SessionTable``, ``SessionLifecycle``, ``DurabilityBarrier``, ``Answers``,
 ``Deliveries``, ``TaskLookup``, ``TaskRequests``, ``OperatorRequests``.
 """
 
@@ -79,7 +79,7 @@ from fastworker._core._scheduler_events import (
     AttemptsReported,
     ChildrenEnded,
 )
-from fastworker._core._session_life import SessionLife
+from fastworker._core._session_lifecycle import SessionLifecycle
 from fastworker._core._session_table import SessionTable
 from fastworker._core._sessions import Session
 from fastworker._core._stored import StoredTask
@@ -174,7 +174,7 @@ class ControlPlaneState:
             worker_id=worker_id,
             about=about or About(),
         )
-        self._life = SessionLife(
+        self._life = SessionLifecycle(
             turn,
             self._sessions,
             reception=reception,
@@ -335,12 +335,12 @@ class ControlPlaneState:
     def _on_request(self, route: Route, request: Request) -> None:
         session = self._by_key.get(request.session)
         if session is None or request.epoch != self._epoch:
-            self._disown(route, request)
+            self._say_rehello(route, request)
             return
         authority = self._sessions.authority_of(route.pipe)
         if not may_open(authority, session.role):
             # Not even a sign of life: it knows a session id that it must not know.
-            self._disown(route, request)
+            self._say_rehello(route, request)
             return
         self._sessions.hear(session, route.pipe, now=self._turn.now)
         if request.kind not in allowed_kinds(authority, session.role):
@@ -354,7 +354,7 @@ class ControlPlaneState:
         except RemoteProtocolError as error:  # its body is not what its kind promises
             self._life.close(session, route, str(error)[:1000])
 
-    def _disown(self, route: Route, request: Request) -> None:
+    def _say_rehello(self, route: Route, request: Request) -> None:
         """Say that there is no such session here."""
         rehello = Rehello(request.session, self._epoch)
         self._turn.commands.append(SendTo(route, encode(rehello)))

@@ -63,6 +63,17 @@ class Owners:
         record.joint = tuple(others[1:])
         self._open.clients.remove(key, record.spec.id)
 
+    def is_anothers(self, record: TaskRecord, key: bytes | None) -> bool:
+        """Whether somebody has this task, and it is not this one; None may be anybody."""
+        if key is None or key in record.owners:
+            return False
+        gone = self._open.clients.gone
+        return any(owner not in gone for owner in record.owners)
+
+    def others_want(self, record: TaskRecord) -> bool:
+        """Whether somebody may want a shared task besides its owner, or has it kept."""
+        return bool(record.joint) or record.is_kept or record.owner in self._open.clients.gone
+
     def keep(self, record: TaskRecord) -> None:
         """Somebody wants a task who cannot be asked any more."""
         if not record.is_kept:
@@ -88,8 +99,3 @@ class Owners:
             self._open.mark(record)
             self._note_owner(record, key)
         return True
-
-
-def is_anothers(record: TaskRecord, key: bytes | None) -> bool:
-    """Whether somebody has this task, and it is not this one; None may be anybody."""
-    return key is not None and bool(record.owners) and key not in record.owners

@@ -43,7 +43,7 @@ class Restart:
         self._epoch = epoch
         self._hold_until = -math.inf  # nothing is handed out before
         # Attached tasks, whose clients may come back for them until then.
-        self._unclaimed: deque[TaskRecord] = deque()
+        self._unclaimed: deque[str] = deque()
         self._claims_end_at = math.inf
 
     @property
@@ -90,8 +90,6 @@ class Restart:
             self.restore_sequence(task.sequence)
             self._open.counts.submitted += 1
             self._open.take_back(record)
-            if record.spec.attached and not record.is_shared:
-                self._unclaimed.append(record)
             if record.stream is not None:
                 self._open.wait_again(record, TaskState.READY)
                 error = "lost: the control plane restarted, and values of this stream with it"
@@ -111,6 +109,8 @@ class Restart:
                     self._losses.lose_away(
                         record, True, reason, now, commands, is_suspect=False
                     )
+            if record.spec.attached and record.outcome is None:
+                self._unclaimed.append(record.spec.id)
         if self._open.by_id:
             self._hold_until = now + HOLD_SECONDS
             self._claims_end_at = ends_at

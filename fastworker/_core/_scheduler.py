@@ -29,7 +29,7 @@ from fastworker._core._messages import (
     TaskEvent,
 )
 from fastworker._core._open_tasks import MAX_QUEUED, MAX_QUEUED_BYTES, OpenTasks
-from fastworker._core._owners import Owners, is_anothers
+from fastworker._core._owners import Owners
 from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._placement import Round
 from fastworker._core._reports import Reports
@@ -287,6 +287,7 @@ class Scheduler:
     def check(self) -> None:
         """Assert every invariant."""
         self.open_tasks.check()
+        self._cancelling.check()
         self._known.check()
         for worker in self._workers.values():
             for alone in (worker.solo, worker.reserved_for):
@@ -355,7 +356,8 @@ class Scheduler:
             record = self.open_tasks.by_id.get(task_id)
             if record is None:
                 continue
-            if event.is_owner and (event.may_take or not is_anothers(record, event.owner)):
+            is_anothers = self._owners.is_anothers(record, event.owner)
+            if event.is_owner and (event.may_take or not is_anothers):
                 self._owners.join_or_watch(record, event.owner)
             else:
                 self._owners.watch(record, event.owner)
@@ -365,7 +367,7 @@ class Scheduler:
 
     def _on_deadline(self, now: float) -> list[SchedulerCommand]:
         commands: list[SchedulerCommand] = []
-        self._cancelling.go_on(now, commands)
+        self._cancelling.pass_deadline(now, commands)
         self.open_tasks.keys.expire(now)  # the store trims its own
         self._restart.pass_deadline(now, commands)
         for record in self.open_tasks.take_due(now):

@@ -55,9 +55,13 @@ class TrioSink:
         """
         if self._events:
             await trio.lowlevel.checkpoint()
-        while not self._events:
+            return
+        while True:
+            # An event that comes from now on is followed by a wake-up.
             self._arrived = trio.Event()
             await self._arrived.wait()
+            if self._events:
+                return
 
     def receive_nowait(self) -> list[LaneEvent]:
         """Take the events that are there, oldest first; there may be none."""

@@ -197,6 +197,9 @@ class Connection:
             # goes into the same message.
             await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
+            if self._message is not None:
+                # Nothing is gathered before that one is sent: once more, then.
+                self._wake.set()
             self.flush()
             while self._message is not None:
                 # Those go first whose time came meanwhile; who of a round does is chance.

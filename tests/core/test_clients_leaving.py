@@ -16,7 +16,12 @@ from fastworker._core._messages import (
     WireStatus,
 )
 from fastworker._core._pipes import DeadlinePassed, Flush
-from fastworker._core._scheduler_events import OwnerGone
+from fastworker._core._scheduler_events import (
+    OwnerGone,
+    TasksCancelled,
+    TasksDescribed,
+    TasksWatched,
+)
 from fastworker._core._task_states import TaskRecord
 from tests.core.plane import Plane
 from tests.core.test_control_plane_machine import ANN, ANN_PIPE, BOB, BOB_PIPE, Hall
@@ -73,6 +78,38 @@ def test_what_somebody_has_taken_before_its_turn_is_not_cancelled() -> None:
     while plane.scheduler.next_deadline() <= plane.now:
         plane.handle(DeadlinePassed())
     assert list(plane.scheduler.open_tasks.by_id) == [last]
+
+
+def test_clients_that_leave_at_one_moment_share_a_portion() -> None:
+    plane = Plane()
+    plane.join("w")
+    owners = [f"client-{number}".encode() for number in range(5)]
+    for owner in owners:
+        ids = (f"{owner.decode()}-{number}" for number in range(PORTION // 2))
+        plane.submit(*ids, owner=owner, attached=True)
+    for owner in owners:
+        plane.owner_gone(owner)
+    left = [len(plane.finals)]
+    while plane.scheduler.next_deadline() <= plane.now:
+        plane.handle(DeadlinePassed())
+        left.append(len(plane.finals))
+    assert left[:3] == [PORTION, 2 * PORTION, 5 * PORTION // 2]
+    plane.nothing_is_left()
+
+
+def test_what_belongs_to_a_client_that_is_gone_is_nobodys_before_its_turn() -> None:
+    plane = Plane()
+    plane.join("w")
+    plane.submit(*(f"a{number}" for number in range(MANY)))
+    plane.owner_gone(b"ann")
+    last = f"a{MANY - 1}"
+    cancelled = TasksCancelled([last], only_of=b"bob")
+    (*_, described) = plane.handle(cancelled)
+    assert isinstance(described, TasksDescribed)
+    assert [event.status for event in described.events] == [WireStatus.CANCELLED]
+    taken = f"a{MANY - 2}"
+    plane.handle(TasksWatched(b"bob", [taken], is_owner=True, may_take=False))
+    assert plane.scheduler.open_tasks.by_id[taken].owner == b"bob"
 
 
 def test_others_are_served_between_the_portions() -> None:

@@ -19,7 +19,7 @@ from fastworker._core._sessions import Session
 from fastworker._core._turn import Turn
 
 
-class SessionLife:
+class SessionLifecycle:
     """See the module's first lines.
 
     Args:
