@@ -1,12 +1,14 @@
 """Whether a task costs more where there are many: queued, subworkers, clients, timers.
 
-    python benchmarks/scale.py [--parts depth subworkers clients timers] [--rounds 5]
+    python benchmarks/scale.py [--parts depth subworkers leaving clients timers] [--rounds 5]
 
 *depth*, *subworkers*: the scheduler alone, in this thread, by processor time. It is kept at
 1,000 or 1,000,000 queued tasks, of which each step ends ten, hands out ten and takes ten
 new ones; and at 2 or 100 subworkers, each with ten slots in use, of which one a step reports
 ten ended tasks, and all may be given work. Each is said to have run for a second, so that
 none are sent ahead. Both sides in turns; the ratio is the median.
+*leaving*: the scheduler alone, with 1,000,000 tasks of one client, when another one leaves
+that has a single task, and then the one that has all of them: the longest step.
 *clients*: 1,000 clients over loopback, in processes of 250, do nothing for 20 s; what the
 control plane's process takes meanwhile, in percent of a core.
 *timers*: 100,000 tasks fail at once and are to be retried at moments spread over a minute;
@@ -44,6 +46,7 @@ from fastworker._core._messages import (
     TaskSpec,
     WireStatus,
 )
+from fastworker._core._pipes import DeadlinePassed
 from fastworker._core._results import Results
 from fastworker._core._scheduler import Scheduler
 from fastworker._core._scheduler_events import (
@@ -51,11 +54,12 @@ from fastworker._core._scheduler_events import (
     AttemptsReported,
     CapacityStated,
     Dispatch,
+    OwnerGone,
     SubworkerJoined,
     TasksSubmitted,
 )
 
-PARTS = ("depth", "subworkers", "clients", "timers")
+PARTS = ("depth", "subworkers", "leaving", "clients", "timers")
 OWNER = b"a client's session"
 BATCH = 10
 
@@ -85,17 +89,18 @@ class Load:
             self._scheduler.handle(stated, now=0.0)
         self._running: dict[bytes, list[Assignment]] = {}
         for start in range(0, queued, 1000):
-            self._submit(min(1000, queued - start))
-        self._submit(BATCH * subworkers)
+            self.submit(min(1000, queued - start))
+        self.submit(BATCH * subworkers)
         self._hand_out()
 
-    def _submit(self, count: int) -> None:
+    def submit(self, count: int, owner: bytes = OWNER) -> None:
+        """Take in so many new tasks of a client."""
         first, self._made = self._made, self._made + count
         specs = [
-            TaskSpec(f"task-{n:09}", "noop", 2, 1, b"[[],{}]", 1.7e9)
+            TaskSpec(f"task-{n:09}", "noop", 2, 1, b"[[],{}]", 1.7e9, attached=True)
             for n in range(first, first + count)
         ]
-        self._scheduler.handle(TasksSubmitted(OWNER, specs), now=self._now)
+        self._scheduler.handle(TasksSubmitted(owner, specs), now=self._now)
         self._forget_changes()
 
     def _forget_changes(self) -> None:
@@ -111,6 +116,19 @@ class Load:
                 given += len(command.assignments)
         return given
 
+    def leave(self, owner: bytes) -> float:
+        """Let a client leave; the longest of the steps that this takes, in milliseconds."""
+        longest = 0.0
+        event: OwnerGone | DeadlinePassed = OwnerGone(owner)
+        while True:
+            began = time.perf_counter()
+            self._scheduler.handle(event, now=self._now)
+            longest = max(longest, time.perf_counter() - began)
+            self._forget_changes()
+            if self._scheduler.next_deadline() > self._now:
+                return 1000 * longest
+            event = DeadlinePassed()
+
     def rate(self, tasks: int) -> float:
         """Tasks for each second of processor time, over so many."""
         began = time.thread_time()
@@ -122,7 +140,7 @@ class Load:
                 for a in self._running.pop(key)
             ]
             self._scheduler.handle(AttemptsReported(key, Report(1, ended=ended)), now=self._now)
-            self._submit(BATCH)
+            self.submit(BATCH)
             given = self._hand_out()
             assert given == BATCH, given
         return tasks / (time.thread_time() - began)
@@ -156,6 +174,22 @@ def measure_depth(rounds: int) -> list[Figure]:
 def measure_subworkers(rounds: int) -> list[Figure]:
     few, many = (Load(queued=10_000, subworkers=count) for count in (2, 100))
     return compare("dispatch with subworkers:", few, many, rounds, ("2", "100"))
+
+
+def measure_leaving() -> list[Figure]:
+    load = Load(queued=1_000_000, subworkers=2)
+    load.submit(1, b"another client's session")
+    gc.collect()
+    gc.freeze()  # as the control plane does
+    name = "a client leaves, of 1,000,000 tasks it has"
+    small, large = load.leave(b"another client's session"), load.leave(OWNER)
+    del load
+    gc.unfreeze()
+    gc.collect()
+    return [
+        Figure(f"{name} 1", small, "ms", at_most=100),
+        Figure(f"{name} all", large, "ms", at_most=100),
+    ]
 
 
 # --- real processes ---
@@ -294,6 +328,8 @@ def main() -> int:
         figures += measure_depth(arguments.rounds)
     if "subworkers" in arguments.parts:
         figures += measure_subworkers(arguments.rounds)
+    if "leaving" in arguments.parts:
+        figures += measure_leaving()
     if "clients" in arguments.parts:
         figures += measure_clients()
     if "timers" in arguments.parts:

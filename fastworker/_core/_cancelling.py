@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 from fastworker._core._messages import StopOrder, TaskEvent, WireStatus
@@ -30,7 +28,7 @@ class Cancelling:
         self._open = open_tasks
         self._owners = owners
         # Clients that have left tasks behind, and those that were not looked at yet.
-        self._gone: deque[tuple[bytes, Iterator[TaskRecord]]] = deque()
+        self._gone: deque[tuple[bytes, dict[str, TaskRecord]]] = deque()
         self._unclaimed: deque[str] = deque()
         self._count = PORTION  # how many may be looked at before the next deadline
         self._stopped_at = math.inf
@@ -125,11 +123,12 @@ class Cancelling:
         self._stopped_at = now
         while self._gone and self._count:
             owner, records = self._gone[0]
-            for record in islice(records, self._count):
+            while records and self._count:
                 self._count -= 1
+                _, record = records.popitem()
                 if self._open.by_id.get(record.spec.id) is record:
                     self._leave_behind(record, owner, now, commands)
-            if self._count:  # so there were no more
+            if not records:
                 self._gone.popleft()
                 self._open.clients.forget(owner)
         while self._unclaimed and self._count:

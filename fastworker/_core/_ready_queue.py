@@ -59,8 +59,15 @@ class ReadyQueue:
 
     def discard(self, record: TaskRecord) -> None:
         """Forget a record that was just moved out of READY, wherever it stands."""
-        self._counts[record.spec.priority] -= 1
+        priority = record.spec.priority
+        self._counts[priority] -= 1
         self._dead += 1
+        # A client that leaves takes its tasks along from the last to the first. Those go
+        # here, one by one: to free half a million at once takes 300 ms.
+        fresh = self._lines[priority][record.spec.name].fresh
+        while fresh and fresh[-1].state is not TaskState.READY:
+            fresh.pop()
+            self._dead -= 1
         if self._dead > 1000 and self._dead > len(self):
             self._compact()
 

@@ -6,7 +6,7 @@ they are all looked through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from fastworker._core._task_states import TaskRecord
 
@@ -43,10 +43,14 @@ class TasksByClient:
         if not tasks:
             del self._of[key]
 
-    def let_go(self, key: bytes) -> Iterator[TaskRecord]:
-        """The client is gone: return what it had, of which some may be ended by its turn."""
+    def let_go(self, key: bytes) -> dict[str, TaskRecord]:
+        """The client is gone: return what it had, to be taken out one by one.
+
+        Some may have ended by their turn. None is to be kept longer than that: to free a
+        million at once takes a while, too.
+        """
         tasks = self.gone[key] = self._of.pop(key, {})
-        return iter(tasks.values())
+        return tasks
 
     def forget(self, key: bytes) -> None:
         """All that a client had that is gone has been looked at."""

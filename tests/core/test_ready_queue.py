@@ -108,3 +108,17 @@ def test_a_line_that_ran_empty_is_forgotten() -> None:
     take(queue)
     assert take(queue) is None
     assert not queue._lines[2]
+
+
+def test_what_is_cancelled_from_the_last_to_the_first_is_freed_one_by_one() -> None:
+    queue = ReadyQueue()
+    records = [a_record(sequence) for sequence in range(5000)]
+    for record in records:
+        queue.push(record)
+    while len(records) > 1:
+        record = records.pop()
+        record.step(Step.CANCEL)
+        queue.discard(record)
+        assert queue._dead == 0
+    queue.check()
+    assert take(queue) is records[0]
