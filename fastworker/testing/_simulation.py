@@ -17,6 +17,7 @@ from uuid import UUID
 import trio
 
 from fastworker._client import Client
+from fastworker._core._link_requester import REPEAT_INTERVAL
 from fastworker._core._stored import Changes
 from fastworker._errors import ConfigurationError, ControlPlaneUnreachable, StoreUnavailable
 from fastworker._registry import Registry
@@ -53,6 +54,8 @@ AUDIT_SECONDS: Final = 1200.0
 # As long as a callback may be tried, and a client that is gone may be missed.
 REST_SECONDS: Final = 900.0
 LOOK_SECONDS: Final = 0.5
+# Whoever lives has found the control plane by then, and has repeated what it has asked.
+HEARD_SECONDS: Final = 2 * REPEAT_INTERVAL
 
 RESTART_SECONDS: Final = 1.0
 PROGRAM: Final = "program"
@@ -223,6 +226,8 @@ class Simulation:
                     await self._ended.wait()
             if scope.cancelled_caught:
                 self.history.write(Kind.BROKEN, what="L1", error="the scenario does not end")
+            # Tasks call others too, and may not have been heard yet.
+            await trio.sleep(HEARD_SECONDS)
             current_process.set(program)
             await self._audit()
             self.history.write(Kind.SETTLED)

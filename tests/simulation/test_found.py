@@ -13,6 +13,9 @@ from tests.simulation.sim_tasks import make_registry
     [
         pytest.param(17490, id="a stream was sent again and its values were lost unsaid"),
         pytest.param(7618, id="tasks were submitted while all came to rest"),
+        pytest.param(
+            919, id="a task had called another that was not heard of when all was over"
+        ),
         pytest.param(1570, id="a memory has forgotten a key that flaky tasks had"),
         pytest.param(7025, id="a memory has forgotten a key that long tasks had"),
         pytest.param(9682, id="a memory has forgotten a key of a task that runs once"),
