@@ -223,7 +223,8 @@ def test_a_start_that_fails_leaves_nothing_behind() -> None:
     for _ in range(2):
         with pytest.raises(ControlPlaneUnreachable, match=r"tcp://127\.0\.0\.1:9"):
             client.start()
-        assert count_threads() == before
+        # Those of tests before this one may have ended meanwhile.
+        assert count_threads() <= before
         with pytest.raises(ClientClosed):
             client.delay("add", 1, 2)
 
