@@ -153,6 +153,7 @@ class Submitter(abc.ABC):
           a task that has a key others may want it, and this call only leaves it.
         """
         chosen = self._with_priority(task_name, kwargs)
+        # What _delay() does, without a coroutine more for each of thousands of callers.
         spec = chosen._detached(task_name, args, kwargs, None)
         self._check_in_time(await chosen._hand_in(spec))
         return spec.id

@@ -147,6 +147,7 @@ class SimulatedControlPlane(ControlPlaneWorker):
             "clients": statistics.clients,
             "callbacks": callbacks.queued,
             "connections to listeners": callbacks.connections,
+            "clients with tasks": len(scheduler.open_tasks.clients),
             "families": len(scheduler.open_tasks.families.children),
             "alarms": len(scheduler.open_tasks._alarms),
             "changes for the store": len(scheduler.changes.ids()),

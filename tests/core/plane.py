@@ -196,6 +196,7 @@ class Plane:
         """B2: once every task has ended, the machine keeps none of them."""
         open_tasks = self.scheduler.open_tasks
         assert not open_tasks.by_id
+        assert not len(open_tasks.clients)
         assert not open_tasks.families.children
         assert len(open_tasks._alarms) == len(open_tasks.held._ends) == 0
         assert not open_tasks.retrying

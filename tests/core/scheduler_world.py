@@ -749,6 +749,7 @@ class World:
         kept = self.scheduler.open_tasks
         left_behind = (kept.by_id, kept.families.children, kept.retrying, list(kept.held))
         assert not any(left_behind), f"B2: left behind: {left_behind}"
+        assert not len(kept.clients), "B2: clients have tasks that are over"
         assert self.scheduler.next_deadline() == math.inf, "B2: an alarm was left behind"
 
 

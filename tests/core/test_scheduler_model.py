@@ -623,7 +623,10 @@ def the_owner_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
         self._open.clients.add(key, record)
 
     def remove(self: TasksByClient, key: bytes, task_id: str) -> None:
-        self._of.get(key, {}).pop(task_id, None)  # it is there once, and goes twice
+        tasks = self._of.get(key, {})
+        tasks.pop(task_id, None)  # it is there once, and goes twice
+        if not tasks:
+            self._of.pop(key, None)
 
     monkeypatch.setattr(Owners, "_note_owner", note_owner)
     monkeypatch.setattr(TasksByClient, "remove", remove)

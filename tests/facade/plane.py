@@ -90,6 +90,11 @@ def running_plane() -> Iterator[Plane]:
         thread.join(10)
 
 
+def live_threads() -> set[threading.Thread]:
+    """All but those that Trio keeps idle for a while."""
+    return {each for each in threading.enumerate() if not each.name.startswith("Trio thread")}
+
+
 def count_threads() -> int:
-    """How many there are, but for those that Trio keeps idle for a while."""
-    return sum(not each.name.startswith("Trio thread") for each in threading.enumerate())
+    """How many there are."""
+    return len(live_threads())
